@@ -1,0 +1,100 @@
+"""Reading strangers' JSON and writing files that are either whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from swiftprof.errors import SwiftprofError
+
+__all__ = ["read_json_object", "write_text_atomic"]
+
+
+def read_json_object(path: Path, what: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
+    """Read a JSON object from a file that may come from anyone.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages ("plan", "curve").
+        max_bytes: larger files are refused unread.
+
+    Raises:
+        SwiftprofError: missing, unreadable, too large, not UTF-8, not JSON, or not an object.
+    """
+    try:
+        if path.is_dir():
+            raise SwiftprofError(
+                f"{path}: is a folder, not a {what} file; give the path of the JSON file"
+            )
+        with path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise SwiftprofError(f"{path}: no such {what} file; check the path") from None
+    except OSError as error:
+        raise SwiftprofError(
+            f"{path}: cannot read this {what} file: {error.strerror or error}"
+        ) from error
+    if len(raw) > max_bytes:
+        raise SwiftprofError(
+            f"{path}: larger than {max_bytes / 2**20:g} MiB, so it is not a {what} file; check "
+            "the path"
+        )
+    try:
+        document = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise SwiftprofError(
+            f"{path}: not a text file in UTF-8, so it is not a {what} file; check the path"
+        ) from None
+    except json.JSONDecodeError as error:
+        cut = (
+            "; the file looks cut short"
+            if error.pos >= len(raw.decode("utf-8-sig").rstrip())
+            else ""
+        )
+        raise SwiftprofError(
+            f"{path}: not valid JSON (line {error.lineno}, column {error.colno}: "
+            f"{error.msg}){cut}; "
+            f"write the {what} again or restore it"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise SwiftprofError(
+            f"{path}: not valid JSON ({error}); write the {what} again or restore it"
+        ) from None
+    if not isinstance(document, dict):
+        raise SwiftprofError(
+            f"{path}: holds a JSON {_kind(document)}, but a {what} is a JSON object {{…}}"
+        )
+    return document
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash, sees the old file or the new one and never a part.
+
+    Missing folders are made. Raises SwiftprofError where the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SwiftprofError(
+            f"{path}: cannot write here: {error.strerror or error}; choose another path"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number that JSON has")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return {list: "list", str: "string", int: "number", float: "number"}.get(type(value), "null")

@@ -1,0 +1,1 @@
+"""From a capability curve to a plan: dynamic program, token budget, bootstrap, plan file."""

@@ -1,0 +1,82 @@
+"""The rules of plan.json that types alone do not express, and pydantic's complaints as one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+from pydantic import ValidationError
+
+from swiftprof import __version__
+from swiftprof.errors import did_you_mean
+
+__all__ = ["check_format", "check_layers", "check_no_misspelling", "first_error"]
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of pydantic as `stages[1].keep: what is wrong (got 1.2)`."""
+    detail = error.errors(include_url=False)[0]
+    field = ""
+    for part in detail["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f"{'.' if field else ''}{part}"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    value = detail.get("input")
+    got = (
+        f" (got {str(value)[:60]!s})"
+        if isinstance(value, int | float | str) and detail["type"] != "value_error"
+        else ""
+    )
+    return f"{field}: {message}{got}" if field else f"{message}{got}"
+
+
+def check_format(value: object) -> None:
+    """Refuse what is not a plan of major version 1. Raises ValueError."""
+    match = (
+        re.fullmatch(r"swiftprof\.plan/(\d{1,6})(\.\d{1,6})?", value)
+        if isinstance(value, str)
+        else None
+    )
+    if match is None:
+        raise ValueError(f"schema: {str(value)[:60]!r} is not a plan; expected 'swiftprof.plan/1'")
+    if match[1] != "1":
+        raise ValueError(
+            f"schema: version {match[1]} is not known to swiftprof {__version__}, which reads "
+            "swiftprof.plan/1; use another version of swiftprof or plan again"
+        )
+
+
+def check_layers(layers: Sequence[int], num_layers: int, method: str) -> None:
+    """Refuse layers out of range, out of order, or two cuts at one place. Raises ValueError."""
+    for number, layer in enumerate(layers):
+        # Layer 0 is "before the decoder", where methods that prune the image features start.
+        lowest = 0 if number == 0 and method != "swiftvlm" else 1
+        if not lowest <= layer <= num_layers:
+            raise ValueError(
+                f"stages[{number}].layer: {layer} is outside {lowest}..{num_layers}, the model's "
+                "layers"
+            )
+        if number == 0:
+            continue
+        before = layers[number - 1]
+        if layer <= before:
+            raise ValueError(
+                f"stages[{number}].layer: {layer} comes after {before}; layers must increase"
+            )
+        if number == 1 and layer == before + 1:
+            raise ValueError(
+                f"stages[1].layer: {layer} would cut where the first stage already does (after "
+                f"layer {before}); "
+                f"it must be at least {before + 2}"
+            )
+
+
+def check_no_misspelling(unknown: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse an unknown field that is nearly a known one: a slip, and ignoring it loses a setting.
+
+    Raises ValueError.
+    """
+    for name in unknown:
+        if difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+            raise ValueError(f"unknown field '{name}'; {did_you_mean(name, known)}")

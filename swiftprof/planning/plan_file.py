@@ -1,0 +1,255 @@
+"""plan.json: what to prune, at which layers, and where that advice came from.
+
+A plan is meant to travel: written on one machine, it is read on another, by other programs, years
+later. So it is checked field by field when it is read, and every refusal names file and field.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from swiftprof import __version__
+from swiftprof.errors import SwiftprofError
+from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.planning.checks import check_format, check_layers, check_no_misspelling, first_error
+from swiftprof.planning.tokens import tokens_per_layer
+
+__all__ = [
+    "Budget",
+    "Expected",
+    "ModelInfo",
+    "Plan",
+    "Source",
+    "Stability",
+    "Stage",
+    "schema_text",
+    "tokens_per_layer",
+]
+
+MAX_BYTES = 1 << 20
+"""No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""
+
+Int = Annotated[int, Field(strict=True)]
+Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    """A part of the file. Unknown fields are kept: a later minor version may add some."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @model_validator(mode="after")
+    def _no_misspelt_field(self) -> _Part:
+        known = [field.alias or name for name, field in type(self).model_fields.items()]
+        check_no_misspelling(self.model_extra or (), known)
+        return self
+
+
+class Stage(BaseModel):
+    """One pruning event. `keep` and `merge` are fractions of the prompt's visual tokens.
+
+    The first stage of a plan takes effect after its layer, the later ones before theirs (paper
+    §3.3). Unknown fields are refused: a setting that a runtime ignores would change results.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layer: Annotated[int, Field(strict=True, ge=0, le=4096)]
+    keep: Annotated[float, Field(strict=True, gt=0, le=1)]
+    merge: Share = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Stage:
+        if self.keep + self.merge > 1 + 1e-9:
+            raise ValueError(
+                f"keep + merge is {self.keep + self.merge:g}, more than all visual tokens (1)"
+            )
+        return self
+
+
+class ModelInfo(_Part):
+    """The model a plan or profile is for; `visual_tokens` is null where prompts differ in it."""
+
+    name: str
+    id: str | None = None
+    revision: str | None = None
+    num_layers: Annotated[int, Field(strict=True, ge=1, le=4096)]
+    visual_tokens: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = None
+
+
+class Budget(_Part):
+    """What was asked for: visual tokens averaged over layers, as a number and as a fraction."""
+
+    layers: Count
+    retain: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    ratio: Annotated[float, Field(strict=True, gt=0, le=1)] | None = None
+
+
+class Expected(_Part):
+    """What the plan costs and promises; null where it is not known.
+
+    `area` is P of eq. 7: the mean over layers 2..L of the capability that has been reached there.
+    """
+
+    retained_tokens: Float | None = None
+    tflops: Float | None = None
+    tflops_vanilla: Float | None = None
+    area: Float | None = None
+
+
+class Stability(_Part):
+    """How far the samples decide the plan: it is made again on `bootstrap` resamples of them.
+
+    Attributes:
+        layer_frequency: layer -> share of resamples whose plan prunes there.
+        plan_frequency: share of resamples that give exactly this plan's layers.
+        interval: layer -> 95 % percentile interval of its capability x_i.
+        regret: mean loss of area (P) by this plan against the best plan of each resample.
+        regret_p95: 95th percentile of that loss.
+    """
+
+    bootstrap: Count
+    layer_frequency: dict[str, Share]
+    plan_frequency: Share | None = None
+    interval: dict[str, tuple[Float, Float]] | None = None
+    regret: Float | None = None
+    regret_p95: Float | None = None
+
+
+class Source(_Part):
+    """Where the plan came from: a profile, or a publication (`published`)."""
+
+    profile: str | None = None
+    sha256: str | None = None
+    datasets: tuple[str, ...] = ()
+    samples: Count | None = None
+    keep: Share | None = None
+    published: str | None = None
+
+
+class Plan(_Part):
+    """A pruning plan, as stored in plan.json. Immutable; `Plan.load` and `save` are its file."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        json_schema_extra=lambda schema: schema["required"].insert(0, "schema"),
+    )
+
+    format: Annotated[str, Field(alias="schema", pattern=r"^swiftprof\.plan/1(\.\d{1,6})?$")] = (
+        "swiftprof.plan/1"
+    )
+    model: ModelInfo
+    method: Annotated[str, Field(min_length=1, max_length=100)] = "swiftvlm"
+    pruning_layers: tuple[Int, ...] = ()
+    stages: tuple[Stage, ...]
+    options: dict[str, JsonValue] = {}
+    budget: Budget | None = None
+    expected: Expected = Expected()
+    stability: Stability | None = None
+    source: Source = Source()
+    notes: tuple[str, ...] = ()
+    swiftprof: str = Field(default_factory=lambda: __version__)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: Any) -> Any:
+        """Check the version first; take absent `pruning_layers` from the stages."""
+        if not isinstance(values, dict):
+            return values
+        check_format(values.get("schema", values.get("format", "swiftprof.plan/1")))
+        stages = values.get("stages")
+        if "pruning_layers" not in values and isinstance(stages, list | tuple):
+            layers = [
+                each.layer if isinstance(each, Stage) else _get(each, "layer") for each in stages
+            ]
+            values = {**values, "pruning_layers": layers}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if not self.stages and self.method != "vanilla":
+            raise ValueError("stages: a plan needs at least one stage")
+        layers = tuple(stage.layer for stage in self.stages)
+        if self.pruning_layers != layers:
+            raise ValueError(
+                f"pruning_layers: {list(self.pruning_layers)} are not the layers of stages, "
+                f"{list(layers)}"
+            )
+        check_layers(layers, self.model.num_layers, self.method)
+        for number, (before, stage) in enumerate(
+            zip(self.stages, self.stages[1:], strict=False), start=1
+        ):
+            if stage.keep + stage.merge > before.keep + before.merge + 1e-9:
+                raise ValueError(
+                    f"stages[{number}]: keep + merge grows from {before.keep + before.merge:g} to "
+                    f"{stage.keep + stage.merge:g}; a later stage cannot have more tokens"
+                )
+        # Bypass merges only what a later stage restores; others may merge for good, at the end too.
+        if self.method == "swiftvlm" and self.stages[-1].merge > 0:
+            raise ValueError(
+                f"stages[{len(self.stages) - 1}].merge: the last stage drops the rest, so it must "
+                "be 0"
+            )
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read and check a plan. Raises SwiftprofError, one line naming file and field."""
+        path = Path(path)
+        document = read_json_object(path, "plan", MAX_BYTES)
+        if "schema" not in document:
+            raise SwiftprofError(
+                f"{path}: schema: missing, so this is not a plan; `swiftprof plan` writes one"
+            )
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise SwiftprofError(f"{path}: {first_error(error)}") from None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan atomically; returns the path."""
+        path = Path(path)
+        write_text_atomic(path, self.to_json() + "\n")
+        return path
+
+    def to_json(self) -> str:
+        """The document as it is stored (indented, keys in the order of the format)."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document as plain JSON values, without `options` and `notes` where empty."""
+        document = self.model_dump(mode="json", by_alias=True)
+        for name in ("options", "notes"):
+            if not document[name]:
+                del document[name]
+        return document
+
+    def check_model(self, num_layers: int, name: str) -> None:
+        """Refuse a model of another depth. Raises SwiftprofError."""
+        if num_layers != self.model.num_layers:
+            raise SwiftprofError(
+                f"plan: made for {self.model.name} with {self.model.num_layers} layers, but "
+                f"{name} has {num_layers}; profile {name} and plan again"
+            )
+
+    def tokens_per_layer(self, n_visual: int) -> list[float]:
+        """Visual tokens (kept + merged) that enter each layer 1..L of a prompt with `n_visual`."""
+        return tokens_per_layer(self.stages, self.model.num_layers, n_visual)
+
+
+def schema_text() -> str:
+    """The JSON Schema of plan.json as it is published beside this module."""
+    return json.dumps(Plan.model_json_schema(by_alias=True, mode="validation"), indent=2) + "\n"
+
+
+def _get(value: object, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
