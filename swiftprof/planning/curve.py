@@ -1,0 +1,184 @@
+"""Capability curves: what the planner reads, and how scores of single samples become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.files import read_json_object
+
+__all__ = ["BASE_LAYER", "Curve", "Normalize", "SampleScores", "combine", "normalise"]
+
+Floats = NDArray[np.float64]
+Normalize = Literal["relative", "minmax"]
+
+BASE_LAYER = 2
+"""The paper starts from x_2: its first two layers always see every token."""
+MAX_LAYERS = 4096
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Capability x_i of the candidate layers.
+
+    Attributes:
+        num_layers: L, the depth of the model.
+        layers: candidate layers, 1-based and increasing. Layer 2, the base, is one of them; layers
+            that were not measured are not candidates.
+        x: capability of each candidate, shape (C,).
+
+    Raises:
+        SwiftprofError: layers out of range or order, no layer 2, values that are not finite.
+    """
+
+    num_layers: int
+    layers: tuple[int, ...]
+    x: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
+        object.__setattr__(self, "x", np.asarray(self.x, dtype=np.float64))
+        if self.x.shape != (len(self.layers),):
+            raise SwiftprofError(
+                f"curve: {self.x.size} values for {len(self.layers)} layers; give one for each"
+            )
+        if any(
+            after <= before for before, after in zip(self.layers, self.layers[1:], strict=False)
+        ):
+            raise SwiftprofError("curve: layers must increase, and none may appear twice")
+        outside = [layer for layer in self.layers if not 1 <= layer <= self.num_layers]
+        if outside:
+            raise SwiftprofError(f"curve: layer {outside[0]} is outside 1..{self.num_layers}")
+        if BASE_LAYER not in self.layers:
+            raise SwiftprofError(
+                f"curve: layer {BASE_LAYER} is missing; it is the base of every plan"
+            )
+        if not np.isfinite(self.x).all():
+            bad = self.layers[int(np.flatnonzero(~np.isfinite(self.x))[0])]
+            raise SwiftprofError(f"curve: the value of layer {bad} is not a finite number")
+
+    def at(self, layer: int) -> float:
+        """x of a candidate layer."""
+        return float(self.x[self.layers.index(layer)])
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Curve:
+        """Read `{"num_layers": 32, "x": {"2": 0.61, …}}`. Raises SwiftprofError."""
+        path = Path(path)
+        document = read_json_object(path, "curve")
+        depth, values = document.get("num_layers"), document.get("x")
+        for name in ("num_layers", "x"):
+            if name not in document:
+                others = [key for key in document if key not in ("num_layers", "x")]
+                hint = did_you_mean(name, others) if others else "the file is empty"
+                raise SwiftprofError(
+                    f"{path}: {name}: missing ({hint}); a curve is "
+                    '{"num_layers": 32, "x": {"2": 0.61, …}}'
+                )
+        if not isinstance(depth, int) or isinstance(depth, bool) or not 2 <= depth <= MAX_LAYERS:
+            raise SwiftprofError(
+                f"{path}: num_layers: must be a whole number from 2 to {MAX_LAYERS} "
+                f"(got {str(depth)[:40]})"
+            )
+        if not isinstance(values, dict) or not values:
+            raise SwiftprofError(f'{path}: x: must map layers to numbers, as {{"2": 0.61, …}}')
+        pairs = sorted(
+            (_layer(path, key), _number(path, key, value)) for key, value in values.items()
+        )
+        try:
+            return cls(depth, tuple(layer for layer, _ in pairs), np.array([x for _, x in pairs]))
+        except SwiftprofError as error:
+            raise SwiftprofError(f"{path}: {str(error).removeprefix('curve: ')}") from None
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """Scores of one data set's samples.
+
+    Attributes:
+        vanilla: score of the unpruned model, shape (S,).
+        reruns: score with each candidate layer's selection, shape (S, C).
+    """
+
+    vanilla: Floats
+    reruns: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vanilla", np.asarray(self.vanilla, dtype=np.float64))
+        object.__setattr__(self, "reruns", np.asarray(self.reruns, dtype=np.float64))
+        if self.vanilla.ndim != 1 or self.reruns.ndim != 2 or len(self.vanilla) != len(self.reruns):
+            raise SwiftprofError(
+                f"scores: shapes {self.vanilla.shape} and {self.reruns.shape}; "
+                "they must be (samples,) and (samples, layers)"
+            )
+        if not len(self.vanilla):
+            raise SwiftprofError("scores: no samples; profile at least one")
+        if not (np.isfinite(self.vanilla).all() and np.isfinite(self.reruns).all()):
+            raise SwiftprofError("scores: not all are finite numbers; leave failed samples out")
+
+
+def combine(samples: Mapping[str, SampleScores], normalize: Normalize = "relative") -> Floats:
+    """x_i from scores: each data set's curve, normalised, then the mean over data sets.
+
+    Args:
+        samples: data set -> scores; all with the same candidate layers.
+        normalize: see `normalise`.
+
+    Returns:
+        The curve, shape (C,). For one data set's own curve, pass only that one.
+
+    Raises:
+        SwiftprofError: no data set, or one whose vanilla score is not above 0 ("relative").
+    """
+    if not samples:
+        raise SwiftprofError("scores: no data set; profile at least one")
+    curves = []
+    for name in sorted(samples):  # the order of summation must not depend on the caller
+        vanilla, reruns = samples[name].vanilla.mean(), samples[name].reruns.mean(axis=0)
+        if normalize == "relative" and not vanilla > 0:
+            raise SwiftprofError(
+                f"data set {name}: the unpruned model scores {vanilla:g}, so nothing can be "
+                "relative to it; leave the data set out or use --normalize minmax"
+            )
+        curves.append(normalise(reruns, vanilla, normalize))
+    return np.mean(curves, axis=0)  # type: ignore[no-any-return]
+
+
+def normalise(reruns: Floats, vanilla: Any, how: Normalize) -> Floats:
+    """One data set's mean scores as a curve.
+
+    Args:
+        reruns: mean scores by layer, shape (..., C).
+        vanilla: mean score of the unpruned model, shape (...).
+        how: "relative" divides by `vanilla`; "minmax" maps the lowest layer to 0 and the highest to
+            1 (all to 0 where they are equal), which weighs data sets by shape and not by loss.
+    """
+    if how == "relative":
+        relative: Floats = reruns / np.asarray(vanilla)[..., None]
+        return relative
+    if how == "minmax":
+        low = reruns.min(axis=-1, keepdims=True)
+        span = reruns.max(axis=-1, keepdims=True) - low
+        return np.where(span > 0, (reruns - low) / np.where(span > 0, span, 1), 0.0)
+    raise SwiftprofError(f"--normalize {how}: {did_you_mean(str(how), ['relative', 'minmax'])}")
+
+
+def _layer(path: Path, key: str) -> int:
+    if not (key.isascii() and key.isdecimal() and len(key) <= 4 and key == str(int(key))):
+        raise SwiftprofError(f"{path}: x: {key[:40]!r} is not a layer number; layers count from 1")
+    return int(key)
+
+
+def _number(path: Path, key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SwiftprofError(f"{path}: x[{key!r}]: must be a number (got {str(value)[:40]})")
+    try:
+        return float(value)
+    except OverflowError:
+        raise SwiftprofError(f"{path}: x[{key!r}]: is too large a number") from None
