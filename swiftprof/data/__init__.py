@@ -1,0 +1,1 @@
+"""Data sets: one file each, one line in the registry, official scorers under ``scoring``."""

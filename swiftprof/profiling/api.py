@@ -1,0 +1,204 @@
+"""``swiftprof.profile``: draw samples, record and re-run them, write the folder, read it back."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from swiftprof import __version__
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.registry import draw, get_dataset
+from swiftprof.errors import SwiftprofError
+from swiftprof.models.loading import VLM
+from swiftprof.planning.curve import combine
+from swiftprof.planning.plan_file import ModelInfo
+from swiftprof.planning.stability import curve_intervals
+from swiftprof.profiling.measure import measure_batch
+from swiftprof.profiling.parts import (
+    PART_SAMPLES,
+    Row,
+    part_count,
+    part_path,
+    read_part,
+    read_scores,
+    write_part,
+)
+from swiftprof.profiling.settings import DecoderInfo, Settings
+from swiftprof.profiling.store import FOLDER, Profile, RunFile, Summary, open_run, write_summary
+
+FIRST_CANDIDATE = 2
+"""x_2 is the base of the plan; layer 1 is recorded but not re-run."""
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One part of the work: a chunk of a data set's drawn samples, one parquet file."""
+
+    dataset: Dataset
+    number: int
+    indices: tuple[int, ...]
+
+
+def profile(
+    vlm: VLM,
+    datasets: Sequence[str],
+    *,
+    keep: float = 0.2,
+    samples: int = 1000,
+    seed: int = 0,
+    split: str = "train",
+    batch_size: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Measure the capability x_i of every layer (paper §3.2).
+
+    Args:
+        datasets: names of data sets.
+        keep: V, the share of visual tokens that a selection holds, in (0, 1].
+        samples: drawn from each data set's ``split``.
+        batch_size: samples that run together; by default what suits the device.
+        out: folder; by default ``profiles/<model>-<digest of the settings>``. Parts that are
+            already there are kept, so the same call goes on where an interrupted one stopped.
+        progress: called after every batch.
+
+    Raises:
+        SwiftprofError: unknown data set, impossible settings, a folder with other settings.
+    """
+    if not 0 < keep <= 1:
+        raise SwiftprofError(f"V (keep) is {keep:g}: it must lie in (0, 1], 0.2 keeps a fifth")
+    if not datasets:
+        raise SwiftprofError("no data set named: give at least one, see swiftprof datasets")
+    if batch_size is not None and batch_size < 1:
+        raise SwiftprofError(f"batch size {batch_size}: it must be at least 1")
+    chosen = [get_dataset(name) for name in dict.fromkeys(datasets)]
+    settings = Settings(
+        model=_model_info(vlm),
+        datasets=tuple(d.name for d in chosen),
+        split=split,
+        samples=samples,
+        keep=keep,
+        seed=seed,
+        layers=tuple(range(FIRST_CANDIDATE, vlm.num_layers + 1)),
+        dtype=str(vlm.model.dtype).removeprefix("torch."),
+        attention=str(vlm.model.config._attn_implementation),
+    )
+    drawn = {d.name: draw(d, split, samples, seed) for d in chosen}
+    folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
+    open_run(folder, RunFile(settings=settings, draw=drawn))
+    began = time.monotonic()
+    work = [u for d in chosen for u in _units(d, drawn[d.name])]
+    total = done = sum(len(u.indices) for u in work)
+    missing = [u for u in work if not part_path(folder, u.dataset.name, u.number).is_file()]
+    done -= sum(len(u.indices) for u in missing)
+    report = progress or (lambda done, total: None)
+    report(done, total)
+    for unit in missing:
+        samples_here = [unit.dataset.sample(split, i) for i in unit.indices]
+        rows: list[Row] = []
+        for batch in _batches(samples_here, batch_size or _batch_size(vlm)):
+            rows += measure_batch(vlm, unit.dataset, batch, settings)
+            done += len(batch)
+            report(done, total)
+        order = {sample.id: n for n, sample in enumerate(samples_here)}
+        rows.sort(key=lambda r: order[r.id])
+        write_part(part_path(folder, unit.dataset.name, unit.number), rows)
+    if missing or not (folder / "profile.json").is_file():
+        write_summary(folder, _summarise(folder, settings, vlm, time.monotonic() - began))
+    return Profile.load(folder)
+
+
+def _units(dataset: Dataset, indices: Sequence[int]) -> list[Unit]:
+    return [
+        Unit(dataset, n, tuple(indices[n * PART_SAMPLES : (n + 1) * PART_SAMPLES]))
+        for n in range(part_count(len(indices)))
+    ]
+
+
+def _batches(samples: list[Sample], size: int) -> list[list[Sample]]:
+    """Samples of similar question length together: less padding."""
+    by_length = sorted(samples, key=lambda s: len(s.question))
+    return [by_length[i : i + size] for i in range(0, len(samples), size)]
+
+
+def _batch_size(vlm: VLM) -> int:
+    return 10 if vlm.model.device.type == "cpu" else 16
+
+
+def _model_info(vlm: VLM) -> ModelInfo:
+    return ModelInfo(
+        name=vlm.name,
+        id=vlm.source.id,
+        revision=vlm.source.revision,
+        num_layers=vlm.num_layers,
+        visual_tokens=vlm.visual_tokens,
+    )
+
+
+def decoder_info(vlm: VLM) -> DecoderInfo:
+    config = vlm.model.config.get_text_config()
+    heads = int(config.num_attention_heads)
+    return DecoderInfo(
+        num_layers=vlm.num_layers,
+        hidden_size=int(config.hidden_size),
+        intermediate_size=int(config.intermediate_size),
+        num_attention_heads=heads,
+        num_key_value_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+    )
+
+
+def _summarise(folder: Path, settings: Settings, vlm: VLM, seconds: float) -> Summary:
+    import transformers
+
+    names = settings.datasets
+    parts = {
+        n: [part_path(folder, n, i) for i in range(part_count(settings.samples))] for n in names
+    }
+    scores = {n: read_scores(parts[n], len(settings.layers)) for n in names}
+    dead = [n for n in names if not scores[n].vanilla.mean() > 0]
+    if dead:
+        raise SwiftprofError(
+            f"the vanilla model scores 0 on {', '.join(dead)}, so no layer can be compared with it; "
+            "check the model and the data set, or leave it out"
+        )
+    text, rows = 0, 0
+    for part in (p for paths in parts.values() for p in paths):
+        table = read_part(part, ["prompt_tokens", "n_visual"])
+        text += sum(table["prompt_tokens"].to_pylist()) - sum(table["n_visual"].to_pylist())
+        rows += len(table)
+
+    def by_layer(values: Sequence[float]) -> dict[str, float]:
+        return {str(i): round(float(v), 6) for i, v in zip(settings.layers, values, strict=True)}
+
+    low, high = curve_intervals(scores, seed=settings.seed)
+    return Summary(
+        settings=settings,
+        decoder=decoder_info(vlm),
+        samples={n: len(scores[n].vanilla) for n in names},
+        text_tokens=text / rows,
+        vanilla={n: float(scores[n].vanilla.mean()) for n in names},
+        curve=by_layer(combine(scores)),
+        curve_per_dataset={n: by_layer(combine({n: scores[n]})) for n in names},
+        interval={
+            str(i): (round(float(a), 6), round(float(b), 6))
+            for i, a, b in zip(settings.layers, low, high, strict=True)
+        },
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        versions={
+            "swiftprof": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+    )

@@ -1,0 +1,131 @@
+"""The vanilla run: greedy answers, every layer's T-V scores, and the tensors that re-runs share.
+
+Only the last prompt token's attention row is computed, from its own input to each layer and the
+keys that are in the cache anyway; no L x L map exists at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swiftprof.core.counts import kept_count
+from swiftprof.core.scores import attention_row
+from swiftprof.core.select import rank
+from swiftprof.profiling.steps import Rope, Steps
+
+FULL_LAYERS = 2
+"""Layers that always see every token (paper: the first two layers are excluded)."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One vanilla run of a left-padded batch of B prompts of P slots.
+
+    Attributes:
+        generated: greedy continuation, (B, T) token ids.
+        scores: T-V scores of every layer over all slots, (B, L, P) float32, sum 1 over the visible.
+        visual: slots that hold a visual token, (B, P) bool.
+        valid: slots that are not padding, (B, P) bool.
+        hidden: hidden states that enter layer FULL_LAYERS + 1, (B, P, d).
+        rope: cos and sin of every slot, each (B or 1, P, head size).
+        keys, values: the prompt's cache, per layer (B, KV heads, P, head size).
+    """
+
+    generated: Tensor
+    scores: Tensor
+    visual: Tensor
+    valid: Tensor
+    hidden: Tensor
+    rope: Rope
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    def select(self, keep: float) -> list[Tensor]:
+        """Per row the slots of every layer's selection, (L, n) ascending, n = round(keep * n_v)."""
+        out = []
+        for scores, visual in zip(self.scores, self.visual, strict=True):
+            count = kept_count(keep, int(visual.sum()))
+            best = rank(scores, visual.expand_as(scores))[:, :count]
+            out.append(best.sort(dim=1).values)
+        return out
+
+
+@torch.inference_mode()
+def record(
+    model: nn.Module, inputs: dict[str, Any], image_token_id: int, max_new_tokens: int
+) -> Recording:
+    """Run the vanilla model on a left-padded batch and keep what profiling needs."""
+    steps = Steps.of(model)
+    ids = inputs["input_ids"]
+    with _tap(steps.decoder.layers) as tapped:
+        out = model.generate(  # type: ignore[operator]
+            **inputs,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            return_dict_in_generate=True,
+            use_cache=True,
+        )
+    prompt = ids.shape[1]
+    valid = inputs["attention_mask"].bool()
+    layers = out.past_key_values.layers
+    keys = [layer.keys[:, :, :prompt] for layer in layers]
+    values = [layer.values[:, :, :prompt] for layer in layers]
+    cos, sin = tapped.rope
+    here = cos[..., -1:, :], sin[..., -1:, :]
+    scores = []
+    for i, layer in enumerate(steps.decoder.layers):
+        query = steps.query(layer, tapped.last[i], here)
+        scores.append(attention_row(query, keys[i], valid, layer.self_attn.scaling))
+    return Recording(
+        generated=out.sequences[:, prompt:],
+        scores=torch.stack(scores, 1),
+        visual=(ids == image_token_id) & valid,
+        valid=valid,
+        hidden=tapped.hidden,
+        rope=(cos, sin),
+        keys=keys,
+        values=values,
+    )
+
+
+class _Tapped:
+    """What the hooks see during prefill."""
+
+    def __init__(self, layers: int) -> None:
+        self.last: list[Tensor] = [torch.empty(0)] * layers
+        self.hidden = torch.empty(0)
+        self.rope: Rope = (torch.empty(0), torch.empty(0))
+
+
+@contextmanager
+def _tap(layers: Sequence[nn.Module]) -> Iterator[_Tapped]:
+    """Record each layer's input at the last prompt token (left padding: the last slot)."""
+    seen = _Tapped(len(layers))
+
+    def tap(i: int) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            if hidden.shape[1] == 1:
+                return  # decoding
+            seen.last[i] = hidden[:, -1:]
+            if i == FULL_LAYERS:
+                seen.hidden, seen.rope = hidden, kwargs["position_embeddings"]
+
+        return hook
+
+    handles = [
+        layer.register_forward_pre_hook(tap(i), with_kwargs=True)
+        for i, layer in enumerate(layers)
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

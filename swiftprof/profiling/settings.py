@@ -1,0 +1,61 @@
+"""What a profile measures. Two runs with equal settings give equal profiles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from swiftprof.planning.plan_file import ModelInfo
+
+
+class DecoderInfo(BaseModel):
+    """Sizes of the language model's decoder, for FLOPs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+
+
+class Settings(BaseModel):
+    """Everything that decides the result; parts of different settings never mix."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelInfo
+    datasets: tuple[str, ...] = Field(min_length=1)
+    split: str = "train"
+    samples: int = Field(ge=1)
+    keep: float = Field(gt=0, le=1)
+    seed: int = 0
+    layers: tuple[int, ...] = Field(min_length=1)
+    dtype: str = "float32"
+    attention: str = "sdpa"
+    score: Literal["generation"] = "generation"
+
+    @model_validator(mode="after")
+    def _layers_fit(self) -> Settings:
+        if list(self.layers) != sorted(set(self.layers)):
+            raise ValueError("layers must ascend")
+        if self.layers[0] < 1 or self.layers[-1] > self.model.num_layers:
+            raise ValueError(f"layers must lie in 1..{self.model.num_layers}")
+        return self
+
+    def digest(self) -> str:
+        """Short name of these settings."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def difference(self, other: Settings) -> str:
+        """Names and values of the settings that differ, for messages."""
+        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        return "; ".join(
+            f"{k}: {ours[k]} here, {theirs[k]} there" for k in ours if ours[k] != theirs[k]
+        )

@@ -1,0 +1,96 @@
+"""Single steps of a decoder, called through the model's own modules: what re-runs are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from swiftprof.core.masks import attention_mask
+from swiftprof.runtime.decoder import Decoder, _rope_function, locate
+
+if TYPE_CHECKING:
+    from swiftprof.profiling.row_cache import RowCache
+
+Rope = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A decoder that is run layer by layer."""
+
+    decoder: Decoder
+    model: Any
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Steps:
+        return cls(locate(model), model)
+
+    def query(self, layer: Any, hidden: Tensor, rope: Rope) -> Tensor:
+        """Query of one token per row, after RoPE: hidden (B, 1, D) → (B, heads, head size)."""
+        attention = layer.self_attn
+        query = attention.q_proj(layer.input_layernorm(hidden)).unflatten(
+            -1, (-1, attention.head_dim)
+        )
+        if hasattr(attention, "q_norm"):
+            query = attention.q_norm(query)
+        query = query.transpose(1, 2)
+        rotated, _ = _rope_function(attention)(query, query, *rope)
+        return rotated[:, :, 0]
+
+    def mask(self, hidden: Tensor, seen: Tensor) -> Tensor | None:
+        """Mask for hidden (R, q, D) as the last q of the columns ``seen`` (R, n) bool."""
+        return attention_mask(
+            self.decoder.mask_kind,
+            None if bool(seen.all()) else seen,
+            batch=hidden.shape[0],
+            queries=hidden.shape[1],
+            keys=seen.shape[1],
+            dtype=hidden.dtype,
+            device=hidden.device,
+        )
+
+    def run(
+        self, layer: nn.Module, hidden: Tensor, rope: Rope, mask: Tensor | None, cache: RowCache
+    ) -> Tensor:
+        """One decoder layer. Gappy position ids would look like packed sequences, so none are given."""
+        out = layer(
+            hidden,
+            attention_mask=mask,
+            position_embeddings=rope,
+            position_ids=None,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return out[0] if isinstance(out, tuple) else out
+
+    def embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.model.get_input_embeddings()(ids)
+        return embedded
+
+    def rope(self, hidden: Tensor, positions: Tensor) -> Rope:
+        """Cos and sin at the positions (R, n)."""
+        text: Any = self.decoder.text
+        cos, sin = text.rotary_emb(hidden, position_ids=positions)
+        return cos, sin
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        text: Any = self.decoder.text
+        out: Tensor = self.model.get_output_embeddings()(text.norm(hidden))
+        return out
+
+
+def gather_rows(rope: Rope, sample: Tensor, slots: Tensor, batch: int) -> Rope:
+    """Cos and sin of each row's slots: (B or 1, P, d) tables → (R, n, d)."""
+    cos, sin = (t.expand(batch, -1, -1)[sample[:, None], slots] for t in rope)
+    return cos, sin
+
+
+def right_aligned(keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns where ``keep`` (R, P) holds, ascending and right-aligned, and their validity, (R, n)."""
+    longest = int(keep.sum(1).max())
+    index = torch.arange(keep.shape[1], device=keep.device).expand_as(keep)
+    slots = torch.where(keep, index, -1).sort(dim=1).values[:, keep.shape[1] - longest :]
+    return slots.clamp_min(0), slots >= 0

@@ -1,0 +1,197 @@
+"""A profile is a folder: ``run.json`` (settings and drawn samples, written first), parquet parts,
+and ``profile.json`` (the curve, written last: a folder without it is unfinished)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.planning.curve import Curve, SampleScores
+from swiftprof.planning.plan_file import ModelInfo
+from swiftprof.profiling.parts import part_count, part_path, read_scores
+from swiftprof.profiling.settings import DecoderInfo, Settings
+
+SCHEMA = "swiftprof.profile/1"
+FOLDER = Path("profiles")
+"""Where profiles are written and looked for, relative to the working directory."""
+MAX_BYTES = 1 << 26
+
+
+class Summary(BaseModel):
+    """``profile.json``. Curves map layer → value; x_i is relative to the vanilla model."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="allow")
+
+    schema_: str = Field(SCHEMA, alias="schema")
+    settings: Settings
+    decoder: DecoderInfo
+    samples: dict[str, int]
+    text_tokens: float
+    vanilla: dict[str, float]
+    curve: dict[str, float]
+    curve_per_dataset: dict[str, dict[str, float]]
+    interval: dict[str, tuple[float, float]]
+    created: str
+    seconds: float
+    versions: dict[str, str]
+
+
+class RunFile(BaseModel):
+    """``run.json``: what this folder measures, and on which samples (indices of the split)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: Settings
+    draw: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A finished profile on disk; per-sample scores are read when they are asked for."""
+
+    path: Path
+    summary: Summary
+    sha256: str
+
+    @classmethod
+    def load(cls, path: str | Path) -> Profile:
+        """Open a profile folder.
+
+        Raises:
+            SwiftprofError: no such folder, unfinished, or damaged.
+        """
+        folder = Path(path)
+        file = folder / "profile.json"
+        if not folder.is_dir():
+            raise SwiftprofError(
+                f"{folder}: no such profile folder; make one with swiftprof profile"
+            )
+        if not file.is_file():
+            done = len(list((folder / "parts").glob("*.parquet")))
+            if done or (folder / "run.json").is_file():
+                raise SwiftprofError(
+                    f"{folder}: this profile is not finished ({done} parts are there); "
+                    "run the swiftprof profile command that began it again"
+                )
+            raise SwiftprofError(f"{file}: missing, so {folder} is not a profile folder")
+        document = read_json_object(file, "profile", max_bytes=MAX_BYTES)
+        if document.get("schema") != SCHEMA:
+            raise SwiftprofError(
+                f"{file}: schema is {document.get('schema')!r}, this version reads {SCHEMA!r}; "
+                "make the profile again"
+            )
+        summary = _validated(Summary, document, file)
+        profile = cls(folder, summary, hashlib.sha256(file.read_bytes()).hexdigest())
+        for part in profile.parts():
+            if not part.is_file():
+                raise SwiftprofError(
+                    f"{part}: missing, so the profile is incomplete; run the swiftprof profile "
+                    "command that made it again"
+                )
+        return profile
+
+    @property
+    def model(self) -> ModelInfo:
+        return self.summary.settings.model
+
+    @property
+    def decoder(self) -> DecoderInfo:
+        return self.summary.decoder
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Candidate layers, 1-based."""
+        return self.summary.settings.layers
+
+    @property
+    def keep(self) -> float:
+        return self.summary.settings.keep
+
+    @property
+    def text_tokens(self) -> float:
+        """Mean number of non-visual tokens in a prompt."""
+        return self.summary.text_tokens
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        return self.summary.settings.datasets
+
+    def parts(self, dataset: str | None = None) -> list[Path]:
+        """Paths of all parts, or of one data set's."""
+        names = self.datasets if dataset is None else (dataset,)
+        return [
+            part_path(self.path, name, i)
+            for name in names
+            for i in range(part_count(self.summary.samples[name]))
+        ]
+
+    @cached_property
+    def samples(self) -> dict[str, SampleScores]:
+        """Per-sample scores of each data set: vanilla (S,) and re-runs (S, candidates)."""
+        return {name: read_scores(self.parts(name), len(self.layers)) for name in self.datasets}
+
+    @property
+    def curve(self) -> Curve:
+        values = np.array([self.summary.curve[str(i)] for i in self.layers])
+        return Curve(num_layers=self.model.num_layers, layers=self.layers, x=values)
+
+
+def find_newest(root: Path = FOLDER) -> Profile:
+    """The most recently made finished profile below ``root``.
+
+    Raises:
+        SwiftprofError: there is none.
+    """
+    found: list[tuple[str, Path]] = []
+    for file in root.glob("*/profile.json"):
+        try:
+            found.append((str(read_json_object(file, "profile", MAX_BYTES).get("created")), file))
+        except SwiftprofError:
+            continue  # a damaged neighbour must not hide the good ones
+    if not found:
+        raise SwiftprofError(
+            f"no finished profile under {root}/; make one with swiftprof profile, "
+            "or name its folder: swiftprof plan FOLDER"
+        )
+    return Profile.load(max(found)[1].parent)
+
+
+def open_run(folder: Path, run: RunFile) -> None:
+    """Begin a run in a folder, or go on with one of the same settings.
+
+    Raises:
+        SwiftprofError: the folder holds a run with other settings.
+    """
+    file = folder / "run.json"
+    if file.is_file():
+        there = _validated(RunFile, read_json_object(file, "run", MAX_BYTES), file)
+        if there.settings != run.settings:
+            raise SwiftprofError(
+                f"{folder}: holds a profile with other settings "
+                f"({run.settings.difference(there.settings)}); choose another --out"
+            )
+        return
+    write_text_atomic(file, run.model_dump_json(indent=1) + "\n")
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    write_text_atomic(
+        folder / "profile.json", summary.model_dump_json(indent=1, by_alias=True) + "\n"
+    )
+
+
+def _validated(kind: type[Any], document: dict[str, Any], file: Path) -> Any:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise SwiftprofError(f"{file}: field {where}: {first['msg']}; make it again") from error

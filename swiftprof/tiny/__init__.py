@@ -1,0 +1,1 @@
+"""The bundled model ``tiny-llava`` and the synthetic scenes it was trained on."""

@@ -1,0 +1,1 @@
+"""Synthetic scenes: one scene graph feeds the picture, the questions and the dense labels."""

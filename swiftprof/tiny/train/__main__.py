@@ -1,0 +1,55 @@
+"""Train the bundled model from scratch, offline, on a CPU.
+
+    python -m swiftprof.tiny.train --out runs/tiny
+
+Every phase continues from its last checkpoint, so the same command resumes a run that was cut
+off. The tower and the decoder learn side by side in two processes of one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from swiftprof.tiny.train import phases
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m swiftprof.tiny.train", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and scenes")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the joint phases")
+    parser.add_argument("--phase", choices=["all", "tower", "symbols", "join", "grow"])
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    phase = args.phase or "all"
+    alone = phase in ("tower", "symbols")
+    torch.set_num_threads(1 if alone else args.threads)
+    if phase == "all":
+        _side_by_side(args)
+    if phase == "tower" and not phases.finished(args.out, "tower"):
+        phases.train_tower(args.out, args.seed)
+    if phase == "symbols":
+        for stage in (1, 2, 3):
+            if not phases.finished(args.out, f"symbols-{stage}"):
+                phases.train_symbols(args.out, args.seed, stage)
+    if phase in ("all", "join") and not phases.finished(args.out, "join"):
+        phases.train_join(args.out, args.seed)
+    if phase in ("all", "grow") and not phases.finished(args.out, "grow"):
+        phases.train_grow(args.out, args.seed)
+
+
+def _side_by_side(args: argparse.Namespace) -> None:
+    base = [sys.executable, "-m", "swiftprof.tiny.train", "--out", str(args.out)]
+    base += ["--seed", str(args.seed), "--phase"]
+    running = [subprocess.Popen([*base, phase]) for phase in ("tower", "symbols")]
+    if any([p.wait() for p in running]):
+        sys.exit("a phase of the training failed; its message is above")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Training batches. Batch number ``step`` of a stream is a function of its name: any step can be
+made again, in any order, by any process, so training resumes exactly."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from swiftprof.tiny import vocabulary
+from swiftprof.tiny.scenes.graph import Scene, draw_scene
+from swiftprof.tiny.scenes.labels import patch_labels
+from swiftprof.tiny.scenes.questions import Question, ask
+from swiftprof.tiny.scenes.render import render
+
+QUESTIONS_PER_SCENE = 8
+FORMAT_WEIGHT = 0.05
+"""Loss weight of answer tokens that are mere format: brackets, commas, the end."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Question rows: ids, next-token labels' weights; (scenes * questions, length)."""
+
+    ids: torch.Tensor
+    weight: torch.Tensor
+
+
+def scenes(stream: str, step: int, n: int) -> tuple[random.Random, list[Scene]]:
+    rng = random.Random(f"{stream}/{step}")
+    return rng, [draw_scene(rng) for _ in range(n)]
+
+
+def labels(batch: list[Scene]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dense labels (B, patches, 4) int64 and boxes (B, patches, 4) float32."""
+    pairs = [patch_labels(s) for s in batch]
+    return (
+        torch.from_numpy(np.stack([c for c, _ in pairs])),
+        torch.from_numpy(np.stack([b for _, b in pairs])),
+    )
+
+
+def pixels(images: list[Image.Image]) -> torch.Tensor:
+    """(B, 3, side, side) float32 in -1..1: what the shipped image processor computes."""
+    array = np.stack([np.asarray(i) for i in images])
+    return torch.from_numpy(array).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def scene_pixels(batch: list[Scene]) -> torch.Tensor:
+    return pixels([render(s) for s in batch])
+
+
+def prompt_ids(question: Question) -> list[int]:
+    """The prompt after the image: the question and ``ASSISTANT:``."""
+    return [*vocabulary.encode(question.text), vocabulary.index()[vocabulary.ASSISTANT]]
+
+
+def prefix_ids() -> list[int]:
+    """The prompt before the image: ``<s> USER:``."""
+    return [vocabulary.index()[t] for t in (vocabulary.BOS, vocabulary.USER)]
+
+
+def ask_all(rng: random.Random, batch: list[Scene], mix: dict[str, float]) -> Asked:
+    """QUESTIONS_PER_SCENE rows for each scene, right-padded."""
+    ids = vocabulary.index()
+    eos = ids[vocabulary.EOS]
+    format_ids = {ids["["], ids["]"], ids[","], eos}
+    rows = [
+        (prompt_ids(q), [*vocabulary.encode(q.answer), eos])
+        for scene in batch
+        for q in ask(rng, scene, mix, QUESTIONS_PER_SCENE)
+    ]
+    if len(rows) != len(batch) * QUESTIONS_PER_SCENE:
+        raise ValueError("a scene of the batch allows too few questions of this mix")
+    length = max(len(q) + len(a) for q, a in rows)
+    out = torch.zeros(len(rows), length, dtype=torch.long)
+    weight = torch.zeros(len(rows), length)
+    for r, (q, a) in enumerate(rows):
+        out[r, : len(q) + len(a)] = torch.tensor(q + a)
+        weight[r, len(q) : len(q) + len(a)] = torch.tensor(
+            [FORMAT_WEIGHT if t in format_ids else 1.0 for t in a]
+        )
+    return Asked(out, weight)

@@ -1,0 +1,237 @@
+"""The phases of training. Each is resumable and writes ``<out>/<phase>.safetensors``.
+
+    tower     the vision tower and projector, on dense labels         ┐ independent,
+    symbols   a shallow decoder on symbolic visual tokens (3 stages)  ┘ run side by side
+    join      tower and decoder end to end on rendered scenes, still shallow
+    grow      the decoder deepened, trained further end to end
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration
+
+from swiftprof.tiny.architecture import HIDDEN, build_model, image_features
+from swiftprof.tiny.scenes.graph import Scene
+from swiftprof.tiny.scenes.labels import CLASSES
+from swiftprof.tiny.train import batches, checkpoint
+from swiftprof.tiny.train.evaluate import evaluate
+from swiftprof.tiny.train.grow import grow
+from swiftprof.tiny.train.optim import Optimizers
+from swiftprof.tiny.train.shared_prefix import shared_prefix_logits
+from swiftprof.tiny.train.symbols import SymbolEmbedding
+
+LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 200, 800
+
+EASY = {"color": 2, "shape": 2, "exists": 1.5, "text-name": 2, "ref-name": 0.6}
+MEDIUM = {
+    **{"color": 1, "shape": 1, "exists": 1.2, "count": 1.2, "text-name": 1.5, "text-extreme": 0.7},
+    **{"ref-name": 2.5, "ref-extreme": 0.8},
+}
+FULL = {
+    **{"color": 0.7, "shape": 0.7, "exists": 1, "count": 1.2, "text-name": 0.8},
+    **{"text-extreme": 0.6, "text-rel": 1, "ref-name": 1.5, "ref-extreme": 0.7, "ref-rel": 1},
+    **{"color-rel": 1.4, "shape-rel": 1.4},
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a phase trains; ``places`` as in ``grow``."""
+
+    steps: int
+    batch: int
+    rate: float
+    decay: float
+    mix: dict[str, float]
+    layers: int = 1
+    places: tuple[int, ...] = ()
+
+
+SCHEDULES = {
+    "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
+    "symbols-1": Schedule(2600, 16, 3e-3, 0.4, EASY, layers=4),
+    "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, layers=4),
+    "symbols-3": Schedule(4500, 16, 3e-3, 0.5, FULL, layers=6, places=(1, 2, 4, 6)),
+    "join": Schedule(700, 16, 1.5e-3, 0.5, FULL, layers=6),
+    "grow": Schedule(1000, 16, 2e-3, 0.7, FULL, layers=24, places=(2, 3, 5, 7, 9, 12)),
+}
+TOWER_RATE = 0.3
+"""The tower's learning rate relative to the decoder's when both train."""
+
+
+class DenseHeads(nn.Module):
+    """Linear heads on every visual token; thrown away after the tower's phase."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(hidden, sum(CLASSES) + 4)
+
+    def loss(self, visual: Tensor, classes: Tensor, boxes: Tensor) -> tuple[Tensor, list[float]]:
+        out = self.out(visual.float())
+        shown = classes[..., 0] > 0
+        weight = torch.where(shown, 1.0, 0.25)
+        total, right = torch.zeros(()), []
+        for i, logits in enumerate(out[..., :-4].split(CLASSES, -1)):
+            ce = F.cross_entropy(logits.flatten(0, 1), classes[..., i].flatten(), reduction="none")
+            total = total + (ce.view(shown.shape) * weight).sum() / weight.sum()
+            counted = shown if i < 2 else classes[..., 2] > 0
+            right.append((logits.argmax(-1) == classes[..., i])[counted].float().mean().item())
+        error = (out[..., -4:] - boxes).abs()[shown].mean()
+        return total + 8 * error, [*right, error.item()]
+
+
+def train(
+    out: Path,
+    name: str,
+    modules: dict[str, nn.Module],
+    optim: Optimizers,
+    loss_of: Callable[[int], tuple[Tensor, list[float]]],
+    check: Callable[[], object] | None = None,
+) -> None:
+    """Run a phase to its last step, from its checkpoint when there is one."""
+    path = out / f"{name}.safetensors"
+    first = checkpoint.load(path, modules, optim) if path.exists() else 0
+    steps, seen, began = optim.steps, None, time.time()
+    for step in range(first, steps):
+        loss, numbers = loss_of(step)
+        optim.step(step, loss)
+        now = [loss.item(), *numbers]
+        if seen is None:
+            seen = now
+        seen = [0.97 * a + 0.03 * b for a, b in zip(seen, now, strict=True)]
+        done = step + 1
+        if done % LOG_EVERY == 0:
+            rate = (done - first) / (time.time() - began)
+            left = (steps - done) / rate / 60
+            text = " ".join(f"{v:.4f}" for v in seen)
+            print(f"{name} {done}/{steps} {text} | {rate:.2f} it/s, {left:.0f} min", flush=True)
+        if done % SAVE_EVERY == 0 or done == steps:
+            checkpoint.save(path, done, modules, optim)
+        if check and (done % EVALUATE_EVERY == 0 or done == steps):
+            print(name, done, json.dumps(check()), flush=True)
+
+
+def finished(out: Path, name: str) -> bool:
+    path = out / f"{name}.safetensors"
+    return path.exists() and checkpoint.load(path, {}) >= SCHEDULES[name].steps
+
+
+def _answers(
+    model: LlavaForConditionalGeneration, visual: Tensor, asked: batches.Asked
+) -> tuple[Tensor, list[float]]:
+    """Cross-entropy of the answers' tokens, and the share of them that is right."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = shared_prefix_logits(model, visual, asked.ids)[:, :-1]
+    logits, target, weight = logits.float(), asked.ids[:, 1:], asked.weight[:, 1:]
+    on = weight > 0
+    logits, target, weight = logits[on], target[on], weight[on]
+    ce = F.cross_entropy(logits, target, reduction="none")
+    right = (logits.argmax(-1) == target)[weight == 1].float().mean().item()
+    return (ce * weight).sum() / weight.sum(), [right]
+
+
+def _tower(model: LlavaForConditionalGeneration) -> nn.ModuleList:
+    return nn.ModuleList([model.model.vision_tower, model.model.multi_modal_projector])
+
+
+def _decoder(model: LlavaForConditionalGeneration) -> nn.ModuleList:
+    return nn.ModuleList([model.model.language_model, model.lm_head])
+
+
+def _look(model: LlavaForConditionalGeneration, scenes: Iterable[Scene]) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return image_features(model, batches.scene_pixels(list(scenes)))
+
+
+def train_tower(out: Path, seed: int) -> None:
+    s = SCHEDULES["tower"]
+    model = build_model(1, seed)
+    tower, heads = _tower(model), DenseHeads(HIDDEN)
+    optim = Optimizers([(tower, s.rate), (heads, s.rate)], s.steps, s.decay)
+
+    def loss_of(step: int) -> tuple[Tensor, list[float]]:
+        _, scenes = batches.scenes(f"train/{seed}/tower", step, s.batch)
+        return heads.loss(_look(model, scenes), *batches.labels(scenes))
+
+    train(out, "tower", {"tower": tower, "heads": heads}, optim, loss_of)
+
+
+def train_symbols(out: Path, seed: int, stage: int) -> None:
+    name = f"symbols-{stage}"
+    s = SCHEDULES[name]
+    model, symbols = build_model(s.layers, seed), SymbolEmbedding(HIDDEN)
+    if stage > 1:
+        before = out / f"symbols-{stage - 1}.safetensors"
+        checkpoint.load(before, {"symbols": symbols})
+        grow(model, checkpoint.weights(before, "model"), s.places or tuple(range(1, s.layers + 1)))
+    optim = Optimizers([(_decoder(model), s.rate), (symbols, s.rate)], s.steps, s.decay)
+
+    def loss_of(step: int) -> tuple[Tensor, list[float]]:
+        rng, scenes = batches.scenes(f"train/{seed}/{name}", step, s.batch)
+        asked = batches.ask_all(rng, scenes, s.mix)
+        return _answers(model, symbols(*batches.labels(scenes)), asked)
+
+    def check() -> object:
+        return evaluate(model, lambda scenes: symbols(*batches.labels(scenes)), s.mix, 320)
+
+    train(out, name, {"model": model, "symbols": symbols}, optim, loss_of, check)
+
+
+@torch.no_grad()
+def _align(model: LlavaForConditionalGeneration, symbols: SymbolEmbedding, seed: int) -> None:
+    """Least squares from the tower's tokens to the symbols', folded into the projector."""
+    xs, ys = [], []
+    for step in range(30):
+        _, scenes = batches.scenes(f"train/{seed}/align", step, 50)
+        xs.append(_look(model, scenes).float().flatten(0, 1))
+        ys.append(symbols(*batches.labels(scenes)).flatten(0, 1))
+    x, y = torch.cat(xs).double(), torch.cat(ys).double()
+    x = torch.cat([x, torch.ones(len(x), 1).double()], 1)
+    w = torch.linalg.solve(x.T @ x + 1e-3 * torch.eye(x.shape[1]).double(), x.T @ y)
+    explained = 1 - ((x @ w - y) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+    print(f"align: {explained:.3f} of the symbols' variance explained", flush=True)
+    a, b = w[:-1].T.float(), w[-1].float()
+    last = model.model.multi_modal_projector.linear_2
+    last.weight.copy_(a @ last.weight)
+    last.bias.copy_(a @ last.bias + b)
+
+
+def _end_to_end(out: Path, seed: int, name: str, model: LlavaForConditionalGeneration) -> None:
+    s = SCHEDULES[name]
+    groups = [(_decoder(model), s.rate), (_tower(model), s.rate * TOWER_RATE)]
+    optim = Optimizers(groups, s.steps, s.decay)
+
+    def loss_of(step: int) -> tuple[Tensor, list[float]]:
+        rng, scenes = batches.scenes(f"train/{seed}/{name}", step, s.batch)
+        asked = batches.ask_all(rng, scenes, s.mix)
+        return _answers(model, _look(model, scenes), asked)
+
+    def check() -> object:
+        return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)
+
+    print(name, "start", json.dumps(check()), flush=True)
+    train(out, name, {"model": model}, optim, loss_of, check)
+
+
+def train_join(out: Path, seed: int) -> None:
+    model, symbols = build_model(SCHEDULES["join"].layers, seed), SymbolEmbedding(HIDDEN)
+    checkpoint.load(out / "symbols-3.safetensors", {"model": model, "symbols": symbols})
+    checkpoint.load(out / "tower.safetensors", {"tower": _tower(model)})
+    _align(model, symbols, seed)
+    _end_to_end(out, seed, "join", model)
+
+
+def train_grow(out: Path, seed: int) -> None:
+    s = SCHEDULES["grow"]
+    model = build_model(s.layers, seed)
+    grow(model, checkpoint.weights(out / "join.safetensors", "model"), s.places)
+    _end_to_end(out, seed, "grow", model)

@@ -1,0 +1,89 @@
+"""The decoder on many questions about each image, the image's tokens computed once.
+
+The same weights and the same result as the Hugging Face forward on every (image, question) row;
+only the order of the work differs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration
+
+from swiftprof.tiny.train.batches import prefix_ids
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def _qkv(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> list[Tensor]:
+    attn = layer.self_attn
+    weight = torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight])
+    rows, length, _ = x.shape
+    qkv = F.linear(layer.input_layernorm(x), weight).view(rows, length, 3, heads, -1)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    return [_rotate(q, cos, sin), _rotate(k, cos, sin), v]
+
+
+def _finish(layer: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
+    x = x + layer.self_attn.o_proj(attended.transpose(1, 2).reshape(x.shape))
+    y, mlp = layer.post_attention_layernorm(x), layer.mlp
+    return x + mlp.down_proj(F.silu(mlp.gate_proj(y)) * mlp.up_proj(y))
+
+
+def _layer(
+    layer: nn.Module, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int
+) -> tuple[Tensor, Tensor]:
+    images, n, _ = prefix.shape
+    k = rows.shape[0] // images
+    pq, pk, pv = _qkv(layer, prefix, rope[0][:n], rope[1][:n], heads)
+    q, rk, rv = _qkv(layer, rows, rope[0][n:], rope[1][n:], heads)
+    seen = F.scaled_dot_product_attention(pq, pk, pv, is_causal=True)
+    r, h, t, d = q.shape
+
+    def merge(x: Tensor) -> Tensor:  # (B*k, H, T, c) -> (B, H, k*T, c)
+        return x.view(images, k, h, t, -1).transpose(1, 2).reshape(images, h, k * t, -1)
+
+    def split(x: Tensor) -> Tensor:  # and back
+        return x.view(images, h, k, t, -1).transpose(1, 2).reshape(r, h, t, -1)
+
+    on_prefix = split(merge(q) @ pk.transpose(-1, -2))
+    future = torch.ones(t, t, dtype=torch.bool).triu(1)
+    on_rows = (q @ rk.transpose(-1, -2)).masked_fill(future, -1e4)
+    weight = torch.softmax(torch.cat([on_prefix, on_rows], -1) * d**-0.5, -1, dtype=torch.float32)
+    weight = weight.to(q.dtype)
+    attended = split(merge(weight[..., :n]) @ pv) + weight[..., n:] @ rv
+    return _finish(layer, prefix, seen), _finish(layer, rows, attended)
+
+
+def shared_prefix_logits(
+    model: LlavaForConditionalGeneration, visual: Tensor, ids: Tensor
+) -> Tensor:
+    """Logits of the question rows.
+
+    Args:
+        visual: projected visual tokens (images, visual tokens, hidden).
+        ids: question rows (images * k, length), k rows of an image one after the other.
+
+    Returns:
+        (images * k, length, vocabulary).
+    """
+    decoder = model.model.language_model
+    config = decoder.config
+    heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+    images = visual.shape[0]
+    embed = model.get_input_embeddings()
+    head = torch.tensor(prefix_ids()).expand(images, -1)
+    prefix = torch.cat([embed(head), visual.float()], 1)
+    rows = embed(ids)
+    positions = torch.arange(prefix.shape[1] + rows.shape[1]).float()
+    theta = config.rope_parameters["rope_theta"]
+    angle = positions[:, None] * theta ** (-torch.arange(0, width, 2).float() / width)
+    rope = [angle.cos(), angle.sin()]
+    for layer in decoder.layers:
+        prefix, rows = _layer(layer, prefix, rows, rope, heads)
+    return model.lm_head(decoder.norm(rows))
