@@ -1,0 +1,1 @@
+"""What pruning saves: FLOPs by formula, time and memory by the clock."""

@@ -1,0 +1,146 @@
+"""FLOPs of a prefill, by the paper's formulas (eq. 17-19), generalised to grouped-query attention.
+
+The paper counts a multiply-add as one operation in eq. 17 and counts the decoder's layers only: no
+vision tower, no embedding, no output head. We keep that, so that numbers can be compared: vanilla
+LLaVA-1.5-7B with 576 visual and 70 other tokens (35 of the system prompt, about 35 of the question)
+costs 4.29 T, which is what the paper prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swiftprof.core.counts import kept_count, merged_count
+from swiftprof.planning.tokens import StageLike, tokens_per_layer
+
+__all__ = [
+    "PAPER_TEXT_TOKENS",
+    "DecoderShape",
+    "overhead_flops",
+    "plan_flops",
+    "prefill_flops",
+    "stages_overhead_flops",
+    "vanilla_flops",
+]
+
+PAPER_TEXT_TOKENS = 70
+"""Tokens beside the visual ones for which eq. 17 gives the paper's 4.29 T of LLaVA-1.5-7B."""
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Sizes of a decoder that decide its cost. Names are those of Hugging Face configurations."""
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+
+    @classmethod
+    def of(cls, source: Any) -> DecoderShape:
+        """From a mapping or an object with these names."""
+        get = (
+            source.__getitem__
+            if isinstance(source, Mapping)
+            else lambda name: getattr(source, name)
+        )
+        return cls(**{name: int(get(name)) for name in cls.__dataclass_fields__})
+
+    @property
+    def query_size(self) -> int:
+        """Width of all query heads together; d in the paper."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def key_size(self) -> int:
+        """Width of all key heads together; d in the paper, less with grouped queries."""
+        return self.num_key_value_heads * self.head_dim
+
+
+def layer_flops(shape: DecoderShape, tokens: float) -> float:
+    """C_n of eq. 17: 4nd² + 2n²d + 3ndm for one layer with n tokens.
+
+    With grouped queries the 4d² become d (2 q + 2 k), q and k the widths of the queries and keys.
+    """
+    d, q, k = shape.hidden_size, shape.query_size, shape.key_size
+    projections = 2 * tokens * d * (q + k)
+    return projections + 2 * tokens**2 * q + 3 * tokens * d * shape.intermediate_size
+
+
+def prefill_flops(shape: DecoderShape, tokens_per_layer_total: Iterable[float]) -> float:
+    """F of eq. 18 for any number of tokens (visual and text) entering each layer."""
+    return sum(layer_flops(shape, tokens) for tokens in tokens_per_layer_total)
+
+
+def overhead_flops(
+    shape: DecoderShape, n_visual: float, low_ranked: float, merged: float, retained: float
+) -> float:
+    """F_o of eq. 19, one pruning layer that merges, restores and scores again.
+
+    2RZd (grouping) + Rd (alignment) + 2 n_v d (scores) + 2d² (query) + 2 (1 - r) n_v d² (keys of
+    the tokens that are not retained; the retained ones' keys are part of the layer anyway).
+
+    Args:
+        shape: the decoder.
+        n_visual: n_v, visual tokens scored.
+        low_ranked: R, tokens that are not selected.
+        merged: Z, merged tokens.
+        retained: r, share of the visual tokens that is selected.
+    """
+    d, q, k = shape.hidden_size, shape.query_size, shape.key_size
+    return (
+        2 * low_ranked * merged * d
+        + low_ranked * d
+        + 2 * n_visual * q
+        + 2 * d * q
+        + 2 * (1 - retained) * n_visual * d * k
+    )
+
+
+def stages_overhead_flops(
+    shape: DecoderShape, stages: Sequence[StageLike], n_visual: int, *, bypass: bool = True
+) -> float:
+    """What scoring, merging and restoring cost over all stages of a plan.
+
+    Eq. 19 is split over the stages it happens at. The first stage scores with its layer's own query
+    and keys, so it pays for the scores and the grouping alone. A later stage aligns the tokens that
+    the one before bypassed and projects query and keys anew. Without bypass there is nothing to
+    align, and the survivors' keys are part of the layer: scores, query and grouping remain.
+    """
+    d, q, k = shape.hidden_size, shape.query_size, shape.key_size
+    total, waiting, present = 0.0, 0, n_visual
+    for position, stage in enumerate(stages):
+        kept = min(present, kept_count(stage.keep, n_visual))
+        merged = merged_count(stage.merge, n_visual, kept)
+        rest = present - kept
+        total += 2 * present * q + 2 * rest * merged * d
+        if position:
+            total += 2 * d * q
+            if bypass:
+                total += waiting * d + 2 * rest * d * k
+        waiting = rest
+        present = n_visual if bypass else kept + merged
+    return total
+
+
+def plan_flops(
+    shape: DecoderShape,
+    stages: Sequence[StageLike],
+    n_visual: int,
+    n_text: float,
+    *,
+    bypass: bool = True,
+) -> float:
+    """FLOPs of a prefill under a plan: eq. 18 over its layers, and its overhead (eq. 19)."""
+    counts = tokens_per_layer(stages, shape.num_layers, n_visual)
+    layers = prefill_flops(shape, (visual + n_text for visual in counts))
+    return layers + stages_overhead_flops(shape, stages, n_visual, bypass=bypass)
+
+
+def vanilla_flops(shape: DecoderShape, n_visual: float, n_text: float) -> float:
+    """FLOPs of a prefill that prunes nothing."""
+    return shape.num_layers * layer_flops(shape, n_visual + n_text)
