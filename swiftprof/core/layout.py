@@ -1,0 +1,72 @@
+"""Slots: where the surviving tokens stand.
+
+Every token keeps its slot, its index in the original prompt, for ever. A pruned sequence is a
+matrix of columns sorted by slot and right-aligned, padded on the left where the rows of a batch
+differ in length. Because slots ascend, "earlier column" and "earlier position" mean the same, so a
+plain causal mask on the columns is the causal mask on the original positions, and attention
+kernels' causal fast paths stay right.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["compact", "gather_rope", "gather_tokens", "scatter_tokens"]
+
+
+def compact(keep: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The kept columns of each row, in order, moved to the right end of a shorter row.
+
+    Args:
+        keep: `(B, n)` bool.
+        length: columns of the result, at least the largest number of kept columns of a row (a host
+            integer, so that no device result has to be read).
+
+    Returns:
+        columns: `(B, length)` int64, ascending; padding columns point at column 0.
+        valid: `(B, length)` bool, false at padding columns, which stand on the left.
+    """
+    numbered = torch.where(keep, torch.arange(keep.shape[1], device=keep.device), -1)
+    columns = numbered.sort(dim=1).values[:, keep.shape[1] - length :]
+    return columns.clamp_min(0), columns >= 0
+
+
+def gather_tokens(tokens: Tensor, columns: Tensor) -> Tensor:
+    """Pick columns of each row: `(B, n, D)` by `(B, m)` gives `(B, m, D)`."""
+    return tokens.gather(1, columns[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def scatter_tokens(into: Tensor, tokens: Tensor, slots: Tensor, valid: Tensor | None) -> Tensor:
+    """A copy of `into` with tokens put at their slots.
+
+    Args:
+        into: `(B, L, D)`.
+        tokens: `(B, m, D)`.
+        slots: `(B, m)` int64 in `[0, L)`, distinct within a row where valid.
+        valid: `(B, m)` bool, the tokens to place; None places all.
+
+    Returns:
+        `(B, L, D)`.
+    """
+    length = into.shape[1]
+    spare = (
+        slots if valid is None else slots.masked_fill(~valid, length)
+    )  # one slot too many takes the padding
+    roomy = torch.cat([into, into[:, :1]], dim=1)
+    return roomy.scatter(1, spare[..., None].expand_as(tokens), tokens)[:, :length]
+
+
+def gather_rope(table: Tensor, columns: Tensor) -> Tensor:
+    """Rows of a cos or sin table for the given columns: tokens keep their original positions.
+
+    Args:
+        table: `(..., 1 or B, n, d)`; leading dimensions as in M-RoPE's `(3, B, n, d)` are kept.
+        columns: `(B, m)` int64.
+
+    Returns:
+        `(..., B, m, d)`.
+    """
+    batch, lead, dim = columns.shape[0], table.shape[:-3], table.shape[-1]
+    table = table.expand(*lead, batch, *table.shape[-2:])
+    return table.gather(-2, columns[..., None].expand(*lead, *columns.shape, dim))

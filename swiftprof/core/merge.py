@@ -1,0 +1,148 @@
+"""Merging unselected tokens, and bringing them back: the bypass (paper §3.3, eq. 10-13).
+
+The unselected tokens of a stage are called the rest. They stand in an `(B, R)` array from best to
+worst score, padded on the right where rows have fewer; Z of them are seeds, and each seed's group
+goes on as one merged token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swiftprof.core.layout import gather_tokens, scatter_tokens
+
+__all__ = [
+    "SEED_POLICIES",
+    "Bypassed",
+    "assign",
+    "best_seeds",
+    "even_seeds",
+    "mean_merge",
+    "restore",
+]
+
+
+@dataclass(frozen=True)
+class Bypassed:
+    """What waits in the side pathway between two stages.
+
+    Attributes:
+        slots: `(B, R)` int64, slots of the rest.
+        valid: `(B, R)` bool.
+        hidden: `(B, R, D)`, their hidden states when they left, `h_i^x`.
+        group: `(B, R)` int64, the group of each; None when nothing was merged.
+        seeds: `(B, Z)` int64, the slot in which each merged token went on; None when nothing was
+            merged.
+        merged: `(B, Z, D)`, the merged tokens as they entered the next layer; None when nothing was
+            merged.
+    """
+
+    slots: Tensor
+    valid: Tensor
+    hidden: Tensor
+    group: Tensor | None = None
+    seeds: Tensor | None = None
+    merged: Tensor | None = None
+
+
+def best_seeds(slots: Tensor, valid: Tensor, count: Tensor, width: int) -> Tensor:
+    """Seeds are the best-scored of the rest (arguments: see `SEED_POLICIES`)."""
+    return torch.arange(width, device=slots.device).expand(slots.shape[0], width)
+
+
+def even_seeds(slots: Tensor, valid: Tensor, count: Tensor, width: int) -> Tensor:
+    """Seeds stand at equal distances in reading order (arguments: see `SEED_POLICIES`)."""
+    reading = slots.masked_fill(~valid, torch.iinfo(slots.dtype).max).argsort(dim=1)
+    step = 2 * torch.arange(width, device=slots.device) + 1
+    places = step * valid.sum(1, keepdim=True) // (2 * count.clamp_min(1))
+    return reading.gather(1, places.clamp_max(slots.shape[1] - 1))
+
+
+SeedPolicy = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+SEED_POLICIES: dict[str, SeedPolicy] = {"best": best_seeds, "even": even_seeds}
+"""Who founds a group. The paper leaves it open; `best` is the default.
+
+A policy maps (`slots (B, R)`, `valid (B, R)`, `count (B, 1)`, `width`) to `(B, width)` places in
+the rest, of which the first `count` of each row are used and must be distinct; `width` is the
+largest count, a host integer.
+"""
+
+
+def assign(hidden: Tensor, seeds: Tensor, used: Tensor) -> Tensor:
+    """The group of each token: the seed most similar by cosine (eq. 10), ties to the earlier seed.
+
+    A seed always belongs to its own group, even beside an identical seed. Cost 2RZD, as in eq. 19.
+
+    Args:
+        hidden: `(B, R, D)` hidden states of the rest, any float type; compared in float32.
+        seeds: `(B, Z)` int64, places in the rest.
+        used: `(B, Z)` bool, false for the padding of rows with fewer seeds.
+
+    Returns:
+        `(B, R)` int64 in `[0, Z)`; arbitrary in rows without a seed.
+    """
+    batch, count = hidden.shape[:2]
+    unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
+    similarity = unit @ gather_tokens(unit, seeds).transpose(1, 2)  # (B, R, Z)
+    group = similarity.masked_fill(~used[:, None], float("-inf")).argmax(-1)
+    own = torch.arange(seeds.shape[1], device=seeds.device).expand_as(seeds)
+    spare = torch.cat(
+        [group, group.new_zeros(batch, 1)], dim=1
+    )  # last column takes the unused seeds
+    return spare.scatter(1, torch.where(used, seeds, count), own)[:, :count]
+
+
+def mean_merge(hidden: Tensor, valid: Tensor, group: Tensor, width: int) -> Tensor:
+    """Mean hidden state of each group (eq. 11), summed in float32.
+
+    One matrix product with the membership matrix: unlike a scattered sum it is deterministic on
+    every device.
+
+    Args:
+        hidden: `(B, R, D)`; rows that are not valid must be finite.
+        valid: `(B, R)` bool.
+        group: `(B, R)` int64 in `[0, width)`.
+        width: number of groups Z.
+
+    Returns:
+        `(B, Z, D)` in the type of `hidden`; zero for a group without members.
+    """
+    member = (group[..., None] == torch.arange(width, device=group.device)) & valid[
+        ..., None
+    ]  # (B, R, Z)
+    weight = member.float()
+    size = weight.sum(1).clamp_min(1.0)
+    return ((weight.transpose(1, 2) @ hidden.float()) / size[..., None]).to(hidden.dtype)
+
+
+def restore(
+    hidden: Tensor, slots: Tensor, valid: Tensor | None, waiting: Bypassed, length: int
+) -> Tensor:
+    """The whole prompt again, bypassed tokens moved along by their group's offset.
+
+    `h_i + (merged_now - merged_then)` (eq. 12 and 13), in float32. A bypassed token that was not
+    merged comes back as it left. Seeds are bypassed tokens too: their own state comes back, not the
+    merged one.
+
+    Args:
+        hidden: `(B, m, D)` the tokens that went on.
+        slots: `(B, m)` int64, their slots.
+        valid: `(B, m)` bool, or None when no column is padding.
+        waiting: the bypassed tokens.
+        length: L, slots of the prompt.
+
+    Returns:
+        `(B, L, D)` in the type of `hidden`; zero at slots that hold no token (padding).
+    """
+    empty = hidden.new_zeros(hidden.shape[0], length, hidden.shape[-1])
+    full = scatter_tokens(empty, hidden, slots, valid)
+    tokens = waiting.hidden
+    if waiting.group is not None and waiting.seeds is not None and waiting.merged is not None:
+        offset = gather_tokens(full, waiting.seeds).float() - waiting.merged.float()
+        tokens = (tokens.float() + gather_tokens(offset, waiting.group)).to(hidden.dtype)
+    return scatter_tokens(full, tokens, waiting.slots, waiting.valid)

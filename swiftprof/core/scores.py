@@ -1,0 +1,35 @@
+"""The T-V score: what the last prompt token attends to, as one row instead of an attention map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["attention_row"]
+
+
+def attention_row(query: Tensor, keys: Tensor, visible: Tensor, scaling: float) -> Tensor:
+    """Attention of one query token per row over its visible tokens, averaged over the heads.
+
+    ``mean_h softmax(q_h k_h^T * scaling)``: the map from which paper §3.3 takes the T-V scores, at
+    the row of the last text token. The softmax runs over all visible tokens, text included: the
+    heads' denominators differ, so averaging logits, or normalising over the visual tokens alone,
+    would rank differently.
+
+    Args:
+        query: `(B, H, d)` queries after RoPE; `H` is a multiple of the number of key heads `G`.
+        keys: `(B, G, n, d)` keys after RoPE. Query head `h` uses key head `h // (H / G)`; keys are
+            not repeated.
+        visible: `(B, n)` bool, the tokens that the query may attend to; at least one per row.
+        scaling: factor on the logits, usually `d ** -0.5`.
+
+    Returns:
+        `(B, n)` float32; each row sums to 1, exactly 0 where not visible. Largest intermediate:
+        `(B, H, n)`.
+    """
+    batch, heads, dim = query.shape
+    groups = keys.shape[1]
+    grouped = query.reshape(batch, groups, heads // groups, dim).float()
+    logits = grouped @ keys.float().transpose(-1, -2) * scaling  # (B, G, H/G, n)
+    logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
+    return torch.softmax(logits, dim=-1).mean(dim=(1, 2))

@@ -1,0 +1,132 @@
+"""Decoding after a pruned prefill: cache lengths differ by layer, so each needs its own mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swiftprof.core.masks import attention_mask
+from swiftprof.errors import SwiftprofError
+
+__all__ = ["CacheState", "Segment", "Step", "read_state", "write_state"]
+
+_ATTRIBUTE = "swiftprof_state"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive layers whose caches have the same length.
+
+    Attributes:
+        first: 0-based index of the first layer.
+        length: prompt tokens in the cache of each of its layers.
+        valid: `(B, length)` bool, or None when no row is padded.
+    """
+
+    first: int
+    length: int
+    valid: Tensor | None
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """What a pruned cache remembers of its prefill; lives on the cache object, so one per request.
+
+    Beams need no reordering: all beams of a sample have the same counts, hence the same valid
+    columns.
+
+    Attributes:
+        prompt: L, slots of the prompt; the length of the caches of the layers before the first
+            stage.
+        segments: by layer; None for the layers before the first stage.
+    """
+
+    prompt: int
+    segments: tuple[Segment | None, ...]
+
+    @classmethod
+    def make(cls, prompt: int, segments: Sequence[Segment], num_layers: int) -> CacheState:
+        """Spread segments, given in order, over the layers."""
+        by_layer: list[Segment | None] = [None] * num_layers
+        for segment in segments:
+            by_layer[segment.first :] = [segment] * (num_layers - segment.first)
+        return cls(prompt, tuple(by_layer))
+
+
+def read_state(cache: object) -> CacheState | None:
+    """The state of a pruned cache; None for any other object."""
+    state: CacheState | None = getattr(cache, _ATTRIBUTE, None)
+    return state
+
+
+def write_state(cache: object, state: CacheState) -> None:
+    """Mark a cache as pruned."""
+    setattr(cache, _ATTRIBUTE, state)
+
+
+@dataclass
+class Step:
+    """One forward pass on a pruned cache: a decoding step, or more text.
+
+    Attributes:
+        state: what the cache remembers.
+        padding: `(B, L + t)`, the call's own mask over the prompt and everything after it; None if
+            not given.
+        kind: form of the masks, see `swiftprof.core.masks.mask_kind`.
+        masks: masks made so far in this step, one per segment and device.
+    """
+
+    state: CacheState
+    padding: Tensor | None
+    kind: str
+    masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
+
+    def mask(self, layer: int, hidden: Tensor, cache: Any, full: Tensor | None) -> Tensor | None:
+        """Attention mask for a layer behind the first stage.
+
+        Args:
+            layer: 0-based layer index, of a layer with a segment.
+            hidden: `(B, q, D)`, the new tokens.
+            cache: the cache, before this layer has added the new tokens.
+            full: the mask that Hugging Face made for the layers with a full cache; None tells that
+                the prompt has no padding, and then only a batch with uneven segments needs a mask.
+        """
+        segment = self.state.segments[layer]
+        assert segment is not None
+        key = (segment.first, hidden.device)
+        if key not in self.masks or segment.first == layer:
+            batch, queries = hidden.shape[:2]
+            keys = cache.get_seq_length(layer) + queries
+            valid = self._valid(segment, batch, keys - segment.length, full, hidden.device)
+            self.masks[key] = attention_mask(
+                self.kind,
+                valid,
+                batch=batch,
+                queries=queries,
+                keys=keys,
+                dtype=hidden.dtype,
+                device=hidden.device,
+            )
+        return self.masks[key]
+
+    def _valid(
+        self, segment: Segment, batch: int, new: int, full: Tensor | None, device: torch.device
+    ) -> Tensor | None:
+        past, padding = segment.valid, self.padding if full is not None else None
+        if past is None and padding is None:
+            return None
+        if past is None:
+            past = torch.ones(batch, segment.length, dtype=torch.bool, device=device)
+        elif past.shape[0] != batch:
+            raise SwiftprofError(
+                f"this cache was filled with {past.shape[0]} rows and is used with {batch}: "
+                "prefill again instead of repeating or selecting rows of a pruned cache"
+            )
+        after = torch.ones(batch, new, dtype=torch.bool, device=device)
+        if padding is not None:
+            after = padding[:, self.state.prompt : self.state.prompt + new].to(device).bool()
+        return torch.cat([past.to(device), after], dim=1)

@@ -1,0 +1,255 @@
+"""Where things are in a Hugging Face model: the only file of the runtime that knows.
+
+Everything is found by structure, through what current families share: a text model with `layers`,
+layers with `input_layernorm` and `self_attn.q_proj` / `k_proj`, rotary tables handed down as
+`position_embeddings`. A model built differently is refused here, with the reason, rather than
+pruned wrongly.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from swiftprof.core.layout import gather_rope, gather_tokens
+from swiftprof.core.masks import mask_kind
+from swiftprof.core.scores import attention_row
+from swiftprof.errors import SwiftprofError
+
+__all__ = ["Decoder", "attention_scores", "check_call", "check_window", "locate", "rope_function"]
+
+_VISUAL_TOKENS = ("image_token_id", "video_token_id", "image_token_index", "video_token_index")
+
+_REFUSED = {
+    "gemma3": "its image tokens see each other in both directions, its layers mix two attentions",
+    "gemma3n": "its image tokens see each other in both directions, its layers mix two attentions",
+    "paligemma": "its prompt tokens see each other in both directions",
+    "mllama": "its image features enter through cross-attention, not as tokens",
+}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The parts of a model that the runtime touches.
+
+    Attributes:
+        root: the module whose forward receives `input_ids` and calls the text model.
+        text: the text model; owns `layers` and the final norm.
+        layers: the decoder layers.
+        visual_ids: token ids that stand for an image or video feature.
+        first_cut: smallest 0-based layer index before which tokens may leave.
+        model: the model as it was given.
+    """
+
+    root: nn.Module
+    text: nn.Module
+    layers: Sequence[nn.Module]
+    visual_ids: tuple[int, ...]
+    first_cut: int
+    model: nn.Module
+
+    @property
+    def config(self) -> Any:
+        """Configuration of the text model."""
+        return self.text.config
+
+    @property
+    def mask_kind(self) -> str:
+        """Form of attention mask that the current backend takes.
+
+        Raises:
+            SwiftprofError: the backend is not supported.
+        """
+        backend = str(self.config._attn_implementation)
+        kind = mask_kind(backend)
+        if kind is None:
+            raise SwiftprofError(
+                f"attention backend '{backend}' cannot be pruned: call "
+                "model.set_attn_implementation with 'sdpa', 'flash_attention_2' or 'eager'"
+            )
+        return kind
+
+    @property
+    def sliding_window(self) -> int | None:
+        """Window of the layers with sliding attention, None when every layer sees everything."""
+        config = self.config
+        window = getattr(config, "sliding_window", None)
+        if window is None or getattr(config, "use_sliding_window", True) is False:
+            return None
+        kinds = getattr(config, "layer_types", None)
+        return None if kinds and "sliding_attention" not in kinds else int(window)
+
+
+def _refuse_kind(model: nn.Module) -> None:
+    config = getattr(model, "config", None)
+    kind = str(getattr(config, "model_type", ""))
+    for name in (kind, kind.removesuffix("_text")):
+        if name in _REFUSED:
+            raise SwiftprofError(f"models of type '{name}' cannot be pruned: {_REFUSED[name]}")
+    if getattr(config, "is_encoder_decoder", False):
+        raise SwiftprofError(
+            f"models of type '{kind}' cannot be pruned: encoder-decoder models are not supported"
+        )
+    if (getattr(model, "_tp_size", None) or 1) > 1:
+        raise SwiftprofError(
+            "a model split by tensor parallelism cannot be pruned: load it without tp_plan"
+        )
+    if type(model).__name__ == "OptimizedModule" or any(
+        module.__dict__.get("_compiled_call_impl") is not None for module in model.modules()
+    ):
+        raise SwiftprofError(
+            "a compiled model ignores new hooks: prune the model first and compile it inside"
+        )
+
+
+def locate(model: nn.Module) -> Decoder:
+    """Find the decoder of a model.
+
+    Args:
+        model: a `...ForConditionalGeneration`, or a wrapper that passes `get_decoder` on (PEFT).
+
+    Raises:
+        SwiftprofError: the model is not supported; the message says why.
+    """
+    _refuse_kind(model)
+    name = type(model).__name__
+    if not hasattr(model, "get_decoder"):
+        raise SwiftprofError(
+            f"{name} has no get_decoder(): give a transformers vision-language model"
+        )
+    text = cast(Any, model).get_decoder()
+    text = getattr(text, "language_model", text)
+    layers = getattr(text, "layers", None)
+    if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
+        raise SwiftprofError(
+            f"{name} cannot be pruned: its text model {type(text).__name__} has no list of layers"
+        )
+    layers = layers[: getattr(text.config, "num_hidden_layers", len(layers))]
+    for part in ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj"):
+        try:
+            layers[0].get_submodule(part)
+        except AttributeError:
+            raise SwiftprofError(
+                f"{name} cannot be pruned: its layers ({type(layers[0]).__name__}) have no {part}"
+            ) from None
+    root = next(
+        (module for module in model.modules() if any(child is text for child in module.children())),
+        None,
+    )
+    config = getattr(model, "config", None)
+    ids = {getattr(config, key, None) for key in _VISUAL_TOKENS} - {None}
+    if root is None or not ids:
+        raise SwiftprofError(
+            f"{name} cannot be pruned: its config has no image_token_id; "
+            "give a vision-language model"
+        )
+    deepstack = (
+        getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ()
+    )
+    return Decoder(
+        root=root,
+        text=text,
+        layers=tuple(layers),
+        visual_ids=tuple(sorted(cast("set[int]", ids))),
+        first_cut=len(
+            deepstack
+        ),  # Qwen3-VL adds vision features after its first layers, to the full sequence
+        model=model,
+    )
+
+
+def rope_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The family's `apply_rotary_pos_emb`; older Qwen2(.5)-VL code has one with three sections."""
+    module = sys.modules[type(attention).__module__]
+    sections = getattr(module, "apply_multimodal_rotary_pos_emb", None)
+    if sections is not None:
+        return partial(
+            sections, mrope_section=cast(Any, attention).config.rope_parameters["mrope_section"]
+        )
+    rotate = getattr(module, "apply_rotary_pos_emb", None)
+    if rotate is None:
+        raise SwiftprofError(
+            f"{type(attention).__name__} cannot be pruned: its rotary embedding is not known"
+        )
+    return cast("Callable[..., tuple[Tensor, Tensor]]", rotate)
+
+
+_rope_function = rope_function  # the name under which the profiler imports it
+
+
+def attention_scores(
+    layer: nn.Module,
+    hidden: Tensor,
+    position_embeddings: tuple[Tensor, Tensor],
+    last: Tensor,
+    visible: Tensor,
+) -> Tensor:
+    """T-V scores of a layer, from its own norm, W_Q, W_K and RoPE.
+
+    Args:
+        layer: a decoder layer.
+        hidden: `(B, n, D)`, the input of the layer.
+        position_embeddings: cos and sin of the n tokens' original positions.
+        last: `(B,)` int64, column of the last prompt token.
+        visible: `(B, n)` bool, tokens up to the last prompt token, padding excluded.
+
+    Returns:
+        `(B, n)` float32 (see `swiftprof.core.scores.attention_row`).
+    """
+    attention = cast(Any, layer).self_attn
+    cos, sin = position_embeddings
+    column = last[:, None]
+    normed = cast(Any, layer).input_layernorm(hidden)
+    query = attention.q_proj(gather_tokens(normed, column)).unflatten(-1, (-1, attention.head_dim))
+    keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+    if hasattr(attention, "q_norm"):
+        query, keys = attention.q_norm(query), attention.k_norm(keys)
+    query, keys = query.transpose(1, 2), keys.transpose(1, 2)
+    rotate = rope_function(attention)
+    _, keys = rotate(keys[:, :1], keys, cos, sin)
+    query, _ = rotate(query, query[:, :1], gather_rope(cos, column), gather_rope(sin, column))
+    query, keys = (
+        query.to(hidden.device),
+        keys.to(hidden.device),
+    )  # a no-op unless layers are spread over devices
+    return attention_row(query[:, :, 0], keys, visible, attention.scaling)
+
+
+def check_call(decoder: Decoder, length: int) -> None:
+    """Refuse a prefill that would be pruned wrongly.
+
+    Args:
+        decoder: the model's decoder.
+        length: tokens in the sequence, L.
+
+    Raises:
+        SwiftprofError: training mode, chunked prefill, or a window shorter than the prompt.
+    """
+    if decoder.text.training:
+        raise SwiftprofError("the model is in training mode: call model.eval() before pruning")
+    generation = getattr(decoder.model, "generation_config", None)
+    if getattr(generation, "prefill_chunk_size", None) is not None:
+        raise SwiftprofError(
+            "a prefill in chunks cannot be pruned, no chunk sees the whole prompt: "
+            "set generation_config.prefill_chunk_size to None"
+        )
+    check_window(decoder, length)
+
+
+def check_window(decoder: Decoder, length: int) -> None:
+    """Refuse a sequence longer than the window of a layer with sliding attention.
+
+    Raises:
+        SwiftprofError: the window is shorter than `length` tokens.
+    """
+    window = decoder.sliding_window
+    if window is not None and window < length:
+        raise SwiftprofError(
+            f"sliding attention over {window} tokens is shorter than the sequence of {length}: "
+            "shorten the prompt or the answer, or set the text config's sliding_window to None"
+        )
