@@ -1,0 +1,70 @@
+"""`swiftprof`: the program. A command is one file here and one line in `build`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from swiftprof import __version__
+from swiftprof.cli import errors
+
+__all__ = ["build", "main"]
+
+
+def build() -> typer.Typer:
+    """The command line with all commands. Importing a command's file must stay cheap."""
+    from swiftprof.cli import flops, plan
+
+    app = typer.Typer(
+        name="swiftprof",
+        help="Find the layers at which a vision-language model can prune its visual tokens, and "
+        "prune there.",
+        epilog="Start with: swiftprof plan --help",
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    _add(app, plan.plan, plan.EXAMPLES)
+    _add(app, flops.flops, flops.EXAMPLES)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code (0 done, 2 bad input, 3 some samples failed, 130)."""
+    return errors.run(build(), sys.argv[1:] if arguments is None else arguments)
+
+
+def _add(
+    app: typer.Typer,
+    command: Callable[..., Any],
+    examples: Sequence[str],
+    name: str | None = None,
+) -> None:
+    """Register a command, under its function's name by default, with examples below its help."""
+    lines = "\n\n".join(f"  [cyan]{line}[/cyan]" for line in examples)
+    app.command(name or command.__name__, epilog=f"[bold]Examples[/bold]\n\n{lines}")(command)
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"swiftprof {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        text = context.get_help()  # with rich it is printed by this call, and the text is empty
+        if text:
+            typer.echo(text)
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    sys.exit(main())

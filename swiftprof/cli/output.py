@@ -1,0 +1,97 @@
+"""The one sink for what a command says.
+
+Results go to stdout: for people as text and tables, with `--json` as exactly one JSON document.
+Everything else, notes, warnings and progress, goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Output", "Step"]
+
+Step = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+
+class Output:
+    """Where one command writes.
+
+    Args:
+        as_json: stdout carries one JSON document and nothing else.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+
+    @cached_property
+    def _people(self) -> Console:
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @cached_property
+    def _side(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 80 where there is none."""
+        return self._people.width
+
+    def print(self, *what: Any) -> None:
+        """Print text or rich renderables for people; nothing with `--json`."""
+        if not self.as_json:
+            self._people.print(*what)
+
+    def document(self, value: Mapping[str, Any]) -> None:
+        """Print the command's result as JSON; nothing without `--json`. Call it once."""
+        if self.as_json:
+            text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say something beside the result, on stderr."""
+        self._side.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Warn on stderr, in one line."""
+        self._side.print("swiftprof: warning: " + " ".join(text.split()), markup=False)
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Step]:
+        """A bar with the time that is left, on stderr; silent where that is no terminal."""
+        if not self._side.is_terminal:
+            yield lambda done, total: None
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._side, transient=True) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
