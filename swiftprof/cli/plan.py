@@ -23,7 +23,7 @@ from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
 
 if TYPE_CHECKING:
-    from swiftprof.planning.curve import Curve
+    from swiftprof.planning.curve import Curve, Normalize
     from swiftprof.planning.plan_file import Plan
 
 __all__ = ["EXAMPLES", "plan"]
@@ -102,7 +102,8 @@ def plan(
     if plot is not None:
         from swiftprof.report.curve import draw_curve
 
-        draw_curve(drawn, made, plot, per_dataset=per_dataset)
+        scale: Normalize = "minmax" if normalize == "minmax" else "relative"
+        draw_curve(drawn, made, plot, per_dataset=per_dataset, normalize=scale)
         output.note(f"wrote {plot}")
     output.document(made.to_dict())
     if not json:
@@ -206,4 +207,4 @@ def _quietly(make: object, *arguments: object, **named: object) -> Plan:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlanWarning)
-        return make(*arguments, **named)  # type: ignore[operator, no-any-return]
+        return make(*arguments, **named)  # type: ignore[operator]

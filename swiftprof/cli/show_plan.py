@@ -14,7 +14,7 @@ __all__ = ["show_plan"]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WIDEST_BAR = 44
-_BESIDE_BAR = 46
+_BESIDE_BAR = 52
 """Columns that a row needs beside its bar: layer, value, interval, frequency, mark."""
 
 
@@ -27,6 +27,7 @@ def show_plan(output: Output, curve: Curve, plan: Plan) -> None:
     )
     width = max(8, min(_WIDEST_BAR, output.width - _BESIDE_BAR))
     output.print(curve_table(curve, plan, width))
+    output.print()
     output.print(stages_table(plan))
     for line in cost_lines(plan):
         output.print(line)
@@ -40,9 +41,9 @@ def curve_table(curve: Curve, plan: Plan, width: int) -> Table:
     table.add_column("capability", width=width)
     table.add_column("x", justify="right")
     if stability is not None:
-        table.add_column("95 % interval")
+        table.add_column("95 % interval", no_wrap=True)
         table.add_column("chosen", justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     low, high = min(0.0, float(curve.x.min())), float(curve.x.max())
     for layer, x in zip(curve.layers, curve.x, strict=True):
         part = _part(layer, plan)
@@ -58,7 +59,7 @@ def curve_table(curve: Curve, plan: Plan, width: int) -> Table:
 def stages_table(plan: Plan) -> Table:
     """One row per stretch of layers: which, and how many visual tokens enter them."""
     tokens = plan.model.visual_tokens
-    table = Table(box=None, pad_edge=False, header_style="dim", title="")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("layers", "kept", "merged", "visual tokens"):
         table.add_column(name, justify="right")
     starts = [s.layer + 1 if n == 0 else s.layer for n, s in enumerate(plan.stages)]
@@ -67,9 +68,8 @@ def stages_table(plan: Plan) -> Table:
     entering = tokens_per_layer(plan.stages, plan.model.num_layers, tokens) if tokens else []
     for stage, start, end in zip(plan.stages, starts, ends, strict=True):
         count = f"{entering[start - 1]:.0f}" if entering and start <= end else ""
-        merged = f"{stage.merge:.1%}".replace("%", " %") if stage.merge else ""
-        kept = f"{stage.keep:.1%}".replace("%", " %")
-        table.add_row(_span(start, end), kept, merged, count)
+        merged = percent(stage.merge, 1) if stage.merge else ""
+        table.add_row(_span(start, end), percent(stage.keep, 1), merged, count)
     return table
 
 
@@ -80,15 +80,17 @@ def cost_lines(plan: Plan) -> list[str]:
         share = expected.retained_tokens / plan.model.visual_tokens
         lines.append(
             f"Retained tokens  {expected.retained_tokens:.1f} of {plan.model.visual_tokens} "
-            f"({share:.1%}), averaged over layers"
+            f"({percent(share, 1)}), averaged over layers"
         )
     elif plan.budget is not None and plan.budget.ratio is not None:
-        lines.append(f"Retained tokens  {plan.budget.ratio:.1%} of the prompt's visual tokens")
+        lines.append(
+            f"Retained tokens  {percent(plan.budget.ratio, 1)} of the prompt's visual tokens"
+        )
     if expected.tflops is not None and expected.tflops_vanilla:
         less = 1 - expected.tflops / expected.tflops_vanilla
         lines.append(
             f"Prefill          {expected.tflops:.3g} of {expected.tflops_vanilla:.3g} TFLOPs "
-            f"({less:.0%} less), overhead included"
+            f"({percent(less)} less), overhead included"
         )
     if expected.area is not None:
         lines.append(
@@ -96,10 +98,16 @@ def cost_lines(plan: Plan) -> list[str]:
         )
     if plan.stability is not None and plan.stability.plan_frequency is not None:
         lines.append(
-            f"Stability        {plan.stability.plan_frequency:.0%} of {plan.stability.bootstrap} "
-            f"resamples give the same layers; regret {plan.stability.regret:.4f} on average"
+            f"Stability        {percent(plan.stability.plan_frequency)} of "
+            f"{plan.stability.bootstrap} resamples give these layers; "
+            f"regret {plan.stability.regret or 0:.2g}"
         )
     return lines
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """0.333 as `33 %`."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def _part(layer: int, plan: Plan) -> str:
@@ -120,7 +128,7 @@ def _interval(stability: Stability, layer: int) -> str:
 
 def _chosen(stability: Stability, layer: int) -> str:
     share = stability.layer_frequency.get(str(layer))
-    return f"{share:.0%}".replace("%", " %") if share else ""
+    return percent(share) if share else ""
 
 
 def _span(first: int, last: int) -> str:

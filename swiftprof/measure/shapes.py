@@ -10,7 +10,7 @@ from typing import Any
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object
 from swiftprof.measure.flops import PAPER_TEXT_TOKENS, DecoderShape
-from swiftprof.models.registry import find_model
+from swiftprof.models.registry import ALIASES, find_model
 
 __all__ = ["KnownModel", "known_model"]
 
@@ -66,7 +66,8 @@ def known_model(name: str) -> KnownModel:
     if not folder.is_dir():
         raise SwiftprofError(
             f"--model {name}: its configuration is not here, and this command downloads nothing; "
-            "give a folder with its config.json, or one of " + ", ".join(sorted(_HUB))
+            "give a folder with its config.json, or one of "
+            + ", ".join(alias for alias, each in ALIASES.items() if each.id in _HUB)
         )
     path = folder / "config.json"
     config = read_json_object(path, "configuration")

@@ -147,7 +147,7 @@ def combine(samples: Mapping[str, SampleScores], normalize: Normalize = "relativ
                 "relative to it; leave the data set out or use --normalize minmax"
             )
         curves.append(normalise(reruns, vanilla, normalize))
-    return np.mean(curves, axis=0)  # type: ignore[no-any-return]
+    return np.mean(curves, axis=0)
 
 
 def normalise(reruns: Floats, vanilla: Any, how: Normalize) -> Floats:
