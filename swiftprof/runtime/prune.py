@@ -34,6 +34,7 @@ __all__ = ["Pruning", "prune"]
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _IMAGE_INPUTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
+_IMAGE_WORDS = ("pixel", "image", "video", "mm_encoder_outputs")  # in the names of image inputs
 
 
 def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) -> Pruning:
@@ -195,6 +196,11 @@ class Pruning:
             bypass=self._method.bypass,
         )
         if call is not None:
+            if not any(_given(v) for k, v in kwargs.items() if any(s in k for s in _IMAGE_WORDS)):
+                raise SwiftprofError(
+                    "the prompt has image tokens, but the call brings no image: pass pixel_values "
+                    "(a prefill in chunks loses them)"
+                )
             check_call(self._decoder, call.length)
             self._local.call = call
 

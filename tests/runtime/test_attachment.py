@@ -220,6 +220,8 @@ def test_calls_that_would_be_pruned_wrongly_are_refused(
         embedded = llava.get_input_embeddings()(inputs["input_ids"])
         with pytest.raises(SwiftprofError, match="input_ids"):
             llava(inputs_embeds=embedded)
+        with pytest.raises(SwiftprofError, match="no image"):
+            llava(input_ids=inputs["input_ids"])
         cache = llava(**inputs).past_key_values
         with pytest.raises(SwiftprofError, match="cache that already holds tokens"):
             llava(**inputs, past_key_values=cache)

@@ -59,7 +59,7 @@ def test_prompt_lookup_decoding_equals_greedy(
     llava: Any, prompts: Any, plan_of: Any, generate: Any
 ) -> None:
     plan = plan_of(*THREE)
-    options = {"max_new_tokens": 12, "min_new_tokens": 12}
+    options = {"max_new_tokens": 12, "min_new_tokens": 12, "eos_token_id": 125}
     greedy = generate(llava, prompts.batch(0), plan, **options).sequences
     lookup = generate(llava, prompts.batch(0), plan, prompt_lookup_num_tokens=3, **options)
     assert torch.equal(greedy, lookup.sequences)
