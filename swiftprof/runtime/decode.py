@@ -97,6 +97,7 @@ class Step:
         """
         segment = self.state.segments[layer]
         assert segment is not None
+        self._align(segment, layer, cache, hidden.shape[1])
         key = (segment.first, hidden.device)
         if key not in self.masks or segment.first == layer:
             batch, queries = hidden.shape[:2]
@@ -112,6 +113,23 @@ class Step:
                 device=hidden.device,
             )
         return self.masks[key]
+
+    def _align(self, segment: Segment, layer: int, cache: Any, queries: int) -> None:
+        """Take back tokens that the full caches have given up.
+
+        Assisted decoding crops rejected tokens. Before transformers 5.18 it does so by an absolute
+        length, which only fits the first layers; these tell how many new tokens are left.
+        """
+        new = (
+            cache.get_seq_length() - queries - self.state.prompt
+        )  # layer 1 holds this call's already
+        if new < 0:
+            raise SwiftprofError(
+                "this cache was cropped into its pruned prompt: prefill again to shorten the prompt"
+            )
+        surplus = cache.get_seq_length(layer) - segment.length - new
+        if surplus > 0:
+            cache.layers[layer].crop(-surplus)
 
     def _valid(
         self, segment: Segment, batch: int, new: int, full: Tensor | None, device: torch.device

@@ -238,6 +238,10 @@ def test_calls_that_would_be_pruned_wrongly_are_refused(
         step = {"input_ids": torch.tensor([[5]]), "attention_mask": torch.ones(1, 51).long()}
         with pytest.raises(SwiftprofError, match="filled with 2 rows"):
             llava(**step, past_key_values=padded)
+        for layer in cache.layers:
+            layer.crop(-layer.get_seq_length() + 10)
+        with pytest.raises(SwiftprofError, match="cropped into"):
+            llava(input_ids=torch.tensor([[5]]), past_key_values=cache)
         llava.generation_config.prefill_chunk_size = 16
         with pytest.raises(SwiftprofError, match="chunk"):
             llava(**inputs)
