@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -87,7 +88,8 @@ def write_text_atomic(path: Path, text: str) -> None:
             f"{path}: cannot write here: {error.strerror or error}; choose another path"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _refuse_constant(name: str) -> NoReturn:
