@@ -22,6 +22,7 @@ from swiftprof.core.layout import scatter_tokens
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
+from swiftprof.runtime.conformance import check_scores
 from swiftprof.runtime.decode import CacheState, Step, read_state, write_state
 from swiftprof.runtime.decoder import Decoder, check_call, check_window, locate
 from swiftprof.runtime.prefill import Prefill, begin_prefill
@@ -114,7 +115,7 @@ class Pruning:
 
         Raises:
             SwiftprofError: the model is being pruned already (blocks do not nest), is in training
-                mode, or uses an attention backend that is not supported.
+                mode, or its attention is not supported.
         """
         decoder = self._decoder
         for module in (decoder.root, decoder.text, *decoder.layers):
@@ -125,6 +126,8 @@ class Pruning:
         if decoder.model.training:
             raise SwiftprofError("the model is in training mode: call model.eval() before pruning")
         _ = decoder.mask_kind
+        if self._stages:
+            check_scores(decoder, self._stages[0].layer - 1)
         handles = self._handles
         try:
             handles.append(
