@@ -117,10 +117,8 @@ def fill_budget(
         low, high = (middle, high) if spent(middle) < target else (low, middle)
     ideal = [max(1.0, share * n_visual) for share in shape(high, len(layers))]
     counts = _settle(ideal, lengths[1:], target, n_visual)
-    return tuple(
-        _stage(layer, count, n_visual, 0.0 if number == len(layers) - 1 else merge_share)
-        for number, (layer, count) in enumerate(zip(layers, counts, strict=True))
-    )
+    shares = [merge_share] * (len(layers) - 1) + [0.0]
+    return _stages(layers, counts, shares, n_visual)
 
 
 def _settle(ideal: Sequence[float], lengths: Sequence[int], target: float, most: int) -> list[int]:
@@ -158,21 +156,30 @@ def _settle(ideal: Sequence[float], lengths: Sequence[int], target: float, most:
         counts, missing = best, left
 
 
-def _stage(layer: int, count: int, n_visual: int, merge_share: float) -> Stage:
-    merged = min(round_half_up(merge_share * n_visual), int(count * _MERGE_LIMIT))
-    kept = count - merged
-    keep = _fraction(kept, n_visual, lambda f: kept_count(f, n_visual))
-    merge = _fraction(merged, n_visual, lambda f: merged_count(f, n_visual, kept))
-    return Stage(layer=layer, keep=keep, merge=merge)
+def _stages(
+    layers: Sequence[int], counts: Sequence[int], merge_shares: Sequence[float], n_visual: int
+) -> tuple[Stage, ...]:
+    """Fractions, as short as give every count back.
 
-
-def _fraction(count: int, n_visual: int, back: Callable[[float], int]) -> float:
-    """count / n_visual, as short as gives the count back."""
+    `keep` and `keep + merge` are rounded to the same digits at all stages, so that equal counts
+    have equal sums and sums never grow.
+    """
+    merged = [
+        min(round_half_up(share * n_visual), int(count * _MERGE_LIMIT))
+        for share, count in zip(merge_shares, counts, strict=True)
+    ]
     for digits in range(4, 17):
-        value = round(count / n_visual, digits)
-        if back(value) == count:
-            return value
-    return count / n_visual
+        stages = []
+        for layer, count, extra in zip(layers, counts, merged, strict=True):
+            keep = round((count - extra) / n_visual, digits)
+            merge = round(round(count / n_visual, digits) - keep, digits)
+            kept = kept_count(keep, n_visual)
+            if (kept, merged_count(merge, n_visual, kept)) != (count - extra, extra):
+                break
+            stages.append(Stage(layer=layer, keep=keep, merge=merge))
+        else:
+            return tuple(stages)
+    raise AssertionError("16 digits hold every fraction of a count")
 
 
 def _up(value: float, digits: int = 0) -> str:
