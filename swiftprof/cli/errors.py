@@ -33,12 +33,11 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     try:
         result = app(args=list(arguments), prog_name="swiftprof", standalone_mode=False)
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        result = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         if debug:
             raise
-        _say("interrupted; type the same command again to go on")
-        return INTERRUPTED
+        result = INTERRUPTED
     except BrokenPipeError:  # `swiftprof … | head`: nobody reads on, and that is all
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -56,7 +55,10 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _say(f"error: unexpected {what}; type the command again with --debug to see where")
         return UNEXPECTED
-    return result if isinstance(result, int) else DONE
+    code = result if isinstance(result, int) else DONE
+    if code == INTERRUPTED:  # typer turns the exception into the code on its own
+        _say("interrupted; type the same command again to go on")
+    return code
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -199,7 +200,7 @@ def _from_profile(
     return curve_of(names), made, {name: curve_of([name]) for name in names}
 
 
-def _quietly(make: object, *arguments: object, **named: object) -> Plan:
+def _quietly(make: Callable[..., Plan], *arguments: object, **named: object) -> Plan:
     """Call a planner without its `PlanWarning`; the plan's notes say the same, and are printed."""
     import warnings
 
@@ -207,4 +208,4 @@ def _quietly(make: object, *arguments: object, **named: object) -> Plan:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlanWarning)
-        return make(*arguments, **named)  # type: ignore[operator]
+        return make(*arguments, **named)

@@ -1,0 +1,149 @@
+"""The program around the commands: help, exit codes, errors, output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+
+from swiftprof import __version__
+from swiftprof.cli import errors
+from swiftprof.cli.options import batch_size, split_list
+from swiftprof.cli.output import Output
+from swiftprof.errors import SwiftprofError, did_you_mean
+
+Run = Callable[..., Any]
+
+
+def failing(error: BaseException) -> typer.Typer:
+    """A program whose one command ends in an error."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def go() -> None:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (SwiftprofError("plan.json: cut short"), 2, "swiftprof: error: plan.json: cut short"),
+        (SwiftprofError("two\nlines"), 2, "swiftprof: error: two lines"),
+        (KeyboardInterrupt(), 130, "swiftprof: interrupted; type the same command again to go on"),
+        (
+            KeyError("x"),
+            1,
+            "swiftprof: error: unexpected KeyError: 'x'; type the command again with --debug "
+            "to see where",
+        ),
+        (typer.Exit(3), 3, ""),
+        (typer.Exit(0), 0, ""),
+    ],
+)
+def test_every_end_has_its_code_and_one_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    assert errors.run(failing(error), []) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.strip() == line
+    assert captured.err.count("\n") <= 1
+
+
+def test_debug_lets_the_error_through_unless_it_is_an_argument_after_a_dash_dash() -> None:
+    with pytest.raises(KeyError):
+        errors.run(failing(KeyError("x")), ["--debug"])
+    assert errors.run(failing(KeyError("x")), ["--", "--debug"]) == 2  # an argument too many
+
+
+def test_help_names_every_command_and_examples_are_below_each(swiftprof: Run) -> None:
+    top = swiftprof("--help")
+    assert top.code == 0
+    assert swiftprof().out.split() == top.out.split()
+    for command in ("plan", "flops"):
+        assert command in top.out
+        text = swiftprof(command, "--help")
+        assert text.code == 0
+        assert f"swiftprof {command} " in text.out.split("Examples")[1]
+
+
+def test_the_version_is_printed(swiftprof: Run) -> None:
+    assert swiftprof("--version").out.split() == ["swiftprof", __version__]
+
+
+def test_unknown_commands_are_refused_with_the_nearest(swiftprof: Run) -> None:
+    assert "plan" in swiftprof("plann").complaint
+
+
+HEAVY = ("torch", "transformers", "numpy", "pydantic", "matplotlib", "datasets", "pyarrow")
+
+
+@pytest.mark.parametrize(
+    "code", ["import swiftprof", "from swiftprof.cli.app import build; build()"]
+)
+def test_neither_the_package_nor_the_help_imports_anything_heavy(code: str) -> None:
+    program = f"{code}; import sys, json; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+    )
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_public_names_are_the_things_themselves() -> None:
+    import swiftprof
+    from swiftprof.planning import api, plan_file
+
+    assert swiftprof.plan is api.plan
+    assert swiftprof.Plan is plan_file.Plan
+    assert swiftprof.SwiftprofError is SwiftprofError
+    assert set(swiftprof.__all__) <= set(dir(swiftprof))
+    with pytest.raises(AttributeError, match="has no attribute 'plans'"):
+        _ = swiftprof.plans  # type: ignore[attr-defined]
+
+
+def test_the_sink_keeps_people_and_programs_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        output = Output(as_json)
+        output.print("a table")
+        output.warn("careful [bold]now[/bold]")
+        with output.progress("work") as step:
+            step(1, 2)
+        output.document({"x": 1.5, "name": "é"})
+        captured = capsys.readouterr()
+        assert captured.err == "swiftprof: warning: careful [bold]now[/bold]\n"
+        if as_json:
+            assert json.loads(captured.out) == {"x": 1.5, "name": "é"}
+        else:
+            assert captured.out == "a table\n"
+
+
+def test_a_document_without_a_json_form_is_never_half_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Output(True).document({"a": 1, "b": float("nan")})
+    assert capsys.readouterr().out == ""
+
+
+def test_lists_and_batch_sizes_are_read() -> None:
+    assert split_list("a, b,,a ,c") == ["a", "b", "c"]
+    assert batch_size("auto") is None
+    assert batch_size("16") == 16
+    for wrong in ("0", "-1", "many", "1.5", ""):
+        with pytest.raises(SwiftprofError, match="--batch-size"):
+            batch_size(wrong)
+
+
+def test_the_nearest_name_is_offered_or_all_are() -> None:
+    assert did_you_mean("SwiftVML", ["swiftvlm", "fastv"]) == "did you mean 'swiftvlm'?"
+    assert did_you_mean("x", ["b", "a"]) == "known: a, b"
+    assert did_you_mean("x", []) == "none is known"

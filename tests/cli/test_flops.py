@@ -1,0 +1,93 @@
+"""`swiftprof flops`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+LLAVA = ("flops", "--model", "llava-1.5-7b")
+
+
+def test_vanilla_llava_costs_what_the_paper_prints(swiftprof: Run) -> None:
+    found = swiftprof(*LLAVA, "--json").document
+    assert found["tflops"] == found["tflops_vanilla"] == pytest.approx(4.29, abs=0.005)
+    assert (found["method"], found["retained_tokens"], found["stages"]) == ("vanilla", 576, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "printed"), [("fastv", 1.71), ("pdrop", 1.72), ("swiftvlm", 1.75)]
+)
+def test_192_tokens_cost_what_the_paper_prints(swiftprof: Run, method: str, printed: float) -> None:
+    found = swiftprof(*LLAVA, "--method", method, "--retain", 192, "--json").document
+    assert found["tflops"] == pytest.approx(printed, abs=0.015)
+    assert found["retained_tokens"] == pytest.approx(192, abs=0.5)
+
+
+def test_swiftvlm_is_the_default_method_and_ratio_the_same_budget(swiftprof: Run) -> None:
+    by_count = swiftprof(*LLAVA, "--method", "swiftvlm", "--retain", 144, "--json").document
+    assert swiftprof(*LLAVA, "--ratio", 0.25, "--json").document == by_count
+    assert by_count["pruning_layers"] == [3, 11, 15]
+
+
+def test_text_tokens_and_layers_count(swiftprof: Run) -> None:
+    few = swiftprof(*LLAVA, "--text-tokens", 10, "--json").document
+    many = swiftprof(*LLAVA, "--text-tokens", 500, "--json").document
+    assert few["text_tokens"] == 10
+    assert few["tflops"] < many["tflops"]
+    moved = swiftprof(*LLAVA, "--layers", "2, 9", "--retain", 192, "--json").document
+    assert moved["pruning_layers"] == [2, 9]
+
+
+def test_a_plan_costs_here_what_planning_said(swiftprof: Run, curve_file: Path) -> None:
+    for method in ("swiftvlm", "drop"):
+        plan = swiftprof(
+            *("plan", "--curve", curve_file, "--model", "llava-1.5-7b", "--retain", 128),
+            *("--method", method, "--json"),
+        ).document
+        found = swiftprof(*LLAVA, "--plan", "plan.json", "--json").document
+        assert found["method"] == method
+        assert found["tflops"] == pytest.approx(plan["expected"]["tflops"], abs=1e-4)
+        assert found["retained_tokens"] == plan["expected"]["retained_tokens"]
+
+
+def test_people_get_a_comparison(swiftprof: Run) -> None:
+    result = swiftprof(*LLAVA, "--method", "fastv", "--retain", 192)
+    assert result.code == 0
+    assert "4.293 TFLOPs" in result.out
+    assert "60% less" in result.out.replace(" %", "%")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--model", "llava-1.5-8b"], "did you mean"),
+        (["--model", "owner/unknown"], "downloads nothing"),
+        (["--model", "llava-1.5-7b", "--method", "fastvv", "--retain", "9"], "'fastv'"),
+        (["--model", "llava-1.5-7b", "--method", "fastv"], "--retain: missing"),
+        (["--model", "llava-1.5-7b", "--layers", "3"], "--retain: missing"),
+        (["--model", "llava-1.5-7b", "--retain", "1"], "smallest possible"),
+        (["--model", "llava-1.5-7b", "--retain", "9", "--ratio", ".5"], "--retain and --ratio"),
+        (["--model", "llava-1.5-7b", "--ratio", "2"], "--ratio 2"),
+        (["--model", "llava-1.5-7b", "--layers", "a", "--retain", "99"], "--layers a"),
+        (["--model", "llava-1.5-7b", "--layers", "9,3", "--retain", "99"], "must increase"),
+        (["--model", "llava-1.5-7b", "--layers", "40", "--retain", "99"], "outside 1..32"),
+        (["--model", "llava-1.5-7b", "--plan", "no.json"], "no.json: no such plan file"),
+        (["--model", "llava-1.5-7b", "--plan", "p", "--retain", "9"], "--retain: does not go"),
+        (["--model", "llava-1.5-7b", "--text-tokens", "-1"], "--text-tokens"),
+    ],
+)
+def test_a_bad_input_is_one_line_that_names_it(
+    swiftprof: Run, arguments: list[str], named: str
+) -> None:
+    assert named in swiftprof("flops", *arguments).complaint
+
+
+def test_a_plan_for_another_depth_is_refused(swiftprof: Run, curve_file: Path) -> None:
+    swiftprof("plan", "--curve", curve_file)
+    complaint = swiftprof("flops", "--model", "llava-1.5-13b", "--plan", "plan.json").complaint
+    assert "32 layers" in complaint
+    assert "40" in complaint

@@ -1,0 +1,187 @@
+"""`swiftprof plan`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import swiftprof.profiling.store as store
+from swiftprof.errors import SwiftprofError
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.planning.curve import SampleScores
+from swiftprof.planning.plan_file import ModelInfo, Plan
+
+
+class FakeProfile:
+    """A profile in memory, as the store would give it."""
+
+    layers = tuple(range(2, 13))
+    keep = 0.2
+    text_tokens = 20.0
+    path = Path("profiles/tiny-0")
+    sha256 = "cd" * 32
+    model = ModelInfo(name="tiny", num_layers=12, visual_tokens=144)
+    decoder = DecoderShape(12, 128, 384, 4, 4, 32)
+
+    def __init__(self) -> None:
+        p = np.full(11, 0.3)
+        p[[1, 3, 6]] = 0.5, 0.7, 0.9
+        random = np.random.default_rng(0)
+        self.samples = {
+            name: SampleScores(np.ones(80), (random.random((80, 11)) < p).astype(float))
+            for name in ("boxes", "words")
+        }
+
+
+@pytest.fixture
+def newest(monkeypatch: pytest.MonkeyPatch) -> FakeProfile:
+    """The profile that `swiftprof plan` finds."""
+    profile = FakeProfile()
+    monkeypatch.setattr(store, "find_newest", lambda: profile)
+    return profile
+
+
+Run = Callable[..., Any]
+
+
+def test_the_newest_profile_gives_a_plan_file_a_curve_and_a_table(
+    swiftprof: Run, newest: FakeProfile
+) -> None:
+    result = swiftprof("plan", "--budget", 3)
+    assert result.code == 0
+    plan = Plan.load("plan.json")
+    assert plan.pruning_layers == (3, 5, 8)
+    assert plan.budget is not None
+    assert plan.budget.ratio == pytest.approx(1 / 3, abs=1e-5)
+    assert plan.stability is not None
+    assert plan.stability.bootstrap == 1000
+    for text in ("tiny", "layers 3, 5, 8 of 12", "◀ stage 2", "95 % interval", "TFLOPs"):
+        assert text in result.out
+    assert "swiftprof run --plan plan.json" in result.out
+    rows = [line for line in result.out.splitlines() if "█" in line]
+    assert len(rows) == 11, "one bar for each candidate layer"
+    longest = max(rows, key=lambda row: row.count("█"))
+    assert longest.split()[0] == "8"
+
+
+def test_json_is_the_plan_itself_and_nothing_else(swiftprof: Run, newest: FakeProfile) -> None:
+    result = swiftprof("plan", "--retain", 50, "--bootstrap", 0, "--out", "a/b.json", "--json")
+    assert result.code == 0
+    assert result.document == json.loads(Path("a/b.json").read_text())
+    assert result.document["schema"] == "swiftprof.plan/1"
+    assert result.document["stability"] is None
+
+
+def test_a_named_folder_is_loaded(
+    swiftprof: Run, monkeypatch: pytest.MonkeyPatch, newest: FakeProfile
+) -> None:
+    asked: list[Path] = []
+
+    def load(path: Path) -> FakeProfile:
+        asked.append(Path(path))
+        return newest
+
+    monkeypatch.setattr(store.Profile, "load", load)
+    assert swiftprof("plan", "mine/profile", "--bootstrap", 5).code == 0
+    assert asked == [Path("mine/profile")]
+
+
+def test_options_reach_the_planner(swiftprof: Run, newest: FakeProfile) -> None:
+    base = ["plan", "--json", "--retain", 50, "--bootstrap", 50]
+    first = swiftprof(*base).document
+    assert swiftprof(*base).document == first
+    assert swiftprof(*base, "--seed", 1).document["stability"] != first["stability"]
+    assert swiftprof(*base, "--method", "drop").document["method"] == "drop"
+    minmax = swiftprof(*base, "--normalize", "minmax").document
+    assert minmax["expected"]["area"] != first["expected"]["area"]
+    uniform = swiftprof(*base, "--schedule", "uniform").document
+    assert uniform["stages"] != first["stages"]
+
+
+def test_a_bare_curve_is_planned_for_a_known_model(swiftprof: Run, curve_file: Path) -> None:
+    result = swiftprof(
+        "plan", "--curve", curve_file, "--model", "llava-1.5-7b", "--retain", 192, "--json"
+    )
+    plan = result.document
+    assert plan["pruning_layers"] == [3, 11, 15]
+    assert plan["expected"]["retained_tokens"] == 192
+    assert plan["expected"]["tflops"] == pytest.approx(1.75, abs=0.01)
+    assert plan["model"]["id"] == "llava-hf/llava-1.5-7b-hf"
+    assert plan["stability"] is None
+
+
+def test_a_bare_curve_alone_is_planned_by_ratio(swiftprof: Run, curve_file: Path) -> None:
+    plan = swiftprof("plan", "--curve", curve_file, "--json").document
+    assert plan["pruning_layers"] == [3, 11, 15]
+    assert plan["expected"]["tflops"] is None
+    counted = swiftprof(
+        "plan", "--curve", curve_file, "--visual-tokens", 576, "--retain", 192, "--json"
+    ).document
+    assert counted["expected"]["retained_tokens"] == 192
+    assert swiftprof("plan", "--curve", curve_file).code == 0
+
+
+def test_fewer_layers_are_a_warning_on_stderr_and_still_a_plan(
+    swiftprof: Run, curve_file: Path
+) -> None:
+    result = swiftprof("plan", "--curve", curve_file, "--budget", 9, "--json")
+    assert result.code == 0
+    assert result.document["pruning_layers"] == [3, 11, 15]
+    assert result.err.startswith("swiftprof: warning: only 3 of the 9")
+    assert result.err.count("\n") == 1
+
+
+def test_plot_draws_a_picture(swiftprof: Run, newest: FakeProfile) -> None:
+    result = swiftprof("plan", "--bootstrap", 20, "--plot", "pictures/curve.png", "--json")
+    assert result.code == 0
+    assert Path("pictures/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "pictures/curve.png" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--budget", "0"], "--budget 0: must be at least 1"),
+        (["--budget", "many"], "--budget"),
+        (["--budget", "-2"], "--budget -2: must be at least 1"),
+        (["--retain", "50", "--ratio", "0.3"], "--retain and --ratio"),
+        (["--retain", "1"], "smallest possible is 37"),
+        (["--retain", "144"], "--retain 144"),
+        (["--ratio", "1.5"], "--ratio 1.5"),
+        (["--flops", "1e9"], "--flops"),
+        (["--normalize", "max"], "--normalize max"),
+        (["--method", "swiftvml"], "did you mean 'swiftvlm'"),
+        (["--schedule", "cubic"], "--schedule cubic"),
+        (["--bootstrap", "-1"], "--bootstrap"),
+        (["--model", "llava-1.5-7b"], "--model: only goes with --curve"),
+        (["--curve", "none.json"], "none.json: no such curve file"),
+        (["here", "--curve", "curve.json"], "--curve: here is given too"),
+        (["--out", "curve.json/plan.json"], "cannot write here"),
+        (["--plot", "curve.xyz"], "curve.xyz: cannot draw"),
+        (["nowhere"], "nowhere: no such profile folder"),
+        (["--bugdet", "3"], "--budget"),
+    ],
+)
+def test_a_bad_input_is_one_line_that_names_it(
+    swiftprof: Run, newest: FakeProfile, curve_file: Path, arguments: list[str], named: str
+) -> None:
+    assert named in swiftprof("plan", *arguments).complaint
+
+
+def test_without_any_profile_the_next_command_is_named(swiftprof: Run) -> None:
+    assert "swiftprof profile" in swiftprof("plan").complaint
+
+
+def test_a_refused_plan_writes_no_file(swiftprof: Run, newest: FakeProfile) -> None:
+    assert swiftprof("plan", "--retain", 1).code == 2
+    assert not Path("plan.json").exists()
+
+
+def test_debug_shows_where(swiftprof: Run) -> None:
+    with pytest.raises(SwiftprofError):
+        swiftprof("plan", "nowhere", "--debug")
