@@ -17,7 +17,7 @@ from swiftprof.cli.options import (
     VisualTokensOpt,
     split_list,
 )
-from swiftprof.cli.output import Output
+from swiftprof.cli.output import Output, flops_text, percent
 from swiftprof.errors import SwiftprofError
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def flops(
     result: dict[str, Any] = {
         "model": known.name,
         "method": method,
-        "tflops": round(total, 6),
-        "tflops_vanilla": round(vanilla, 6),
-        "tflops_overhead": round(overhead, 6),
+        "tflops": float(f"{total:.6g}"),
+        "tflops_vanilla": float(f"{vanilla:.6g}"),
+        "tflops_overhead": float(f"{overhead:.6g}"),
         "retained_tokens": round(sum(counts) / len(counts), 4),
         "visual_tokens": visual,
         "text_tokens": text,
@@ -156,13 +156,14 @@ def _show(output: Output, result: dict[str, Any]) -> None:
         f"[bold]{result['model']}[/bold], {result['visual_tokens']} visual and "
         f"{result['text_tokens']:g} other tokens"
     )
-    output.print(f"vanilla   {result['tflops_vanilla']:.4g} TFLOPs")
+    output.print(f"vanilla   {flops_text(result['tflops_vanilla'])}")
     if pruned:
-        less = 1 - result["tflops"] / result["tflops_vanilla"]
+        less = percent(1 - result["tflops"] / result["tflops_vanilla"])
         layers = ", ".join(map(str, result["pruning_layers"]))
         output.print(
-            f"{result['method']:<9} {result['tflops']:.4g} TFLOPs ({less:.0%} less), "
-            f"{result['tflops_overhead']:.2g} of them for pruning itself\n"
+            f"{result['method']:<9} {flops_text(result['tflops'], result['tflops_vanilla'])} "
+            f"({less} less), {percent(result['tflops_overhead'] / result['tflops'], 1)} of it for "
+            f"pruning itself\n"
             f"retained  {result['retained_tokens']:.1f} visual tokens, averaged over layers; "
             f"pruning layers {layers}"
         )

@@ -16,10 +16,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "Step"]
+__all__ = ["Output", "Step", "flops_text", "percent"]
 
 Step = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """0.333 as `33 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def flops_text(*tflops: float) -> str:
+    """Costs side by side in one unit, `1.75 of 4.29 TFLOPs`; small models' in GFLOPs."""
+    unit, factor = ("TFLOPs", 1) if tflops[-1] >= 0.1 else ("GFLOPs", 1000)
+    return " of ".join(f"{each * factor:.3g}" for each in tflops) + f" {unit}"
 
 
 class Output:

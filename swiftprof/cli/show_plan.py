@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from swiftprof.cli.output import Output
+from swiftprof.cli.output import Output, flops_text, percent
 from swiftprof.planning.curve import BASE_LAYER, Curve
 from swiftprof.planning.plan_file import Plan, Stability
 from swiftprof.planning.tokens import tokens_per_layer
@@ -89,7 +89,7 @@ def cost_lines(plan: Plan) -> list[str]:
     if expected.tflops is not None and expected.tflops_vanilla:
         less = 1 - expected.tflops / expected.tflops_vanilla
         lines.append(
-            f"Prefill          {expected.tflops:.3g} of {expected.tflops_vanilla:.3g} TFLOPs "
+            f"Prefill          {flops_text(expected.tflops, expected.tflops_vanilla)} "
             f"({percent(less)} less), overhead included"
         )
     if expected.area is not None:
@@ -103,11 +103,6 @@ def cost_lines(plan: Plan) -> list[str]:
             f"regret {plan.stability.regret or 0:.2g}"
         )
     return lines
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """0.333 as `33 %`."""
-    return f"{100 * share:.{digits}f} %"
 
 
 def _part(layer: int, plan: Plan) -> str:

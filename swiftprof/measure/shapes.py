@@ -43,6 +43,9 @@ _HUB: Mapping[str, tuple[DecoderShape, int]] = {
 }
 """Hub id -> decoder and visual tokens of one image, from the models' published configurations."""
 
+_BUNDLED_TEXT_TOKENS = 10
+"""The mean over the bundled model's own data sets, whose tokens are whole words."""
+
 _LLAMA_DEFAULTS = {
     "num_hidden_layers": 32,
     "hidden_size": 4096,
@@ -71,7 +74,8 @@ def known_model(name: str) -> KnownModel:
         )
     path = folder / "config.json"
     config = read_json_object(path, "configuration")
-    return KnownModel(source.name, source.id, _decoder(path, config), _visual_tokens(config))
+    text = _BUNDLED_TEXT_TOKENS if source.bundled else PAPER_TEXT_TOKENS
+    return KnownModel(source.name, source.id, _decoder(path, config), _visual_tokens(config), text)
 
 
 def _decoder(path: Path, config: Mapping[str, Any]) -> DecoderShape:

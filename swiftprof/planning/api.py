@@ -332,4 +332,5 @@ def _with_stability(made: Plan, stability: Stability) -> Plan:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+    """Six significant digits: tiny models cost millionths of a TFLOP."""
+    return None if value is None else float(f"{value:.6g}")

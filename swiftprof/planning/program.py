@@ -124,8 +124,8 @@ def solve(curve: Curve, budget: int, *, separate: bool = True) -> Solution:
     warning = None
     if len(layers) < budget:
         warning = (
-            f"only {len(layers)} of the {budget} pruning layers asked for: no other layer tells "
-            "visual tokens apart better than the ones before it"
+            f"only {len(layers)} of the {budget} pruning layers asked for: no other layer would "
+            "add to what these tell apart"
         )
     return Solution(layers, total, total / span if span else curve.at(BASE_LAYER), warning)
 

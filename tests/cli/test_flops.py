@@ -57,8 +57,7 @@ def test_a_plan_costs_here_what_planning_said(swiftprof: Run, curve_file: Path) 
 def test_people_get_a_comparison(swiftprof: Run) -> None:
     result = swiftprof(*LLAVA, "--method", "fastv", "--retain", 192)
     assert result.code == 0
-    assert "4.293 TFLOPs" in result.out
-    assert "60% less" in result.out.replace(" %", "%")
+    assert "1.71 of 4.29 TFLOPs (60 % less)" in result.out
 
 
 @pytest.mark.parametrize(
@@ -91,3 +90,13 @@ def test_a_plan_for_another_depth_is_refused(swiftprof: Run, curve_file: Path) -
     complaint = swiftprof("flops", "--model", "llava-1.5-13b", "--plan", "plan.json").complaint
     assert "32 layers" in complaint
     assert "40" in complaint
+
+
+def test_the_bundled_model_needs_no_name_and_its_small_costs_are_not_rounded_away(
+    swiftprof: Run, tmp_path: Path
+) -> None:
+    found = swiftprof("flops", "--ratio", 0.5, "--json").document
+    assert found["model"] == "tiny-llava"
+    assert found["visual_tokens"] == 144
+    assert 0 < found["tflops_overhead"] < found["tflops"] < found["tflops_vanilla"] < 0.1
+    assert "GFLOPs" in swiftprof("flops").out

@@ -60,7 +60,7 @@ def test_the_newest_profile_gives_a_plan_file_a_curve_and_a_table(
     assert plan.budget.ratio == pytest.approx(1 / 3, abs=1e-5)
     assert plan.stability is not None
     assert plan.stability.bootstrap == 1000
-    for text in ("tiny", "layers 3, 5, 8 of 12", "◀ stage 2", "95 % interval", "TFLOPs"):
+    for text in ("tiny", "layers 3, 5, 8 of 12", "◀ stage 2", "95 % interval", "GFLOPs"):
         assert text in result.out
     assert "swiftprof run --plan plan.json" in result.out
     rows = [line for line in result.out.splitlines() if "█" in line]
