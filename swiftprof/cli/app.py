@@ -16,20 +16,25 @@ __all__ = ["build", "main"]
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import flops, plan
+    from swiftprof.cli import demo, flops, listing, plan, profile, run
 
     app = typer.Typer(
         name="swiftprof",
         help="Find the layers at which a vision-language model can prune its visual tokens, and "
         "prune there.",
-        epilog="Start with: swiftprof plan --help",
+        epilog="Start with: swiftprof demo",
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     )
     app.callback(invoke_without_command=True)(_root)
+    _add(app, demo.demo, demo.EXAMPLES)
+    _add(app, profile.profile, profile.EXAMPLES)
     _add(app, plan.plan, plan.EXAMPLES)
+    _add(app, run.run, run.EXAMPLES)
     _add(app, flops.flops, flops.EXAMPLES)
+    _add(app, listing.models, listing.MODEL_EXAMPLES)
+    _add(app, listing.datasets, listing.DATASET_EXAMPLES)
     return app
 
 

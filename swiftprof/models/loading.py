@@ -49,8 +49,8 @@ class VLM:
 
     def prompt(self, question: str) -> str:
         """The chat-template prompt for one image and one question."""
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        message = [{"role": "user", "content": content}]
+        content: Any = [{"type": "image"}, {"type": "text", "text": question}]
+        message: Any = [{"role": "user", "content": content}]
         text = self.processor.apply_chat_template(message, add_generation_prompt=True)
         return str(text)
 

@@ -55,5 +55,6 @@ def find_model(name: str) -> ModelSource:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return ModelSource(name.split("/")[1], name)
     raise SwiftprofError(
-        f"unknown model {name!r}: {did_you_mean(name, ALIASES)} (or a hub id owner/name, or a folder)"
+        f"unknown model {name!r}: {did_you_mean(name, ALIASES)} "
+        "(or give a hub id owner/name, or a folder)"
     )

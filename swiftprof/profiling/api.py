@@ -1,10 +1,10 @@
-"""``swiftprof.profile``: draw samples, record and re-run them, write the folder, read it back."""
+"""``swiftprof.profile``: draw samples, record and re-run them, write the folder."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,7 +30,15 @@ from swiftprof.profiling.parts import (
     write_part,
 )
 from swiftprof.profiling.settings import DecoderInfo, Settings
-from swiftprof.profiling.store import FOLDER, Profile, RunFile, Summary, open_run, write_summary
+from swiftprof.profiling.store import (
+    FOLDER,
+    SCHEMA,
+    Profile,
+    RunFile,
+    Summary,
+    open_run,
+    write_summary,
+)
 
 FIRST_CANDIDATE = 2
 """x_2 is the base of the plan; layer 1 is recorded but not re-run."""
@@ -168,7 +176,8 @@ def _summarise(folder: Path, settings: Settings, vlm: VLM, seconds: float) -> Su
     dead = [n for n in names if not scores[n].vanilla.mean() > 0]
     if dead:
         raise SwiftprofError(
-            f"the vanilla model scores 0 on {', '.join(dead)}, so no layer can be compared with it; "
+            f"the vanilla model scores 0 on {', '.join(dead)}, so no layer can be "
+            "compared with it: "
             "check the model and the data set, or leave it out"
         )
     text, rows = 0, 0
@@ -177,11 +186,12 @@ def _summarise(folder: Path, settings: Settings, vlm: VLM, seconds: float) -> Su
         text += sum(table["prompt_tokens"].to_pylist()) - sum(table["n_visual"].to_pylist())
         rows += len(table)
 
-    def by_layer(values: Sequence[float]) -> dict[str, float]:
+    def by_layer(values: Iterable[float]) -> dict[str, float]:
         return {str(i): round(float(v), 6) for i, v in zip(settings.layers, values, strict=True)}
 
     low, high = curve_intervals(scores, seed=settings.seed)
     return Summary(
+        schema=SCHEMA,
         settings=settings,
         decoder=decoder_info(vlm),
         samples={n: len(scores[n].vanilla) for n in names},

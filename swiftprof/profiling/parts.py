@@ -1,5 +1,8 @@
-"""Parquet parts: one row per sample. A part appears by rename when it is whole, so it is its own
-completion marker; a run that stops keeps its parts, and the next run makes only the missing ones."""
+"""Parquet parts: one row per sample.
+
+A part appears by rename when it is whole, so it is its own completion marker; a run that stops
+keeps its parts, and the next run makes only the missing ones.
+"""
 
 from __future__ import annotations
 

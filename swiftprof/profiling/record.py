@@ -80,7 +80,8 @@ def record(
     cos, sin = tapped.rope
     here = cos[..., -1:, :], sin[..., -1:, :]
     scores = []
-    for i, layer in enumerate(steps.decoder.layers):
+    for i, module in enumerate(steps.decoder.layers):
+        layer: Any = module
         query = steps.query(layer, tapped.last[i], here)
         scores.append(attention_row(query, keys[i], valid, layer.self_attn.scaling))
     return Recording(
@@ -121,8 +122,7 @@ def _tap(layers: Sequence[nn.Module]) -> Iterator[_Tapped]:
         return hook
 
     handles = [
-        layer.register_forward_pre_hook(tap(i), with_kwargs=True)
-        for i, layer in enumerate(layers)
+        layer.register_forward_pre_hook(tap(i), with_kwargs=True) for i, layer in enumerate(layers)
     ]
     try:
         yield seen

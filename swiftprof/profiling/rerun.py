@@ -43,7 +43,9 @@ def rerun(
     sample = torch.cat(
         [torch.full((len(u),), b, dtype=torch.long) for b, (u, _) in enumerate(unique)]
     ).to(recording.hidden.device)
-    kept = torch.zeros(len(sample), recording.valid.shape[1], dtype=torch.bool, device=sample.device)
+    kept = torch.zeros(
+        len(sample), recording.valid.shape[1], dtype=torch.bool, device=sample.device
+    )
     first = 0
     for slots, _ in unique:
         kept[first : first + len(slots)].scatter_(1, slots, True)

@@ -24,7 +24,7 @@ class RowCache:
     def allocate(
         cls, recording: Recording, sample: Tensor, prefix: Tensor, own: int, new: int
     ) -> RowCache:
-        """Room for R rows: ``sample`` (R,), ``prefix`` (B, p) slots, ``own`` tokens, ``new`` steps."""
+        """Room for R rows: ``sample`` (R,), ``prefix`` (B, p) slots, ``own`` and ``new`` tokens."""
         rows, used = len(sample), []
         buffers: tuple[list[Tensor], list[Tensor]] = ([], [])
         for i in range(len(recording.keys)):
@@ -69,5 +69,3 @@ class RowCache:
                 new = old.new_empty(len(rows), *old.shape[1:])
                 new[:, :, :end] = old[rows, :, :end] if end else old[rows]
                 buffers[i] = new
-
-

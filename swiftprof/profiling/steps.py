@@ -55,7 +55,7 @@ class Steps:
     def run(
         self, layer: nn.Module, hidden: Tensor, rope: Rope, mask: Tensor | None, cache: RowCache
     ) -> Tensor:
-        """One decoder layer. Gappy position ids would look like packed sequences, so none are given."""
+        """One decoder layer. No position ids: gaps in them would look like packed sequences."""
         out = layer(
             hidden,
             attention_mask=mask,
@@ -89,7 +89,7 @@ def gather_rows(rope: Rope, sample: Tensor, slots: Tensor, batch: int) -> Rope:
 
 
 def right_aligned(keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns where ``keep`` (R, P) holds, ascending and right-aligned, and their validity, (R, n)."""
+    """Columns where ``keep`` (R, P) holds, ascending, right-aligned, and their validity, (R, n)."""
     longest = int(keep.sum(1).max())
     index = torch.arange(keep.shape[1], device=keep.device).expand_as(keep)
     slots = torch.where(keep, index, -1).sort(dim=1).values[:, keep.shape[1] - longest :]

@@ -1,6 +1,6 @@
 """Pack a trained checkpoint as an ordinary Hugging Face folder: weights, tokenizer, processor.
 
-    python -m swiftprof.tiny.export --checkpoint runs/tiny/grow.safetensors --to my-model
+python -m swiftprof.tiny.export --checkpoint runs/tiny/grow.safetensors --to my-model
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -105,11 +104,12 @@ def export(source: Path, to: Path) -> None:
     layers = 1 + max(int(k.split(".")[3]) for k in weights if ".language_model.layers." in k)
     model = build_model(layers, seed=0)
     model.load_state_dict(weights)
-    model.generation_config.bos_token_id = model.config.text_config.bos_token_id
-    model.generation_config.eos_token_id = model.config.text_config.eos_token_id
-    model.generation_config.pad_token_id = model.config.text_config.pad_token_id
-    model.generation_config.max_new_tokens = 16
-    model.to(torch.float16).save_pretrained(to)
+    text, generation = model.config.get_text_config(), model.generation_config
+    generation.bos_token_id = text.bos_token_id
+    generation.eos_token_id = text.eos_token_id
+    generation.pad_token_id = text.pad_token_id
+    generation.max_new_tokens = 16
+    model.half().save_pretrained(to)
     build_processor().save_pretrained(to)
 
 

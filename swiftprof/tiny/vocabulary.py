@@ -12,10 +12,39 @@ PAD, BOS, EOS, UNK, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
 USER, ASSISTANT = "USER:", "ASSISTANT:"
 SPECIAL = (PAD, BOS, EOS, UNK, IMAGE, USER, ASSISTANT)
 CAPITALISED = ("What", "Where", "How", "Is")
-_WORDS = (
-    "what where how is are the a an of on there color shape thing things written sign many "
-    "leftmost rightmost left right above below yes no ? . , [ ]"
-).split()
+_WORDS = [
+    "what",
+    "where",
+    "how",
+    "is",
+    "are",
+    "the",
+    "a",
+    "an",
+    "of",
+    "on",
+    "there",
+    "color",
+    "shape",
+    "thing",
+    "things",
+    "written",
+    "sign",
+    "many",
+    "leftmost",
+    "rightmost",
+    "left",
+    "right",
+    "above",
+    "below",
+    "yes",
+    "no",
+    "?",
+    ".",
+    ",",
+    "[",
+    "]",
+]
 TOKEN_PATTERN = r"\d\.\d\d|[A-Z]|[a-z]+|\d|[^\w\s]"
 
 

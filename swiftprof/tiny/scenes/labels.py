@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from swiftprof.tiny.scenes.graph import (
@@ -51,10 +53,7 @@ def patch_labels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
                 classes[i] = _COLOR[thing.color], _KIND[thing.shape], 0, 0
                 boxes[i] = [v / CANVAS for v in thing.box]
                 if thing.text:
-                    shares = [
-                        min(b, left + PATCH) - max(a, left)
-                        for a, b in zip(edges, edges[1:], strict=False)
-                    ]
+                    shares = [min(b, left + PATCH) - max(a, left) for a, b in pairwise(edges)]
                     k = int(np.argmax(shares))
                     classes[i, 2:] = _LETTER[thing.text[k]], k + 1
     return classes, boxes

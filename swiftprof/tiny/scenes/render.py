@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -48,7 +49,7 @@ def _draw_sign(draw: ImageDraw.ImageDraw, thing: Thing) -> None:
     draw.rectangle([x0, y0, x1 - 1, y1 - 1], fill=fill)
     ink = (0, 0, 0) if sum(fill) > 330 else (255, 255, 255)
     edges = letter_edges(thing)
-    for letter, a, b in zip(thing.text, edges, edges[1:], strict=False):
+    for letter, (a, b) in zip(thing.text, pairwise(edges), strict=True):
         draw.text(((a + b) / 2, (y0 + y1) / 2), letter, fill=ink, font=_font(), anchor="mm")
 
 
@@ -56,7 +57,7 @@ def _draw_shape(
     draw: ImageDraw.ImageDraw, shape: str, box: tuple[int, int, int, int], fill: Color
 ) -> None:
     x0, y0, x1, y1 = box
-    w, h = x1 - x0, y1 - y0
+    w = x1 - x0
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
     if shape == "circle":
         draw.ellipse([x0, y0, x1 - 1, y1 - 1], fill=fill)

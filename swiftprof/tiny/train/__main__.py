@@ -47,7 +47,8 @@ def _side_by_side(args: argparse.Namespace) -> None:
     base = [sys.executable, "-m", "swiftprof.tiny.train", "--out", str(args.out)]
     base += ["--seed", str(args.seed), "--phase"]
     running = [subprocess.Popen([*base, phase]) for phase in ("tower", "symbols")]
-    if any([p.wait() for p in running]):
+    codes = [p.wait() for p in running]  # wait for both, whatever the first says
+    if any(codes):
         sys.exit("a phase of the training failed; its message is above")
 
 

@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration
 
 from swiftprof.tiny import vocabulary
 from swiftprof.tiny.scenes.graph import Scene, draw_scene
-from swiftprof.tiny.scenes.questions import ask
+from swiftprof.tiny.scenes.questions import Question, ask
 from swiftprof.tiny.train.batches import prompt_ids
 from swiftprof.tiny.train.shared_prefix import shared_prefix_logits
 
@@ -44,7 +44,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Greedy answers to n questions; share right per kind (boxes: IoU over 0.5)."""
     rng = random.Random("evaluate")
-    items = []
+    items: list[tuple[Scene, Question]] = []
     while len(items) < n:
         scene = draw_scene(rng)
         items += [(scene, q) for q in ask(rng, scene, mix, 3)]

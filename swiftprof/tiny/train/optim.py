@@ -18,7 +18,8 @@ class Optimizers:
         self.all: list[torch.optim.Optimizer] = []
         self.rates: list[float] = []
         for module, rate in groups:
-            matrices, rest = [], []
+            matrices: list[nn.Parameter] = []
+            rest: list[nn.Parameter] = []
             for name, p in module.named_parameters():
                 hidden = p.dim() == 2 and "layers." in name and "embed" not in name
                 (matrices if hidden else rest).append(p)

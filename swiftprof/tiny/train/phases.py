@@ -1,9 +1,9 @@
 """The phases of training. Each is resumable and writes ``<out>/<phase>.safetensors``.
 
-    tower     the vision tower and projector, on dense labels         ┐ independent,
-    symbols   a shallow decoder on symbolic visual tokens (3 stages)  ┘ run side by side
-    join      tower and decoder end to end on rendered scenes, still shallow
-    grow      the decoder deepened, trained further end to end
+tower     the vision tower and projector, on dense labels         ┐ independent,
+symbols   a shallow decoder on symbolic visual tokens (3 stages)  ┘ run side by side
+join      tower and decoder end to end on rendered scenes, still shallow
+grow      the decoder deepened, trained further end to end
 """
 
 from __future__ import annotations
@@ -33,13 +33,28 @@ LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 200, 800
 
 EASY = {"color": 2, "shape": 2, "exists": 1.5, "text-name": 2, "ref-name": 0.6}
 MEDIUM = {
-    **{"color": 1, "shape": 1, "exists": 1.2, "count": 1.2, "text-name": 1.5, "text-extreme": 0.7},
-    **{"ref-name": 2.5, "ref-extreme": 0.8},
+    "color": 1,
+    "shape": 1,
+    "exists": 1.2,
+    "count": 1.2,
+    "text-name": 1.5,
+    "text-extreme": 0.7,
+    "ref-name": 2.5,
+    "ref-extreme": 0.8,
 }
 FULL = {
-    **{"color": 0.7, "shape": 0.7, "exists": 1, "count": 1.2, "text-name": 0.8},
-    **{"text-extreme": 0.6, "text-rel": 1, "ref-name": 1.5, "ref-extreme": 0.7, "ref-rel": 1},
-    **{"color-rel": 1.4, "shape-rel": 1.4},
+    "color": 0.7,
+    "shape": 0.7,
+    "exists": 1,
+    "count": 1.2,
+    "text-name": 0.8,
+    "text-extreme": 0.6,
+    "text-rel": 1,
+    "ref-name": 1.5,
+    "ref-extreme": 0.7,
+    "ref-rel": 1,
+    "color-rel": 1.4,
+    "shape-rel": 1.4,
 }
 
 
@@ -60,9 +75,9 @@ SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
     "symbols-1": Schedule(2600, 16, 3e-3, 0.4, EASY, layers=4),
     "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, layers=4),
-    "symbols-3": Schedule(4500, 16, 3e-3, 0.5, FULL, layers=6, places=(1, 2, 4, 6)),
-    "join": Schedule(700, 16, 1.5e-3, 0.5, FULL, layers=6),
-    "grow": Schedule(1000, 16, 2e-3, 0.7, FULL, layers=24, places=(2, 3, 5, 7, 9, 12)),
+    "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, layers=6, places=(1, 2, 4, 6)),
+    "join": Schedule(500, 16, 1.5e-3, 0.5, FULL, layers=6),
+    "grow": Schedule(450, 16, 2e-3, 0.7, FULL, layers=24, places=(2, 3, 5, 7, 9, 12)),
 }
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""

@@ -6,9 +6,11 @@ only the order of the work differs.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from swiftprof.tiny.train.batches import prefix_ids
@@ -20,7 +22,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def _qkv(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> list[Tensor]:
+def _qkv(layer: Any, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> list[Tensor]:
     attn = layer.self_attn
     weight = torch.cat([attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight])
     rows, length, _ = x.shape
@@ -29,14 +31,14 @@ def _qkv(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> l
     return [_rotate(q, cos, sin), _rotate(k, cos, sin), v]
 
 
-def _finish(layer: nn.Module, x: Tensor, attended: Tensor) -> Tensor:
+def _finish(layer: Any, x: Tensor, attended: Tensor) -> Tensor:
     x = x + layer.self_attn.o_proj(attended.transpose(1, 2).reshape(x.shape))
     y, mlp = layer.post_attention_layernorm(x), layer.mlp
     return x + mlp.down_proj(F.silu(mlp.gate_proj(y)) * mlp.up_proj(y))
 
 
 def _layer(
-    layer: nn.Module, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int
+    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int
 ) -> tuple[Tensor, Tensor]:
     images, n, _ = prefix.shape
     k = rows.shape[0] // images

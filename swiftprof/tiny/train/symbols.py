@@ -1,4 +1,4 @@
-"""Visual tokens made of labels instead of pixels: lets the decoder learn before the tower can see."""
+"""Visual tokens made of labels: lets the decoder learn before the tower can see."""
 
 from __future__ import annotations
 

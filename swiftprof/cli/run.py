@@ -1,0 +1,218 @@
+"""`swiftprof run`: answer with a pruned model, on one image or on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swiftprof.cli.options import (
+    AttnOpt,
+    BatchSizeOpt,
+    DeviceOpt,
+    DtypeOpt,
+    JsonOpt,
+    ModelOpt,
+    SeedOpt,
+    batch_size,
+)
+from swiftprof.cli.output import Output
+from swiftprof.errors import SwiftprofError
+
+if TYPE_CHECKING:
+    from swiftprof.models.loading import VLM
+    from swiftprof.planning.plan_file import Plan
+
+__all__ = ["EXAMPLES", "run"]
+
+EXAMPLES = (
+    "swiftprof run --plan plan.json",
+    'swiftprof run --plan plan.json --image scene.png --prompt "What color is the star?" --compare',
+    "swiftprof run --plan plan.json --image scene.png --prompt … --show-tokens tokens.png",
+    "swiftprof run --plan plan.json --dataset scenes-ref --samples 200",
+)
+
+
+def run(
+    plan: Annotated[Path, typer.Option("--plan", help="A plan.json.")] = Path("plan.json"),
+    image: Annotated[Path | None, typer.Option("--image", help="An image file.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="A question about it.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show the vanilla model's answer too.")
+    ] = False,
+    show_tokens: Annotated[
+        Path | None,
+        typer.Option("--show-tokens", help="Draw the patches that survive each stage (PNG)."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Longest answer to --prompt.")
+    ] = 128,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Score on a data set instead.", show_default="bundled"),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", "--limit", min=1, help="Samples of --dataset.")
+    ] = 100,
+    split: Annotated[str, typer.Option("--split", help="Split of --dataset.")] = "test",
+    model: ModelOpt = None,
+    seed: SeedOpt = 0,
+    size: BatchSizeOpt = "auto",
+    device: DeviceOpt = "auto",
+    dtype: DtypeOpt = "auto",
+    attn: AttnOpt = None,
+    json: JsonOpt = False,
+) -> None:
+    """Run a model with its visual tokens pruned by a plan.
+
+    With --image and --prompt it answers one question. Without them it scores the plan on a data
+    set, the vanilla model beside it in the same run.
+    """
+    output = Output(json)
+    from swiftprof.planning.plan_file import Plan
+
+    loaded = Plan.load(plan)
+    single = image is not None or prompt is not None
+    if single and dataset is not None:
+        raise SwiftprofError("--dataset: goes without --image and --prompt; choose one of them")
+    if not single and (compare or show_tokens):
+        name = "--show-tokens" if show_tokens else "--compare"
+        if show_tokens or dataset is None:
+            raise SwiftprofError(f"{name}: needs --image FILE and --prompt TEXT")
+    if single:
+        if image is None:
+            raise SwiftprofError(
+                "--prompt: a prompt without an image has no visual tokens to prune; add --image FILE"
+            )
+        if not prompt or not prompt.strip():
+            raise SwiftprofError('--image: needs a question; add --prompt "…"')
+        picture = open_image(image)
+        from swiftprof.cli.loading import load_for_plan
+
+        vlm = load_for_plan(output, loaded, model, dtype, device, attn)
+        _answer(output, vlm, loaded, picture, prompt, compare, show_tokens, max_new_tokens)
+        return
+    from swiftprof.data.registry import BUNDLED, draw, get_dataset
+
+    sets = [get_dataset(n) for n in ([dataset] if dataset else BUNDLED)]
+    drawn = [draw(d, split, samples, seed) for d in sets]
+    rows = batch_size(size) or 16
+    from swiftprof.cli.loading import load_for_plan
+
+    vlm = load_for_plan(output, loaded, model, dtype, device, attn)
+    from swiftprof.cli.show_outcomes import show_outcomes
+    from swiftprof.evaluation.compare import VANILLA
+    from swiftprof.evaluation.compare import compare as measure
+
+    outcomes = []
+    for each, indices in zip(sets, drawn, strict=True):
+        with output.progress(each.name) as step:
+            variants = {VANILLA: None, "plan": loaded}
+            result = measure(
+                vlm, each, indices, variants, split=split, batch_size=rows, progress=step
+            )
+        outcomes.append(result)
+    output.document(
+        {
+            "plan": str(plan),
+            "split": split,
+            "seed": seed,
+            "results": [o.summary() for result in outcomes for o in result.values()],
+        }
+    )
+    if not json:
+        show_outcomes(output, vlm, outcomes)
+
+
+def open_image(path: Path) -> Any:
+    """The image of a file as RGB. Raises SwiftprofError: missing, or not an image."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB")
+    except FileNotFoundError:
+        raise SwiftprofError(f"--image {path}: no such file") from None
+    except Image.DecompressionBombError:
+        raise SwiftprofError(f"--image {path}: too many pixels to open safely") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise SwiftprofError(
+            f"--image {path}: not a readable image ({error}); give a PNG, JPEG or WebP file"
+        ) from None
+
+
+def _answer(
+    output: Output,
+    vlm: VLM,
+    plan: Plan,
+    picture: Any,
+    prompt: str,
+    compare: bool,
+    show_tokens: Path | None,
+    max_new_tokens: int,
+) -> None:
+    import torch
+    from transformers import TextStreamer
+
+    from swiftprof.runtime.prune import prune
+    from swiftprof.runtime.trace import Trace
+
+    inputs = vlm.inputs([picture], [prompt])
+    length, trace = inputs["input_ids"].shape[1], Trace()
+    options: dict[str, Any] = {"do_sample": False, "max_new_tokens": max_new_tokens}
+
+    def generate(streamer: Any) -> str:
+        with torch.inference_mode():
+            ids = vlm.model.generate(**inputs, **options, streamer=streamer)  # type: ignore[operator]
+        return vlm.decode(ids[:, length:])[0]
+
+    streamer = None
+    if not output.as_json:
+        tokenizer = vlm.processor.tokenizer  # type: ignore[attr-defined]
+        streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    if compare:
+        output.print("[dim]plan[/dim]     ")
+    with prune(vlm.model, plan, on_stage=trace):
+        answer = generate(streamer)
+    vanilla = None
+    if compare:
+        output.print("[dim]vanilla[/dim]  ")
+        vanilla = generate(streamer)
+    run = trace.prefills[0]
+    retained = run.retained(0, vlm.num_layers)
+    n_visual = run.events[0].schedule.visual[0]
+    output.print(
+        f"[dim]retained {retained:.1f} of {n_visual} visual tokens, averaged over "
+        f"{vlm.num_layers} layers; layers {', '.join(map(str, plan.pruning_layers))}[/dim]"
+    )
+    if show_tokens is not None:
+        from swiftprof.report.tokens import StagePatches, draw_tokens
+
+        side = round(n_visual**0.5)
+        if side * side != n_visual:
+            raise SwiftprofError(
+                f"--show-tokens: {n_visual} visual tokens are not a square; not drawn for this model"
+            )
+        stages = [
+            StagePatches(
+                f"{'after' if j == 0 else 'before'} layer {event.layer}: "
+                f"{len(run.kept(j, 0))} kept",
+                run.kept(j, 0),
+                run.merged(j, 0),
+            )
+            for j, event in enumerate(run.events)
+        ]
+        draw_tokens(picture, side, stages, show_tokens, f"{prompt}  →  {answer}")
+        output.note(f"wrote {show_tokens}")
+    document = {
+        "prompt": prompt,
+        "answer": answer,
+        "visual_tokens": n_visual,
+        "retained_tokens": retained,
+        "stages": [
+            {"layer": event.layer, "kept": run.kept(j, 0), "merged": run.merged(j, 0)}
+            for j, event in enumerate(run.events)
+        ],
+    }
+    output.document(document if vanilla is None else {**document, "vanilla": vanilla})

@@ -1,0 +1,36 @@
+"""A profile on a terminal: one row per layer, one column per data set."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from swiftprof.cli.output import Output
+from swiftprof.profiling.store import Profile
+
+__all__ = ["show_profile"]
+
+
+def show_profile(output: Output, profile: Profile) -> None:
+    """Print the capability of every layer, per data set and combined."""
+    summary, names = profile.summary, profile.datasets
+    n = sum(summary.samples.values())
+    output.print(
+        f"[bold]{profile.model.name}[/bold]: capability x_i with the top {100 * profile.keep:g} % "
+        f"of the visual tokens, {n} samples, {summary.seconds:.0f} s\n"
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("layer", justify="right")
+    for name in (*names, "x", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    record = summary.curve[str(profile.layers[0])]
+    for layer in profile.layers:
+        key, x = str(layer), summary.curve[str(layer)]
+        low, high = summary.interval[key]
+        per_set = [f"{summary.curve_per_dataset[d][key]:.3f}" for d in names]
+        new = layer > profile.layers[0] and x > record
+        record = max(record, x)
+        row = [key, *per_set, f"{x:.3f}", f"{low:.3f}–{high:.3f}"]
+        table.add_row(*row, style="bold green" if new else None)
+    scores = "  ".join(f"{d} {summary.vanilla[d]:.3f}" for d in names)
+    output.print(table)
+    output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")

@@ -1,0 +1,1 @@
+"""Scoring models and plans on data sets, side by side."""

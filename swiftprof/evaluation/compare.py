@@ -1,0 +1,153 @@
+"""Run several variants of one model (vanilla, plans) on the same samples, batch by batch in turn.
+
+Taking turns makes the times comparable on a machine whose speed drifts, and the scores paired.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.models.loading import VLM
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.api import decoder_info
+from swiftprof.runtime.prune import prune
+from swiftprof.runtime.trace import Trace
+
+VANILLA = "vanilla"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Outcome:
+    """What one variant did on one data set. Lists run over the samples, in the order drawn.
+
+    Attributes:
+        retained: per sample the retained tokens N that were really there (mean over layers).
+        tflops: per sample the prefill's TFLOPs (paper eq. 17-19) from the counts that were there.
+        seconds: wall time of all ``generate`` calls.
+    """
+
+    variant: str
+    dataset: str
+    ids: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    predictions: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    retained: list[float] = field(default_factory=list)
+    tflops: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def score(self) -> float:
+        return sum(self.scores) / len(self.scores)
+
+    def score_by_kind(self) -> dict[str, float]:
+        groups: dict[str, list[float]] = {}
+        for kind, score in zip(self.kinds, self.scores, strict=True):
+            groups.setdefault(kind, []).append(score)
+        return {k: sum(v) / len(v) for k, v in sorted(groups.items())}
+
+    def summary(self) -> dict[str, Any]:
+        n = len(self.scores)
+        return {
+            "variant": self.variant,
+            "dataset": self.dataset,
+            "samples": n,
+            "score": self.score,
+            "score_by_kind": self.score_by_kind(),
+            "retained_tokens": sum(self.retained) / n,
+            "tflops": sum(self.tflops) / n,
+            "seconds": self.seconds,
+        }
+
+
+def compare(
+    vlm: VLM,
+    dataset: Dataset,
+    indices: Sequence[int],
+    variants: Mapping[str, Plan | None],
+    *,
+    split: str = "test",
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> dict[str, Outcome]:
+    """Greedy answers of every variant on the samples ``indices`` of a split.
+
+    Args:
+        variants: name → plan; None is the vanilla model.
+
+    Raises:
+        SwiftprofError: a plan does not fit the model.
+    """
+    out = {name: Outcome(name, dataset.name) for name in variants}
+    shape = DecoderShape.of(decoder_info(vlm))
+    samples = [dataset.sample(split, i) for i in indices]
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].question))  # less padding
+    done = 0
+    for start in range(0, len(order), batch_size):
+        batch = [samples[i] for i in order[start : start + batch_size]]
+        inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
+        for name, plan in variants.items():
+            _run(vlm, dataset, batch, inputs, plan, shape, out[name])
+        done += len(batch)
+        if progress:
+            progress(done, len(order))
+    place = [order.index(i) for i in range(len(order))]
+    for outcome in out.values():
+        for lists in ("ids", "kinds", "predictions", "scores", "retained", "tflops"):
+            values = getattr(outcome, lists)
+            setattr(outcome, lists, [values[p] for p in place])
+    return out
+
+
+def _run(
+    vlm: VLM,
+    dataset: Dataset,
+    batch: list[Sample],
+    inputs: dict[str, Any],
+    plan: Plan | None,
+    shape: DecoderShape,
+    outcome: Outcome,
+) -> None:
+    trace = Trace()
+    context: Any = nullcontext() if plan is None else prune(vlm.model, plan, on_stage=trace)
+    with torch.inference_mode(), context:
+        began = _now(vlm)
+        ids = vlm.model.generate(  # type: ignore[operator]
+            **inputs, do_sample=False, num_beams=1, max_new_tokens=dataset.max_new_tokens
+        )
+        outcome.seconds += _now(vlm) - began
+    prompt = inputs["input_ids"].shape[1]
+    visual = (inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
+    total = inputs["attention_mask"].sum(1).tolist()
+    answers = vlm.decode(ids[:, prompt:])
+    for row, (sample, answer) in enumerate(zip(batch, answers, strict=True)):
+        outcome.ids.append(sample.id)
+        outcome.kinds.append(sample.kind)
+        outcome.predictions.append(answer)
+        outcome.scores.append(dataset.score(answer, sample))
+        text = total[row] - visual[row]
+        if plan is None:
+            outcome.retained.append(float(visual[row]))
+            outcome.tflops.append(vanilla_flops(shape, visual[row], text) / 1e12)
+        else:
+            real = trace.prefills[0].retained(row, vlm.num_layers)
+            bypass = plan.method == "swiftvlm"
+            flops = plan_flops(shape, plan.stages, visual[row], text, bypass=bypass)
+            outcome.retained.append(real)
+            outcome.tflops.append(flops / 1e12)
+
+
+def _now(vlm: VLM) -> float:
+    if vlm.model.device.type == "cuda":
+        torch.cuda.synchronize(vlm.model.device)
+    return time.perf_counter()
