@@ -38,6 +38,7 @@ def demo(
     from swiftprof.data.registry import BUNDLED, draw, get_dataset
 
     vlm = load_model(output, None, "auto", "auto", None)
+    from swiftprof.cli.plan import quietly
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_plan import show_plan
     from swiftprof.evaluation.compare import VANILLA, compare
@@ -56,10 +57,18 @@ def demo(
         folder = out / f"profile-{samples}-{seed}"
         measured = profile(vlm, BUNDLED, samples=samples, seed=seed, out=folder, progress=step)
     output.print(f"[bold]2. Plan[/bold]  {BUDGET} pruning layers, a third of the visual tokens\n")
-    plan = make_plan(measured, budget=BUDGET, ratio=RATIO)
+    plan = quietly(make_plan, measured, budget=BUDGET, ratio=RATIO)
+    for note in plan.notes:
+        output.warn(note)
     plan.save(out / "plan.json")
     show_plan(output, measured.curve, plan)
-    picture = draw_curve(measured.curve, plan, out / "curve.png", title=f"{vlm.name}: capability")
+    picture = draw_curve(
+        measured.curve,
+        plan,
+        out / "curve.png",
+        intervals={int(layer): ends for layer, ends in measured.summary.interval.items()},
+        title=f"{vlm.name}: which layers can tell important visual tokens from unimportant ones",
+    )
     output.print(f"\n[bold]3. Run[/bold]  {test_samples} held-out samples of each set\n")
     results = []
     for name in BUNDLED:
@@ -69,6 +78,10 @@ def demo(
             variants = {VANILLA: None, **variants_of(plan)}
             results.append(compare(vlm, dataset, indices, variants, progress=step))
     show_outcomes(output, vlm, results)
+    output.print(
+        "[dim]bypass: the plan. drop: the same number of tokens at every layer, but what is not "
+        "selected is lost. random: the same, selected at random.[/dim]"
+    )
     output.document(
         {
             "profile": str(measured.path),

@@ -143,7 +143,7 @@ def _from_curve(
     )
     if text_tokens is None:
         text_tokens = known.text_tokens if known else 0
-    made = _quietly(
+    made = quietly(
         plan_from_curve,
         curve,
         budget,
@@ -177,7 +177,7 @@ def _from_profile(
     from swiftprof.profiling.store import Profile, find_newest
 
     profile = Profile.load(path) if path is not None else find_newest()
-    made = _quietly(
+    made = quietly(
         make,
         profile,
         budget,
@@ -200,7 +200,7 @@ def _from_profile(
     return curve_of(names), made, {name: curve_of([name]) for name in names}
 
 
-def _quietly(make: Callable[..., Plan], *arguments: object, **named: object) -> Plan:
+def quietly(make: Callable[..., Plan], *arguments: object, **named: object) -> Plan:
     """Call a planner without its `PlanWarning`; the plan's notes say the same, and are printed."""
     import warnings
 

@@ -83,7 +83,8 @@ def run(
     if single:
         if image is None:
             raise SwiftprofError(
-                "--prompt: a prompt without an image has no visual tokens to prune; add --image FILE"
+                "--prompt: a prompt without an image has no visual tokens to prune; "
+                "add --image FILE"
             )
         if not prompt or not prompt.strip():
             raise SwiftprofError('--image: needs a question; add --prompt "…"')
@@ -192,7 +193,7 @@ def _answer(
         side = round(n_visual**0.5)
         if side * side != n_visual:
             raise SwiftprofError(
-                f"--show-tokens: {n_visual} visual tokens are not a square; not drawn for this model"
+                f"--show-tokens: {n_visual} visual tokens do not form a square; not drawn"
             )
         stages = [
             StagePatches(

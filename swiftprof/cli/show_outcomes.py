@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from swiftprof.cli.output import Output
+from swiftprof.cli.output import Output, flops_text
 from swiftprof.evaluation.compare import Outcome
 from swiftprof.models.loading import VLM
 
@@ -24,8 +24,8 @@ def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outco
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right")
-    for title in (f"of {first}", "tokens", "GFLOPs", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for title in ("relative", "tokens", "prefill", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     base_time = sum(r[first].seconds for r in results)
     for variant in variants:
@@ -42,12 +42,13 @@ def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outco
             *(f"{o.score:.3f}" for o in outcomes),
             f"{100 * sum(share) / len(share):.1f} %" if share else "–",
             f"{sum(tokens) / len(tokens):.1f}",
-            f"{1000 * sum(flops) / len(flops):.2f}",
+            flops_text(sum(flops) / len(flops)).removesuffix("LOPs"),
             f"{sum(o.seconds for o in outcomes) / base_time:.2f}×",
         )
     count = len(results[0][first].scores)
     output.print(table)
     output.print(
-        f"\n[dim]{count} samples a set. tokens: visual tokens averaged over {vlm.num_layers} layers; "
-        f"GFLOPs: prefill; time: generate(), relative to {first}, in turns[/dim]"
+        f"\n[dim]{count} samples a set. relative: mean over sets of score / {first}'s; tokens: "
+        f"visual tokens averaged over {vlm.num_layers} layers; prefill: FLOPs; time: "
+        f"generate() against {first}'s, in turns[/dim]"
     )

@@ -19,7 +19,7 @@ def without_merging(plan: Plan, method: str) -> Plan:
 def variants_of(plan: Plan) -> dict[str, Plan]:
     """The plan, dropping instead of bypass, and a random selection; equal tokens at every layer."""
     return {
-        "plan (bypass)": plan,
+        "bypass": plan,
         "drop": without_merging(plan, "drop"),
         "random": without_merging(plan, "random"),
     }

@@ -28,7 +28,7 @@ def restore_bypassed(call: Prefill, hidden: Tensor) -> Tensor:
         return hidden
     tokens = call.tokens
     hidden = restore(hidden, tokens.slots, tokens.valid, call.waiting, call.length)
-    call.tokens, call.waiting, call.rope = call.prompt, None, None
+    call.tokens, call.waiting = call.prompt, None
     return hidden
 
 

@@ -1,6 +1,6 @@
 """Pack a trained checkpoint as an ordinary Hugging Face folder: weights, tokenizer, processor.
 
-python -m swiftprof.tiny.export --checkpoint runs/tiny/grow.safetensors --to my-model
+python -m swiftprof.tiny.export --checkpoint runs/tiny/join.safetensors --to my-model
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -98,8 +99,26 @@ def build_processor() -> LlavaProcessor:
     )
 
 
+_HUB_NAMES = {
+    "model.language_model.": "language_model.model.",
+    "model.multi_modal_projector.": "multi_modal_projector.",
+    "model.vision_tower.": "vision_tower.vision_model.",
+    "lm_head.": "language_model.lm_head.",
+}
+
+
+def _hub_name(key: str) -> str:
+    """A tensor's name in LLaVA-1.5's published checkpoints, which every transformers version reads.
+
+    The modules' own names change between versions: the vision tower's differ in 5.3 and 5.23.
+    """
+    own, hub = next((o, h) for o, h in _HUB_NAMES.items() if key.startswith(o))
+    return hub + key.removeprefix(own).removeprefix("vision_model.")
+
+
 def export(source: Path, to: Path) -> None:
     """Write config, fp16 weights, tokenizer, processor and chat template to the folder ``to``."""
+    to.mkdir(parents=True, exist_ok=True)
     weights = checkpoint.weights(source, "model")
     layers = 1 + max(int(k.split(".")[3]) for k in weights if ".language_model.layers." in k)
     model = build_model(layers, seed=0)
@@ -109,7 +128,12 @@ def export(source: Path, to: Path) -> None:
     generation.eos_token_id = text.eos_token_id
     generation.pad_token_id = text.pad_token_id
     generation.max_new_tokens = 16
-    model.half().save_pretrained(to)
+    model.half()
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(to)
+    generation.save_pretrained(to)
+    tensors = {_hub_name(k): v.contiguous() for k, v in model.state_dict().items()}
+    save_file(tensors, to / "model.safetensors", metadata={"format": "pt"})
     build_processor().save_pretrained(to)
 
 

@@ -116,7 +116,8 @@ def _recompute(
     sequence = torch.cat([ids, new])
     state = {slot: at.get(slot, embedding(sequence[slot])) for slot in range(len(sequence))}
     last, everyone = len(ids) - 1, list(range(len(sequence)))
-    bypass = merges = plan.method == "swiftvlm"
+    bypass = plan.method == "swiftvlm"
+    merges = bypass or plan.method == "merge only"
     groups: dict[int, list[int]] = {}  # seed -> members
     merged_then: dict[int, torch.Tensor] = {}
     waiting: dict[int, torch.Tensor] = {}  # bypassed slot -> state when it left
@@ -135,7 +136,9 @@ def _recompute(
         ranked = sorted(alive, key=lambda slot: (-score[slot], slot))
         number = min(len(alive), max(1, _half_up(stage.keep * total)))
         keep, rest = ranked[:number], ranked[number:]
-        count = 0 if final or not merges else min(len(rest), _half_up(stage.merge * total))
+        count = (
+            0 if (final and bypass) or not merges else min(len(rest), _half_up(stage.merge * total))
+        )
         seeds = rest[:count]
         groups = {seed: [] for seed in seeds}
         for slot in rest if seeds else []:
@@ -158,7 +161,7 @@ def _recompute(
                 moved = {
                     slot: before + (state[seed] - merged_then[seed])
                     for seed, members in groups.items()
-                    for slot, before in ((s, waiting[s]) for s in members)
+                    for slot, before in ((s, waiting[s]) for s in members if bypass)
                 }
                 state.update({**waiting, **moved})
                 if bypass:

@@ -145,22 +145,30 @@ def test_keeping_everything_scores_nothing(
 
 
 def test_masks_and_tables_are_made_once_per_segment(llava: Any, prompts: Any, plan_of: Any) -> None:
-    seen: dict[str, list[int]] = {"mask": [], "rope": []}
+    given: list[dict[str, Any]] = []  # the objects are kept, so that their ids stay unique
 
     def spy(module: Any, args: Any, kwargs: Any) -> None:
-        seen["mask"].append(id(kwargs["attention_mask"]))
-        seen["rope"].append(id(kwargs["position_embeddings"]))
-        kept.append(kwargs)  # ids stay unique while the objects live
+        given.append(kwargs)
 
-    kept: list[Any] = []
+    inputs = prompts.batch(0, 1)
+    mask = torch.cat([inputs["attention_mask"], torch.ones(2, 1).long()], 1)
     with prune(llava, plan_of(*THREE)), torch.no_grad():
         handles = [
             layer.register_forward_pre_hook(spy, with_kwargs=True)
             for layer in llava.get_decoder().layers
         ]
-        llava(**prompts.batch(0, 1))
+        cache = llava(**inputs).past_key_values
+        llava(input_ids=torch.tensor([[5], [6]]), attention_mask=mask, past_key_values=cache)
         for handle in handles:
             handle.remove()
-    for values in seen.values():
-        assert [len(set(values[a:b])) for a, b in ((0, 3), (3, 4), (4, 6), (6, 8))] == [1] * 4
-        assert len(set(values)) == 4
+    for call, keys in (
+        (given[:8], ("attention_mask", "position_embeddings")),
+        (given[8:], ("attention_mask",)),
+    ):
+        for key in keys:
+            values = [id(kwargs[key]) for kwargs in call]
+            segments = [set(values[a:b]) for a, b in ((0, 3), (3, 4), (4, 6), (6, 8))]
+            assert [len(each) for each in segments] == [1] * 4
+            assert len(set(values)) == 4
+        # Positions with gaps look like packed sequences to FlashAttention: none are handed on.
+        assert all(kwargs["position_ids"] is None for kwargs in call[3:])

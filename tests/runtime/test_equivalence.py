@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count, merged_count
+from swiftprof.methods.swiftvlm import SwiftVLM
 from swiftprof.runtime.prune import prune
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
@@ -229,3 +230,91 @@ def test_more_text_on_a_pruned_cache_equals_token_by_token(
                     ).logits
                 )
         assert (at_once - torch.cat(single, 1)).abs().max() < 1e-4
+
+
+def test_padding_between_two_turns_is_not_seen(llava: Any, prompts: Any, plan_of: Any) -> None:
+    """Rows of equal length, so the prompt has no padding, but one second turn is shorter."""
+    ids = prompts.ids[0].repeat(2, 1)
+    ids[1, -3] += 1
+    inputs = {"input_ids": ids, "pixel_values": prompts.pixels[:2]}
+    length = ids.shape[1]
+    more = torch.tensor([[5, 9, 17], [0, 9, 17]])
+    mask = torch.cat([torch.ones_like(ids), (more > 0).long()], 1)
+    positions = torch.tensor([[0, 1, 2], [0, 0, 1]]) + length
+    with prune(llava, plan_of(*THREE)), torch.no_grad():
+        cache = llava(**inputs).past_key_values
+        both = llava(
+            input_ids=more, attention_mask=mask, position_ids=positions, past_key_values=cache
+        ).logits
+        alone = {k: v[1:] for k, v in inputs.items()}
+        cache = llava(**alone).past_key_values
+        one = llava(input_ids=more[1:, 1:], past_key_values=cache).logits
+    assert (both[1, 1:] - one[0]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("method", ["swiftvlm", "drop", "uniform"])
+def test_prompts_that_begin_with_an_image_share_a_batch(
+    llava: Any, plan_of: Any, generate: Any, logits_of: Any, method: str
+) -> None:
+    """Column 0 is visual here, so padding must not be taken for a copy of it."""
+    generator = torch.Generator().manual_seed(7)
+    pixels = torch.randn(3, 3, 24, 24, generator=generator)
+    text = torch.randint(2, 120, (60,), generator=generator)
+    image = torch.full((36,), 127)
+    ids = torch.stack([torch.cat([image, image, text[:9]]), torch.cat([image, text[9:54]])])
+    merge = 0.1 if method == "swiftvlm" else 0.0
+    plan = plan_of((2, 0.6, merge), (5, 0.4, merge), (7, 0.2), method=method)
+    images = [pixels[:2], pixels[2:]]
+
+    def run(*rows: int) -> torch.Tensor:
+        some = ids[list(rows)]
+        chosen = torch.cat([images[i] for i in rows])
+        mask = torch.ones_like(some)
+        inputs = {"input_ids": some, "attention_mask": mask, "pixel_values": chosen}
+        return logits_of(generate(llava, inputs, plan))
+
+    together = run(0, 1)
+    for row in range(2):
+        assert (together[row] - run(row)[0]).abs().max() < 1e-4
+
+
+def test_merging_for_good_equals_the_recompute(
+    llava: Any,
+    prompts: Any,
+    plan_of: Any,
+    generate: Any,
+    logits_of: Any,
+    recompute: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A method that merges without bypass: merged tokens are candidates of the next stage."""
+
+    class MergeOnly(SwiftVLM):
+        bypass = False
+
+    monkeypatch.setattr("swiftprof.methods.method_class", lambda name: MergeOnly)
+    plan = plan_of((2, 0.3, 0.3), (5, 0.2, 0.2), (7, 0.1, 0.1), method="merge only")
+    out = generate(llava, prompts.batch(0), plan)
+    new = out.sequences[0, len(prompts.ids[0]) : -1]
+    expected = recompute(llava, prompts.ids[0], prompts.pixels[:1], plan, new)
+    assert (logits_of(out)[0] - expected).abs().max() < 1e-4
+
+
+def test_a_crop_by_absolute_length_is_followed_in_all_layers(
+    llava: Any, prompts: Any, plan_of: Any
+) -> None:
+    """Older versions of transformers crop rejected tokens so, which only fits full caches."""
+    length = len(prompts.ids[0])
+
+    def step(cache: Any, *tokens: int) -> torch.Tensor:
+        return llava(input_ids=torch.tensor([tokens]), past_key_values=cache).logits[:, -1]
+
+    with prune(llava, plan_of(*THREE)), torch.no_grad():
+        cache = llava(**prompts.batch(0)).past_key_values
+        step(cache, 5)
+        expected = step(cache, 9)
+        cache = llava(**prompts.batch(0)).past_key_values
+        step(cache, 5, 44, 45)  # two tokens too many
+        for layer in cache.layers:
+            layer.crop(-max(0, layer.get_seq_length() - (length + 1)))
+        assert (step(cache, 9) - expected).abs().max() < 1e-5

@@ -40,10 +40,26 @@ def test_shared_prefix_forward_is_the_hugging_face_forward(batch):
         torch.testing.assert_close(logits[row], wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_blind_layers_do_not_see_the_image(batch):
+    pixels, asked = batch
+    model = build_model(3, seed=1).eval()
+    with torch.no_grad():
+        visual = image_features(model, pixels)
+        other = visual.flip(0)
+
+        def differ(blind):
+            a, b = (shared_prefix_logits(model, v, asked.ids, blind) for v in (visual, other))
+            return (a - b).abs().max()
+
+        assert differ(()) > 1e-2
+        assert differ((1, 2)) > 1e-2
+        assert differ((1, 2, 3)) == 0
+
+
 def test_growing_keeps_the_function(batch):
     pixels, asked = batch
     small, deep = build_model(3, seed=1).eval(), build_model(7, seed=2).eval()
-    grow(deep, small.state_dict(), (2, 3, 6))
+    grow(deep, small.state_dict(), "1- 1 2 - 3- 3 1-")
     with torch.no_grad():
         visual = image_features(small, pixels)
         before = shared_prefix_logits(small, visual, asked.ids)
@@ -61,7 +77,7 @@ def test_batches_are_functions_of_their_step():
 
 
 def test_interrupted_training_ends_where_uninterrupted_training_ends(tmp_path: Path, monkeypatch):
-    short = phases.Schedule(4, 2, 1e-3, 0.5, phases.EASY, layers=2)
+    short = phases.Schedule(4, 2, 1e-3, 0.5, phases.EASY, "1 2")
     monkeypatch.setitem(phases.SCHEDULES, "symbols-1", short)
     monkeypatch.setattr(phases, "evaluate", lambda *_: {})
     monkeypatch.setattr(phases, "SAVE_EVERY", 2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from swiftprof.tiny.train.optim import Optimizers
 from swiftprof.tiny.train.shared_prefix import shared_prefix_logits
 from swiftprof.tiny.train.symbols import SymbolEmbedding
 
-LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 200, 800
+LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 100, 800
 
 EASY = {"color": 2, "shape": 2, "exists": 1.5, "text-name": 2, "ref-name": 0.6}
 MEDIUM = {
@@ -60,27 +60,37 @@ FULL = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a phase trains; ``places`` as in ``grow``."""
+    """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``."""
 
     steps: int
     batch: int
     rate: float
     decay: float
     mix: dict[str, float]
-    layers: int = 1
-    places: tuple[int, ...] = ()
+    recipe: str = ""
 
+    @property
+    def layers(self) -> int:
+        return len(self.recipe.split())
+
+
+SHALLOW = "1 2 3 4"
+DEEPER = "1 2 - 3 - 4"
+DEEP = "1- 1 2- 2- 2 3- 3 4- 4 2- 5- 5 2- 6 2- 3- 5- 2- 3- 5- 6- 6- 6- 6-"
+"""24 layers. The first look-up that counts is at layer 5, after a first pruning at 3 or 4."""
 
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
-    "symbols-1": Schedule(2600, 16, 3e-3, 0.4, EASY, layers=4),
-    "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, layers=4),
-    "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, layers=6, places=(1, 2, 4, 6)),
-    "join": Schedule(500, 16, 1.5e-3, 0.5, FULL, layers=6),
-    "grow": Schedule(450, 16, 2e-3, 0.7, FULL, layers=24, places=(2, 3, 5, 7, 9, 12)),
+    "symbols-1": Schedule(2600, 16, 3e-3, 0.4, EASY, SHALLOW),
+    "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, SHALLOW),
+    "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
+    "join": Schedule(700, 12, 2e-3, 0.6, FULL, DEEP),
 }
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
+BLIND_SHARE, BLIND_FIRST, BLIND_LAST = 0.5, 3, (5, 12)
+"""Late looks: in half of the joint batches the text cannot see the image in layers 3..t, t drawn
+from 5..12. Look-ups then do not all settle in the first layer that can do them."""
 
 
 class DenseHeads(nn.Module):
@@ -141,11 +151,14 @@ def finished(out: Path, name: str) -> bool:
 
 
 def _answers(
-    model: LlavaForConditionalGeneration, visual: Tensor, asked: batches.Asked
+    model: LlavaForConditionalGeneration,
+    visual: Tensor,
+    asked: batches.Asked,
+    blind: Collection[int] = (),
 ) -> tuple[Tensor, list[float]]:
     """Cross-entropy of the answers' tokens, and the share of them that is right."""
     with torch.autocast("cpu", torch.bfloat16):
-        logits = shared_prefix_logits(model, visual, asked.ids)[:, :-1]
+        logits = shared_prefix_logits(model, visual, asked.ids, blind)[:, :-1]
     logits, target, weight = logits.float(), asked.ids[:, 1:], asked.weight[:, 1:]
     on = weight > 0
     logits, target, weight = logits[on], target[on], weight[on]
@@ -187,7 +200,7 @@ def train_symbols(out: Path, seed: int, stage: int) -> None:
     if stage > 1:
         before = out / f"symbols-{stage - 1}.safetensors"
         checkpoint.load(before, {"symbols": symbols})
-        grow(model, checkpoint.weights(before, "model"), s.places or tuple(range(1, s.layers + 1)))
+        grow(model, checkpoint.weights(before, "model"), s.recipe)
     optim = Optimizers([(_decoder(model), s.rate), (symbols, s.rate)], s.steps, s.decay)
 
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
@@ -220,33 +233,25 @@ def _align(model: LlavaForConditionalGeneration, symbols: SymbolEmbedding, seed:
     last.bias.copy_(a @ last.bias + b)
 
 
-def _end_to_end(out: Path, seed: int, name: str, model: LlavaForConditionalGeneration) -> None:
-    s = SCHEDULES[name]
+def train_join(out: Path, seed: int) -> None:
+    s = SCHEDULES["join"]
+    symbols, model = SymbolEmbedding(HIDDEN), build_model(s.layers, seed)
+    checkpoint.load(out / "symbols-3.safetensors", {"symbols": symbols})
+    grow(model, checkpoint.weights(out / "symbols-3.safetensors", "model"), s.recipe)
+    checkpoint.load(out / "tower.safetensors", {"tower": _tower(model)})
+    _align(model, symbols, seed)
     groups = [(_decoder(model), s.rate), (_tower(model), s.rate * TOWER_RATE)]
     optim = Optimizers(groups, s.steps, s.decay)
 
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
-        rng, scenes = batches.scenes(f"train/{seed}/{name}", step, s.batch)
+        rng, scenes = batches.scenes(f"train/{seed}/join", step, s.batch)
         asked = batches.ask_all(rng, scenes, s.mix)
-        return _answers(model, _look(model, scenes), asked)
+        late = rng.random() < BLIND_SHARE
+        blind = range(BLIND_FIRST, rng.randint(*BLIND_LAST) + 1) if late else ()
+        return _answers(model, _look(model, scenes), asked, blind)
 
     def check() -> object:
         return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)
 
-    print(name, "start", json.dumps(check()), flush=True)
-    train(out, name, {"model": model}, optim, loss_of, check)
-
-
-def train_join(out: Path, seed: int) -> None:
-    model, symbols = build_model(SCHEDULES["join"].layers, seed), SymbolEmbedding(HIDDEN)
-    checkpoint.load(out / "symbols-3.safetensors", {"model": model, "symbols": symbols})
-    checkpoint.load(out / "tower.safetensors", {"tower": _tower(model)})
-    _align(model, symbols, seed)
-    _end_to_end(out, seed, "join", model)
-
-
-def train_grow(out: Path, seed: int) -> None:
-    s = SCHEDULES["grow"]
-    model = build_model(s.layers, seed)
-    grow(model, checkpoint.weights(out / "join.safetensors", "model"), s.places)
-    _end_to_end(out, seed, "grow", model)
+    print("join start", json.dumps(check()), flush=True)
+    train(out, "join", {"model": model}, optim, loss_of, check)

@@ -6,6 +6,7 @@ only the order of the work differs.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ def _finish(layer: Any, x: Tensor, attended: Tensor) -> Tensor:
 
 
 def _layer(
-    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int
+    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int, blind: bool
 ) -> tuple[Tensor, Tensor]:
     images, n, _ = prefix.shape
     k = rows.shape[0] // images
@@ -54,6 +55,9 @@ def _layer(
         return x.view(images, h, k, t, -1).transpose(1, 2).reshape(r, h, t, -1)
 
     on_prefix = split(merge(q) @ pk.transpose(-1, -2))
+    if blind:  # the rows see the text before the image only
+        hidden = torch.arange(n) >= len(prefix_ids())
+        on_prefix = on_prefix.masked_fill(hidden, -1e4)
     future = torch.ones(t, t, dtype=torch.bool).triu(1)
     on_rows = (q @ rk.transpose(-1, -2)).masked_fill(future, -1e4)
     weight = torch.softmax(torch.cat([on_prefix, on_rows], -1) * d**-0.5, -1, dtype=torch.float32)
@@ -63,13 +67,17 @@ def _layer(
 
 
 def shared_prefix_logits(
-    model: LlavaForConditionalGeneration, visual: Tensor, ids: Tensor
+    model: LlavaForConditionalGeneration,
+    visual: Tensor,
+    ids: Tensor,
+    blind: Collection[int] = (),
 ) -> Tensor:
     """Logits of the question rows.
 
     Args:
         visual: projected visual tokens (images, visual tokens, hidden).
         ids: question rows (images * k, length), k rows of an image one after the other.
+        blind: layers (1-based) in which the rows cannot see the visual tokens.
 
     Returns:
         (images * k, length, vocabulary).
@@ -86,6 +94,6 @@ def shared_prefix_logits(
     theta = config.rope_parameters["rope_theta"]
     angle = positions[:, None] * theta ** (-torch.arange(0, width, 2).float() / width)
     rope = [angle.cos(), angle.sin()]
-    for layer in decoder.layers:
-        prefix, rows = _layer(layer, prefix, rows, rope, heads)
+    for number, layer in enumerate(decoder.layers, start=1):
+        prefix, rows = _layer(layer, prefix, rows, rope, heads, number in blind)
     return model.lm_head(decoder.norm(rows))
