@@ -316,5 +316,16 @@ def test_a_crop_by_absolute_length_is_followed_in_all_layers(
         cache = llava(**prompts.batch(0)).past_key_values
         step(cache, 5, 44, 45)  # two tokens too many
         for layer in cache.layers:
-            layer.crop(-max(0, layer.get_seq_length() - (length + 1)))
+            if (surplus := layer.get_seq_length() - (length + 1)) > 0:
+                layer.crop(-surplus)
         assert (step(cache, 9) - expected).abs().max() < 1e-5
+
+
+def test_with_bypass_the_last_stage_merges_nothing(
+    llava: Any, prompts: Any, plan_of: Any, generate: Any, logits_of: Any
+) -> None:
+    outs = [
+        generate(llava, prompts.batch(0), plan_of((3, 0.5, 0.1), (6, 0.2, last)))
+        for last in (0.0, 0.3)
+    ]
+    assert torch.equal(logits_of(outs[0]), logits_of(outs[1]))
