@@ -166,3 +166,20 @@ def prompts() -> Prompts:
     image = torch.full((36,), IMAGE)
     ids = [torch.cat([text(a), image, text(b)]) for a, b in ((5, 9), (2, 6), (7, 12))]
     return Prompts(ids, torch.randn(3, 3, 24, 24, generator=generator))
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Any:
+    """The bundled model, loaded once."""
+    from swiftprof.models.loading import load
+
+    return load("tiny-llava")
+
+
+@pytest.fixture(scope="session")
+def small_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A real profile of the bundled model on a few samples of two data sets."""
+    from swiftprof.profiling.api import profile
+
+    folder = tmp_path_factory.mktemp("profile") / "small"
+    return profile(bundled, ["scenes-qa", "scenes-text"], samples=8, out=folder)

@@ -1,0 +1,149 @@
+"""`swiftprof run` and `profile`: answers, tables, pictures, and bad input in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from swiftprof.cli.app import main
+from swiftprof.data.registry import get_dataset
+from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+
+
+@pytest.fixture(scope="module")
+def plan_path(bundled, tmp_path_factory):
+    model = ModelInfo(
+        name="tiny-llava", id="tiny-llava", num_layers=bundled.num_layers, visual_tokens=144
+    )
+    stages = (
+        Stage(layer=3, keep=0.5, merge=0.05),
+        Stage(layer=8, keep=0.2, merge=0.05),
+        Stage(layer=12, keep=0.1),
+    )
+    return Plan(model=model, stages=stages).save(tmp_path_factory.mktemp("plan") / "plan.json")
+
+
+@pytest.fixture(scope="module")
+def image_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("image") / "scene.png"
+    get_dataset("scenes-qa").sample("test", 0).image.save(path)
+    return path
+
+
+def one_error_line(capsys, arguments, *wanted):
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line for line in err.splitlines() if not line.startswith("loading")]
+    assert len(lines) == 1, err
+    for text in wanted:
+        assert str(text) in lines[0]
+
+
+def test_one_image_with_vanilla_beside_it_and_a_picture(capsys, plan_path, image_path, tmp_path):
+    sample = get_dataset("scenes-qa").sample("test", 0)
+    picture = tmp_path / "tokens.png"
+    code = main(
+        [
+            "run",
+            "--plan",
+            str(plan_path),
+            "--image",
+            str(image_path),
+            "--prompt",
+            sample.question,
+            "--compare",
+            "--show-tokens",
+            str(picture),
+            "--json",
+        ]
+    )
+    assert code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["vanilla"] == sample.answers[0]
+    assert [len(s["kept"]) for s in document["stages"]] == [72, 29, 14]
+    assert [len(s["merged"]) for s in document["stages"]] == [7, 7, 0]
+    layers = [144] * 3 + [79] * 4 + [36] * 4 + [14] * 13
+    assert document["retained_tokens"] == pytest.approx(sum(layers) / len(layers))
+    with Image.open(picture) as drawn:
+        assert drawn.width > 3 * drawn.height / 1.5
+        assert len(set(drawn.convert("L").tobytes())) > 50
+
+
+def test_streamed_answer_is_printed(capsys, plan_path, image_path):
+    question = get_dataset("scenes-qa").sample("test", 0).question
+    arguments = ["run", "--plan", plan_path, "--image", image_path, "--prompt", question]
+    assert main([str(a) for a in arguments]) == 0
+    streamed = capsys.readouterr().out
+    assert main([*(str(a) for a in arguments), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] in streamed
+
+
+def test_dataset_run_scores_plan_beside_vanilla(capsys, plan_path):
+    arguments = ["run", "--plan", plan_path, "--dataset", "scenes-text", "--samples", 6, "--json"]
+    assert main([str(a) for a in arguments]) == 0
+    vanilla, plan = json.loads(capsys.readouterr().out)["results"]
+    assert (vanilla["variant"], plan["variant"]) == ("vanilla", "plan")
+    assert vanilla["samples"] == plan["samples"] == 6
+    assert vanilla["retained_tokens"] == 144
+    assert plan["retained_tokens"] < 60
+    assert plan["tflops"] < vanilla["tflops"]
+
+
+def test_bad_input_is_one_line(capsys, plan_path, image_path, tmp_path):
+    missing, text = tmp_path / "no.png", tmp_path / "text.png"
+    text.write_text("not an image")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(image_path.read_bytes()[:200])
+    base = ["run", "--plan", plan_path]
+    one_error_line(capsys, [*base, "--prompt", "hi"], "--prompt", "--image")
+    one_error_line(capsys, [*base, "--image", image_path], "--prompt")
+    one_error_line(capsys, [*base, "--image", missing, "--prompt", "x"], missing, "no such file")
+    one_error_line(capsys, [*base, "--image", text, "--prompt", "x"], text, "not a readable image")
+    one_error_line(capsys, [*base, "--image", cut, "--prompt", "x"], cut, "not a readable image")
+    one_error_line(capsys, [*base, "--dataset", "scene-text"], "scenes-text")
+    one_error_line(capsys, [*base, "--compare"], "--compare", "--image")
+    one_error_line(capsys, [*base, "--model", "tiny-lava"], "tiny-llava")
+    one_error_line(capsys, ["run", "--plan", missing], missing)
+    one_error_line(capsys, ["profile", "--keep", "1.5"], "--keep 1.5", "(0, 1]")
+    one_error_line(capsys, ["profile", "--datasets", "refcocoo"], "refcocoo")
+    one_error_line(capsys, ["profile", "--datasets", ","], "--datasets")
+    one_error_line(capsys, ["profile", "--model", str(tmp_path)], "config.json")
+
+
+def test_plan_for_another_model_is_refused(capsys, tmp_path):
+    model = ModelInfo(name="tiny-llava", num_layers=12, visual_tokens=144)
+    path = Plan(model=model, stages=(Stage(layer=3, keep=0.5),)).save(tmp_path / "plan.json")
+    arguments = ["run", "--plan", path, "--dataset", "scenes-qa", "--samples", 2]
+    one_error_line(capsys, arguments, "12 layers")
+
+
+def test_profile_then_plan_then_run_by_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["profile", "--datasets", "scenes-qa", "--samples", "6", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["samples"] == {"scenes-qa": 6}
+    assert (tmp_path / document["path"] / "profile.json").is_file()
+    assert main(["plan", "--budget", "3"]) == 0
+    assert main(["run", "--plan", "plan.json", "--dataset", "scenes-qa", "--samples", "2"]) == 0
+    assert "vanilla" in capsys.readouterr().out
+
+
+def test_lists(capsys):
+    assert main(["models", "--json"]) == 0
+    assert "tiny-llava" in [m["name"] for m in json.loads(capsys.readouterr().out)["models"]]
+    assert main(["datasets", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["datasets"]
+    assert all("synthetic" in d["description"] for d in listed if d["name"].startswith("scenes"))
+
+
+def test_demo_in_small(capsys, tmp_path):
+    arguments = ["demo", "--samples", "6", "--test-samples", "4", "--out", str(tmp_path), "--json"]
+    assert main(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {r["variant"] for r in document["results"]} == {"vanilla", "bypass", "drop", "random"}
+    assert Plan.load(tmp_path / "plan.json").to_dict() == document["plan"]
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.width > 600

@@ -1,0 +1,53 @@
+"""Names of models, and loading the bundled one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.models.loading import load
+from swiftprof.models.registry import bundled_folder, find_model
+
+
+def test_aliases_ids_and_folders(tmp_path):
+    assert find_model("llava-1.5-7b").id == "llava-hf/llava-1.5-7b-hf"
+    assert find_model("someone/some-model").id == "someone/some-model"
+    assert find_model(str(bundled_folder())).location == str(bundled_folder())
+    with pytest.raises(SwiftprofError, match=r"llava-1\.5-7b"):
+        find_model("llava-1.5-7")
+    with pytest.raises(SwiftprofError, match=r"config\.json"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"dtype": "int3"}, "--dtype int3"), ({"device": "cuda"}, "--device cuda")],
+)
+def test_bad_options_are_named(options, message):
+    if "device" in options and torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    with pytest.raises(SwiftprofError, match=message):
+        load("tiny-llava", **options)
+
+
+def test_broken_weights_are_one_line(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    with pytest.raises(SwiftprofError, match="cannot be loaded") as error:
+        load(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_bundled_model_is_small_and_plain(bundled):
+    from transformers import LlavaForConditionalGeneration
+
+    folder = bundled_folder()
+    assert sum(f.stat().st_size for f in folder.iterdir()) < 20e6
+    assert not list(folder.glob("*.bin")) + list(folder.glob("*.pt"))
+    plain = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    for (name, a), (_, b) in zip(
+        plain.named_parameters(), bundled.model.named_parameters(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    assert bundled.num_layers >= 16
+    assert bundled.visual_tokens == 144
