@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
-from swiftprof.runtime.decoder import Decoder, _rope_function, locate
+from swiftprof.runtime.decoder import Decoder, locate, queries
 
 if TYPE_CHECKING:
     from swiftprof.profiling.row_cache import RowCache
@@ -30,15 +30,8 @@ class Steps:
 
     def query(self, layer: Any, hidden: Tensor, rope: Rope) -> Tensor:
         """Query of one token per row, after RoPE: hidden (B, 1, D) → (B, heads, head size)."""
-        attention = layer.self_attn
-        query = attention.q_proj(layer.input_layernorm(hidden)).unflatten(
-            -1, (-1, attention.head_dim)
-        )
-        if hasattr(attention, "q_norm"):
-            query = attention.q_norm(query)
-        query = query.transpose(1, 2)
-        rotated, _ = _rope_function(attention)(query, query, *rope)
-        return rotated[:, :, 0]
+        normed = layer.input_layernorm(hidden)
+        return queries(layer.self_attn, normed, rope)[:, :, 0]
 
     def mask(self, hidden: Tensor, seen: Tensor) -> Tensor | None:
         """Mask for hidden (R, q, D) as the last q of the columns ``seen`` (R, n) bool."""

@@ -179,9 +179,6 @@ def rope_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
     return cast("Callable[..., tuple[Tensor, Tensor]]", rotate)
 
 
-_rope_function = rope_function  # the name under which the profiler imports it
-
-
 def attention_scores(
     layer: nn.Module,
     hidden: Tensor,
@@ -205,19 +202,33 @@ def attention_scores(
     cos, sin = position_embeddings
     column = last[:, None]
     normed = cast(Any, layer).input_layernorm(hidden)
-    query = attention.q_proj(gather_tokens(normed, column)).unflatten(-1, (-1, attention.head_dim))
+    rope = gather_rope(cos, column), gather_rope(sin, column)
+    query = queries(attention, gather_tokens(normed, column), rope)
     keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    if hasattr(attention, "q_norm"):
-        query, keys = attention.q_norm(query), attention.k_norm(keys)
-    query, keys = query.transpose(1, 2), keys.transpose(1, 2)
-    rotate = rope_function(attention)
-    _, keys = rotate(keys[:, :1], keys, cos, sin)
-    query, _ = rotate(query, query[:, :1], gather_rope(cos, column), gather_rope(sin, column))
-    query, keys = (
-        query.to(hidden.device),
-        keys.to(hidden.device),
-    )  # a no-op unless layers are spread over devices
+    if hasattr(attention, "k_norm"):
+        keys = attention.k_norm(keys)
+    keys = keys.transpose(1, 2)
+    _, keys = rope_function(attention)(keys[:, :1], keys, cos, sin)
+    # moves only where layers are spread over devices
+    query, keys = query.to(hidden.device), keys.to(hidden.device)
     return attention_row(query[:, :, 0], keys, visible, attention.scaling)
+
+
+def queries(attention: nn.Module, normed: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries after RoPE of normed hidden states: `(B, n, D)` → `(B, heads, n, head size)`.
+
+    Args:
+        attention: the layer's attention module.
+        normed: input of the projections, after the layer's norm.
+        rope: cos and sin at the n tokens' positions.
+    """
+    module = cast(Any, attention)
+    query = module.q_proj(normed).unflatten(-1, (-1, module.head_dim))
+    if hasattr(module, "q_norm"):
+        query = module.q_norm(query)
+    query = query.transpose(1, 2)
+    rotated, _ = rope_function(attention)(query, query[:, :1], *rope)
+    return rotated
 
 
 def check_call(decoder: Decoder, length: int) -> None:
