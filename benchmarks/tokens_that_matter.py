@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -42,6 +43,24 @@ def plan_at(profile: Profile, layers: tuple[int, ...], ratio: float) -> Plan:
 def one_stage(model: ModelInfo, method: str, keep: float) -> Plan:
     """Layers 1 and 2 see everything, the others ``keep`` of the visual tokens."""
     return Plan(model=model, method=method, stages=(Stage(layer=2, keep=keep),))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """One line per variant: score of each set, of its relations, relative to vanilla, tokens."""
+    variants = list(dict.fromkeys(r["variant"] for r in rows))
+    found = {(r["variant"], r["dataset"]): r for r in rows}
+    head = ["", *BUNDLED, "relations", "relative", "tokens"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for variant in variants:
+        mine = [found[variant, name] for name in BUNDLED]
+        vanilla = [found[VANILLA, name] for name in BUNDLED]
+        kinds = [v for r in mine for k, v in r["score_by_kind"].items() if k.endswith("-rel")]
+        relative = [a["score"] / b["score"] for a, b in zip(mine, vanilla, strict=True)]
+        cells = [variant, *(f"{r['score']:.3f}" for r in mine), f"{sum(kinds) / len(kinds):.3f}"]
+        cells += [f"{100 * sum(relative) / len(relative):.1f} %"]
+        cells += [f"{sum(r['retained_tokens'] for r in mine) / len(mine):.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -90,6 +109,9 @@ def main() -> None:
         "results": rows,
     }
     args.out.write_text(json.dumps(document, indent=1) + "\n")
+    table = markdown(rows)
+    args.out.with_suffix(".md").write_text(table)
+    print(table)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from swiftprof.cli.output import Output, flops_text
+from swiftprof.cli.output import Output
 from swiftprof.evaluation.compare import Outcome
 from swiftprof.models.loading import VLM
 
@@ -25,7 +25,9 @@ def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outco
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for title in ("relative", "tokens", "prefill", "time"):
+    whole = [f for r in results for f in r[first].tflops]
+    unit, factor = ("TFLOPs", 1) if sum(whole) / len(whole) >= 0.1 else ("GFLOPs", 1000)
+    for title in ("relative", "tokens", unit, "time"):
         table.add_column(title, justify="right", no_wrap=True)
     base_time = sum(r[first].seconds for r in results)
     for variant in variants:
@@ -42,13 +44,13 @@ def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outco
             *(f"{o.score:.3f}" for o in outcomes),
             f"{100 * sum(share) / len(share):.1f} %" if share else "–",
             f"{sum(tokens) / len(tokens):.1f}",
-            flops_text(sum(flops) / len(flops)).removesuffix("LOPs"),
+            f"{factor * sum(flops) / len(flops):.3g}",
             f"{sum(o.seconds for o in outcomes) / base_time:.2f}×",
         )
     count = len(results[0][first].scores)
     output.print(table)
     output.print(
         f"\n[dim]{count} samples a set. relative: mean over sets of score / {first}'s; tokens: "
-        f"visual tokens averaged over {vlm.num_layers} layers; prefill: FLOPs; time: "
+        f"visual tokens averaged over {vlm.num_layers} layers; {unit}: prefill; time: "
         f"generate() against {first}'s, in turns[/dim]"
     )

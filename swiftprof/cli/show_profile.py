@@ -15,8 +15,8 @@ def show_profile(output: Output, profile: Profile) -> None:
     summary, names = profile.summary, profile.datasets
     n = sum(summary.samples.values())
     output.print(
-        f"[bold]{profile.model.name}[/bold]: capability x_i with the top {100 * profile.keep:g} % "
-        f"of the visual tokens, {n} samples, {summary.seconds:.0f} s\n"
+        f"[bold]{profile.model.name}[/bold]: capability x of each layer's top "
+        f"{100 * profile.keep:g} % ({n} samples, {summary.seconds:.0f} s)\n"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("layer", justify="right")

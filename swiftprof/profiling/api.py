@@ -139,7 +139,7 @@ def _batches(samples: list[Sample], size: int) -> list[list[Sample]]:
 
 
 def _batch_size(vlm: VLM) -> int:
-    return 10 if vlm.model.device.type == "cpu" else 16
+    return 8 if vlm.model.device.type == "cpu" else 16
 
 
 def _model_info(vlm: VLM) -> ModelInfo:

@@ -56,6 +56,11 @@ FULL = {
     "color-rel": 1.4,
     "shape-rel": 1.4,
 }
+HARD = {
+    **{"color": 0.5, "shape": 0.5, "exists": 0.8, "count": 1.5, "text-name": 0.5},
+    **{"text-extreme": 0.5, "text-rel": 1.5, "ref-name": 1, "ref-extreme": 0.6, "ref-rel": 2.2},
+    **{"color-rel": 1, "shape-rel": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Schedule:
 
 SHALLOW = "1 2 3 4"
 DEEPER = "1 2 - 3 - 4"
+SAME = "1 2 3 4 5 6"
 DEEP = "1- 1 2- 2- 2 3- 3 4- 4 2- 5- 5 2- 6 2- 3- 5- 2- 3- 5- 6- 6- 6- 6-"
 """24 layers. The first look-up that counts is at layer 5, after a first pruning at 3 or 4."""
 
@@ -84,7 +90,8 @@ SCHEDULES = {
     "symbols-1": Schedule(2600, 16, 3e-3, 0.4, EASY, SHALLOW),
     "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, SHALLOW),
     "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
-    "join": Schedule(700, 12, 2e-3, 0.6, FULL, DEEP),
+    "symbols-4": Schedule(1200, 16, 3e-3, 0.7, HARD, SAME),
+    "join": Schedule(700, 12, 2e-3, 0.6, HARD, DEEP),
 }
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""

@@ -1,0 +1,37 @@
+"""Ctrl-C in the middle of a profile: a line that says how to go on, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from swiftprof.cli.app import main
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_interrupted_profile_goes_on(tmp_path, capsys):
+    folder = tmp_path / "profile"
+    # 60 samples are two parts: of 50 and of 10
+    arguments = ["profile", "--datasets", "scenes-qa", "--samples", "60", "--out", str(folder)]
+    command = [sys.executable, "-m", "swiftprof", *arguments]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    first = folder / "parts" / "scenes-qa-00000.parquet"
+    while not first.exists() and running.poll() is None:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130, err
+    assert err.splitlines()[-1] == "swiftprof: interrupted; type the same command again to go on"
+    kept = first.read_bytes()
+    assert not (folder / "profile.json").exists()
+
+    assert main(["plan", str(folder)]) == 2
+    assert "not finished" in capsys.readouterr().err
+    assert main([*arguments, "--json"]) == 0
+    assert first.read_bytes() == kept
+    assert (folder / "parts" / "scenes-qa-00001.parquet").exists()
