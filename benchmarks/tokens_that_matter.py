@@ -23,10 +23,8 @@ import swiftprof
 from swiftprof.data.registry import BUNDLED, draw, get_dataset
 from swiftprof.evaluation.compare import VANILLA, compare
 from swiftprof.evaluation.variants import without_merging
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.planning.budget import fill_budget
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.profiling.api import decoder_info
 from swiftprof.profiling.store import Profile
 
 RATIOS = {"1/3": 1 / 3, "2/9": 2 / 9}
@@ -99,7 +97,7 @@ def main() -> None:
         "samples": args.samples,
         "seed": args.seed,
         "split": "test",
-        "decoder": vars(DecoderShape.of(decoder_info(vlm))),
+        "decoder": vars(vlm.decoder_shape),
         "versions": {
             "swiftprof": swiftprof.__version__,
             "torch": torch.__version__,

@@ -170,7 +170,7 @@ def _answer(
 
     streamer = None
     if not output.as_json:
-        tokenizer = vlm.processor.tokenizer  # type: ignore[attr-defined]
+        tokenizer = vlm.processor.tokenizer
         streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     if compare:
         output.print("[dim]plan[/dim]     ")

@@ -17,7 +17,6 @@ from swiftprof.data.base import Dataset, Sample
 from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.api import decoder_info
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
@@ -89,7 +88,7 @@ def compare(
         SwiftprofError: a plan does not fit the model.
     """
     out = {name: Outcome(name, dataset.name) for name in variants}
-    shape = DecoderShape.of(decoder_info(vlm))
+    shape = vlm.decoder_shape
     samples = [dataset.sample(split, i) for i in indices]
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].question))  # less padding
     done = 0

@@ -41,6 +41,19 @@ class DecoderShape:
     head_dim: int
 
     @classmethod
+    def from_config(cls, config: Any) -> DecoderShape:
+        """The shape of a transformers text configuration."""
+        heads = int(config.num_attention_heads)
+        return cls(
+            num_layers=int(config.num_hidden_layers),
+            hidden_size=int(config.hidden_size),
+            intermediate_size=int(config.intermediate_size),
+            num_attention_heads=heads,
+            num_key_value_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+            head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        )
+
+    @classmethod
     def of(cls, source: Any) -> DecoderShape:
         """From a mapping or an object with these names."""
         get = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.measure.flops import DecoderShape
 from swiftprof.models.registry import ModelSource, find_model
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class VLM:
     def num_layers(self) -> int:
         """Decoder layers of the language model, L."""
         return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def decoder_shape(self) -> DecoderShape:
+        """Sizes of the decoder, for FLOPs."""
+        return DecoderShape.from_config(self.model.config.get_text_config())
 
     @property
     def image_token_id(self) -> int:

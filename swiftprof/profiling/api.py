@@ -29,7 +29,7 @@ from swiftprof.profiling.parts import (
     read_scores,
     write_part,
 )
-from swiftprof.profiling.settings import DecoderInfo, Settings
+from swiftprof.profiling.settings import Settings
 from swiftprof.profiling.store import (
     FOLDER,
     SCHEMA,
@@ -152,19 +152,6 @@ def _model_info(vlm: VLM) -> ModelInfo:
     )
 
 
-def decoder_info(vlm: VLM) -> DecoderInfo:
-    config = vlm.model.config.get_text_config()
-    heads = int(config.num_attention_heads)
-    return DecoderInfo(
-        num_layers=vlm.num_layers,
-        hidden_size=int(config.hidden_size),
-        intermediate_size=int(config.intermediate_size),
-        num_attention_heads=heads,
-        num_key_value_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
-    )
-
-
 def _summarise(folder: Path, settings: Settings, vlm: VLM, seconds: float) -> Summary:
     import transformers
 
@@ -193,7 +180,7 @@ def _summarise(folder: Path, settings: Settings, vlm: VLM, seconds: float) -> Su
     return Summary(
         schema=SCHEMA,
         settings=settings,
-        decoder=decoder_info(vlm),
+        decoder=vlm.decoder_shape,
         samples={n: len(scores[n].vanilla) for n in names},
         text_tokens=text / rows,
         vanilla={n: float(scores[n].vanilla.mean()) for n in names},

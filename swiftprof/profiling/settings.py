@@ -11,19 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from swiftprof.planning.plan_file import ModelInfo
 
 
-class DecoderInfo(BaseModel):
-    """Sizes of the language model's decoder, for FLOPs."""
-
-    model_config = ConfigDict(frozen=True)
-
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-
-
 class Settings(BaseModel):
     """Everything that decides the result; parts of different settings never mix."""
 

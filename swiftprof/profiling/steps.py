@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.runtime.decoder import Decoder, locate, queries
-
-if TYPE_CHECKING:
-    from swiftprof.profiling.row_cache import RowCache
 
 Rope = tuple[Tensor, Tensor]
 
@@ -46,7 +43,7 @@ class Steps:
         )
 
     def run(
-        self, layer: nn.Module, hidden: Tensor, rope: Rope, mask: Tensor | None, cache: RowCache
+        self, layer: nn.Module, hidden: Tensor, rope: Rope, mask: Tensor | None, cache: object
     ) -> Tensor:
         """One decoder layer. No position ids: gaps in them would look like packed sequences."""
         out = layer(

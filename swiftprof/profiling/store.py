@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.measure.flops import DecoderShape
 from swiftprof.planning.curve import Curve, SampleScores
 from swiftprof.planning.plan_file import ModelInfo
 from swiftprof.profiling.parts import part_count, part_path, read_scores
-from swiftprof.profiling.settings import DecoderInfo, Settings
+from swiftprof.profiling.settings import Settings
 
 SCHEMA = "swiftprof.profile/1"
 FOLDER = Path("profiles")
@@ -32,7 +33,7 @@ class Summary(BaseModel):
 
     schema_: str = Field(SCHEMA, alias="schema")
     settings: Settings
-    decoder: DecoderInfo
+    decoder: DecoderShape
     samples: dict[str, int]
     text_tokens: float
     vanilla: dict[str, float]
@@ -103,7 +104,7 @@ class Profile:
         return self.summary.settings.model
 
     @property
-    def decoder(self) -> DecoderInfo:
+    def decoder(self) -> DecoderShape:
         return self.summary.decoder
 
     @property

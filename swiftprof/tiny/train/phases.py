@@ -57,9 +57,18 @@ FULL = {
     "shape-rel": 1.4,
 }
 HARD = {
-    **{"color": 0.5, "shape": 0.5, "exists": 0.8, "count": 1.5, "text-name": 0.5},
-    **{"text-extreme": 0.5, "text-rel": 1.5, "ref-name": 1, "ref-extreme": 0.6, "ref-rel": 2.2},
-    **{"color-rel": 1, "shape-rel": 1},
+    "color": 0.5,
+    "shape": 0.5,
+    "exists": 0.8,
+    "count": 1.5,
+    "text-name": 0.5,
+    "text-extreme": 0.5,
+    "text-rel": 1.5,
+    "ref-name": 1,
+    "ref-extreme": 0.6,
+    "ref-rel": 2.2,
+    "color-rel": 1,
+    "shape-rel": 1,
 }
 
 
