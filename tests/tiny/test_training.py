@@ -40,31 +40,54 @@ def test_shared_prefix_forward_is_the_hugging_face_forward(batch):
         torch.testing.assert_close(logits[row], wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_blind_layers_do_not_see_the_image(batch):
+def test_hidden_tokens_are_not_seen(batch):
     pixels, asked = batch
     model = build_model(3, seed=1).eval()
     with torch.no_grad():
         visual = image_features(model, pixels)
-        other = visual.flip(0)
+        half = torch.arange(PATCHES).expand(len(visual), -1) >= PATCHES // 2
+        changed = torch.where(half[..., None], visual.flip(0), visual)
 
-        def differ(blind):
-            a, b = (shared_prefix_logits(model, v, asked.ids, blind) for v in (visual, other))
-            return (a - b).abs().max()
+        def differ(until):
+            logits = [
+                shared_prefix_logits(model, v, asked.ids, half, until) for v in (visual, changed)
+            ]
+            return (logits[0] - logits[1]).abs().max()
 
-        assert differ(()) > 1e-2
-        assert differ((1, 2)) > 1e-2
-        assert differ((1, 2, 3)) == 0
+        # causal: tokens of the first half do not depend on the second
+        assert differ(0) > 1e-2
+        assert differ(2) > 1e-2
+        assert differ(3) == 0
 
 
 def test_growing_keeps_the_function(batch):
     pixels, asked = batch
     small, deep = build_model(3, seed=1).eval(), build_model(7, seed=2).eval()
-    grow(deep, small.state_dict(), "1- 1 2 - 3- 3 1-")
+    grow(deep, small.state_dict(), "1- 1 2 - 1:02+3:13- 3 1-")
     with torch.no_grad():
         visual = image_features(small, pixels)
         before = shared_prefix_logits(small, visual, asked.ids)
         after = shared_prefix_logits(deep, visual, asked.ids)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
+def test_mixed_layers_ask_what_their_sources_ask():
+    small, deep = build_model(3, seed=1), build_model(4, seed=2)
+    for layer in small.model.language_model.layers:
+        torch.nn.init.uniform_(layer.input_layernorm.weight, 0.5, 2.0)
+    grow(deep, small.state_dict(), "1 2 1:02+3:13- 3")
+    sources, mixed = small.model.language_model.layers, deep.model.language_model.layers[2]
+    hidden = torch.randn(5, 128, generator=torch.Generator().manual_seed(0))
+
+    def heads(layer, projection):
+        asked = getattr(layer.self_attn, projection)(layer.input_layernorm(hidden))
+        return asked.unflatten(-1, (4, -1))
+
+    for projection in ("q_proj", "k_proj", "v_proj"):
+        new = heads(mixed, projection)
+        for place, (source, head) in enumerate(((0, 0), (0, 2), (2, 1), (2, 3))):
+            wanted = heads(sources[source], projection)[:, head]
+            torch.testing.assert_close(new[:, place], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_batches_are_functions_of_their_step():

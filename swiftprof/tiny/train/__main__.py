@@ -34,7 +34,7 @@ def main() -> None:
     if phase == "tower" and not phases.finished(args.out, "tower"):
         phases.train_tower(args.out, args.seed)
     if phase == "symbols":
-        for stage in (1, 2, 3):
+        for stage in (1, 2, 3, 4):
             if not phases.finished(args.out, f"symbols-{stage}"):
                 phases.train_symbols(args.out, args.seed, stage)
     if phase in ("all", "join") and not phases.finished(args.out, "join"):

@@ -1,7 +1,7 @@
 """The phases of training. Each is resumable and writes ``<out>/<phase>.safetensors``.
 
 tower     the vision tower and projector, on dense labels         ┐ independent,
-symbols   a shallow decoder on symbolic visual tokens (3 stages)  ┘ run side by side
+symbols   a shallow decoder on symbolic visual tokens (4 stages)  ┘ run side by side
 join      tower and decoder end to end on rendered scenes, still shallow
 grow      the decoder deepened, trained further end to end
 """
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from transformers import LlavaForConditionalGeneration
 
 from swiftprof.tiny.architecture import HIDDEN, build_model, image_features
 from swiftprof.tiny.scenes.graph import Scene
-from swiftprof.tiny.scenes.labels import CLASSES
+from swiftprof.tiny.scenes.labels import CLASSES, PATCHES
 from swiftprof.tiny.train import batches, checkpoint
 from swiftprof.tiny.train.evaluate import evaluate
 from swiftprof.tiny.train.grow import grow
@@ -91,8 +92,10 @@ class Schedule:
 SHALLOW = "1 2 3 4"
 DEEPER = "1 2 - 3 - 4"
 SAME = "1 2 3 4 5 6"
-DEEP = "1- 1 2- 2- 2 3- 3 4- 4 2- 5- 5 2- 6 2- 3- 5- 2- 3- 5- 6- 6- 6- 6-"
-"""24 layers. The first look-up that counts is at layer 5, after a first pruning at 3 or 4."""
+DEEP = "- - 1 - 2 - - 2:01+3:13- 3 - 4 2:01+5:13- 5 - 6 2:01+6:12- 3- - 2:01+5:13- 6- - - 5- -"
+"""24 layers. The first look-up that counts is at layer 5, after a first pruning at 3. Some silent
+layers have heads of two trained ones: those that find the thing that is named, and those that find
+the thing beside it."""
 
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
@@ -100,13 +103,13 @@ SCHEDULES = {
     "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, SHALLOW),
     "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
     "symbols-4": Schedule(1200, 16, 3e-3, 0.7, HARD, SAME),
-    "join": Schedule(700, 12, 2e-3, 0.6, HARD, DEEP),
+    "join": Schedule(900, 12, 1e-3, 0.6, {**HARD, "text-rel": 2.5, "ref-rel": 1.2}, DEEP),
 }
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
-BLIND_SHARE, BLIND_FIRST, BLIND_LAST = 0.5, 3, (5, 12)
-"""Late looks: in half of the joint batches the text cannot see the image in layers 3..t, t drawn
-from 5..12. Look-ups then do not all settle in the first layer that can do them."""
+LATE_SHARE, LATE_LAYER, LATE_HIDDEN = 0.5, 7, (0.8, 0.9, 1.0)
+"""Late looks: in half of the joint batches most visual tokens are hidden from the text in layers
+1..7, so that look-ups do not all settle in the first layer that can do them."""
 
 
 class DenseHeads(nn.Module):
@@ -170,11 +173,11 @@ def _answers(
     model: LlavaForConditionalGeneration,
     visual: Tensor,
     asked: batches.Asked,
-    blind: Collection[int] = (),
+    hidden: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Cross-entropy of the answers' tokens, and the share of them that is right."""
     with torch.autocast("cpu", torch.bfloat16):
-        logits = shared_prefix_logits(model, visual, asked.ids, blind)[:, :-1]
+        logits = shared_prefix_logits(model, visual, asked.ids, hidden, LATE_LAYER)[:, :-1]
     logits, target, weight = logits.float(), asked.ids[:, 1:], asked.weight[:, 1:]
     on = weight > 0
     logits, target, weight = logits[on], target[on], weight[on]
@@ -252,8 +255,8 @@ def _align(model: LlavaForConditionalGeneration, symbols: SymbolEmbedding, seed:
 def train_join(out: Path, seed: int) -> None:
     s = SCHEDULES["join"]
     symbols, model = SymbolEmbedding(HIDDEN), build_model(s.layers, seed)
-    checkpoint.load(out / "symbols-3.safetensors", {"symbols": symbols})
-    grow(model, checkpoint.weights(out / "symbols-3.safetensors", "model"), s.recipe)
+    checkpoint.load(out / "symbols-4.safetensors", {"symbols": symbols})
+    grow(model, checkpoint.weights(out / "symbols-4.safetensors", "model"), s.recipe)
     checkpoint.load(out / "tower.safetensors", {"tower": _tower(model)})
     _align(model, symbols, seed)
     groups = [(_decoder(model), s.rate), (_tower(model), s.rate * TOWER_RATE)]
@@ -262,12 +265,13 @@ def train_join(out: Path, seed: int) -> None:
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
         rng, scenes = batches.scenes(f"train/{seed}/join", step, s.batch)
         asked = batches.ask_all(rng, scenes, s.mix)
-        late = rng.random() < BLIND_SHARE
-        blind = range(BLIND_FIRST, rng.randint(*BLIND_LAST) + 1) if late else ()
-        return _answers(model, _look(model, scenes), asked, blind)
+        hidden = None
+        if rng.random() < LATE_SHARE:
+            share, noise = rng.choice(LATE_HIDDEN), np.random.default_rng(rng.getrandbits(32))
+            hidden = torch.from_numpy(noise.random((s.batch, PATCHES)) < share)
+        return _answers(model, _look(model, scenes), asked, hidden)
 
     def check() -> object:
         return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)
 
-    print("join start", json.dumps(check()), flush=True)
     train(out, "join", {"model": model}, optim, loss_of, check)

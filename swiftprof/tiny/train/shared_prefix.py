@@ -6,7 +6,6 @@ only the order of the work differs.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ def _finish(layer: Any, x: Tensor, attended: Tensor) -> Tensor:
 
 
 def _layer(
-    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int, blind: bool
+    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int, hidden: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     images, n, _ = prefix.shape
     k = rows.shape[0] // images
@@ -55,9 +54,9 @@ def _layer(
         return x.view(images, h, k, t, -1).transpose(1, 2).reshape(r, h, t, -1)
 
     on_prefix = split(merge(q) @ pk.transpose(-1, -2))
-    if blind:  # the rows see the text before the image only
-        hidden = torch.arange(n) >= len(prefix_ids())
-        on_prefix = on_prefix.masked_fill(hidden, -1e4)
+    if hidden is not None:
+        columns = F.pad(hidden, (n - hidden.shape[1], 0)).repeat_interleave(k, 0)
+        on_prefix = on_prefix.masked_fill(columns[:, None, None], -1e4)
     future = torch.ones(t, t, dtype=torch.bool).triu(1)
     on_rows = (q @ rk.transpose(-1, -2)).masked_fill(future, -1e4)
     weight = torch.softmax(torch.cat([on_prefix, on_rows], -1) * d**-0.5, -1, dtype=torch.float32)
@@ -70,14 +69,15 @@ def shared_prefix_logits(
     model: LlavaForConditionalGeneration,
     visual: Tensor,
     ids: Tensor,
-    blind: Collection[int] = (),
+    hidden: Tensor | None = None,
+    until: int = 0,
 ) -> Tensor:
     """Logits of the question rows.
 
     Args:
         visual: projected visual tokens (images, visual tokens, hidden).
         ids: question rows (images * k, length), k rows of an image one after the other.
-        blind: layers (1-based) in which the rows cannot see the visual tokens.
+        hidden: (images, visual tokens) bool, tokens that the rows cannot see in layers 1..until.
 
     Returns:
         (images * k, length, vocabulary).
@@ -95,5 +95,6 @@ def shared_prefix_logits(
     angle = positions[:, None] * theta ** (-torch.arange(0, width, 2).float() / width)
     rope = [angle.cos(), angle.sin()]
     for number, layer in enumerate(decoder.layers, start=1):
-        prefix, rows = _layer(layer, prefix, rows, rope, heads, number in blind)
+        blind = hidden if number <= until else None
+        prefix, rows = _layer(layer, prefix, rows, rope, heads, blind)
     return model.lm_head(decoder.norm(rows))
