@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from transformers import LlavaForConditionalGeneration
 
 from swiftprof.tiny.architecture import HIDDEN, build_model, image_features
 from swiftprof.tiny.scenes.graph import Scene
-from swiftprof.tiny.scenes.labels import CLASSES, PATCHES
+from swiftprof.tiny.scenes.labels import CLASSES
 from swiftprof.tiny.train import batches, checkpoint
 from swiftprof.tiny.train.evaluate import evaluate
 from swiftprof.tiny.train.grow import grow
@@ -92,10 +91,9 @@ class Schedule:
 SHALLOW = "1 2 3 4"
 DEEPER = "1 2 - 3 - 4"
 SAME = "1 2 3 4 5 6"
-DEEP = "- - 1 - 2 - - 2:01+3:13- 3 - 4 2:01+5:13- 5 - 6 2:01+6:12- 3- - 2:01+5:13- 6- - - 5- -"
-"""24 layers. The first look-up that counts is at layer 5, after a first pruning at 3. Some silent
-layers have heads of two trained ones: those that find the thing that is named, and those that find
-the thing beside it."""
+DEEP = "1 2 2:012+3:1- - 2:01+3:13- - 3 - 4 - 3:13+5:13- 5 - 6 - 3- - - 6- - - 5- - -"
+"""24 layers. Things are found by name in layer 2, things beside them in layer 7; before it, silent
+layers 3 and 5 already look there, with one head and with two."""
 
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
@@ -103,13 +101,10 @@ SCHEDULES = {
     "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, SHALLOW),
     "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
     "symbols-4": Schedule(1200, 16, 3e-3, 0.7, HARD, SAME),
-    "join": Schedule(900, 12, 1e-3, 0.6, {**HARD, "text-rel": 2.5, "ref-rel": 1.2}, DEEP),
+    "join": Schedule(400, 12, 6e-4, 0.7, HARD, DEEP),
 }
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
-LATE_SHARE, LATE_LAYER, LATE_HIDDEN = 0.5, 7, (0.8, 0.9, 1.0)
-"""Late looks: in half of the joint batches most visual tokens are hidden from the text in layers
-1..7, so that look-ups do not all settle in the first layer that can do them."""
 
 
 class DenseHeads(nn.Module):
@@ -173,11 +168,10 @@ def _answers(
     model: LlavaForConditionalGeneration,
     visual: Tensor,
     asked: batches.Asked,
-    hidden: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Cross-entropy of the answers' tokens, and the share of them that is right."""
     with torch.autocast("cpu", torch.bfloat16):
-        logits = shared_prefix_logits(model, visual, asked.ids, hidden, LATE_LAYER)[:, :-1]
+        logits = shared_prefix_logits(model, visual, asked.ids)[:, :-1]
     logits, target, weight = logits.float(), asked.ids[:, 1:], asked.weight[:, 1:]
     on = weight > 0
     logits, target, weight = logits[on], target[on], weight[on]
@@ -265,11 +259,7 @@ def train_join(out: Path, seed: int) -> None:
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
         rng, scenes = batches.scenes(f"train/{seed}/join", step, s.batch)
         asked = batches.ask_all(rng, scenes, s.mix)
-        hidden = None
-        if rng.random() < LATE_SHARE:
-            share, noise = rng.choice(LATE_HIDDEN), np.random.default_rng(rng.getrandbits(32))
-            hidden = torch.from_numpy(noise.random((s.batch, PATCHES)) < share)
-        return _answers(model, _look(model, scenes), asked, hidden)
+        return _answers(model, _look(model, scenes), asked)
 
     def check() -> object:
         return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)

@@ -38,7 +38,7 @@ def _finish(layer: Any, x: Tensor, attended: Tensor) -> Tensor:
 
 
 def _layer(
-    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int, hidden: Tensor | None
+    layer: Any, prefix: Tensor, rows: Tensor, rope: list[Tensor], heads: int
 ) -> tuple[Tensor, Tensor]:
     images, n, _ = prefix.shape
     k = rows.shape[0] // images
@@ -54,9 +54,6 @@ def _layer(
         return x.view(images, h, k, t, -1).transpose(1, 2).reshape(r, h, t, -1)
 
     on_prefix = split(merge(q) @ pk.transpose(-1, -2))
-    if hidden is not None:
-        columns = F.pad(hidden, (n - hidden.shape[1], 0)).repeat_interleave(k, 0)
-        on_prefix = on_prefix.masked_fill(columns[:, None, None], -1e4)
     future = torch.ones(t, t, dtype=torch.bool).triu(1)
     on_rows = (q @ rk.transpose(-1, -2)).masked_fill(future, -1e4)
     weight = torch.softmax(torch.cat([on_prefix, on_rows], -1) * d**-0.5, -1, dtype=torch.float32)
@@ -66,18 +63,13 @@ def _layer(
 
 
 def shared_prefix_logits(
-    model: LlavaForConditionalGeneration,
-    visual: Tensor,
-    ids: Tensor,
-    hidden: Tensor | None = None,
-    until: int = 0,
+    model: LlavaForConditionalGeneration, visual: Tensor, ids: Tensor
 ) -> Tensor:
     """Logits of the question rows.
 
     Args:
         visual: projected visual tokens (images, visual tokens, hidden).
         ids: question rows (images * k, length), k rows of an image one after the other.
-        hidden: (images, visual tokens) bool, tokens that the rows cannot see in layers 1..until.
 
     Returns:
         (images * k, length, vocabulary).
@@ -94,7 +86,6 @@ def shared_prefix_logits(
     theta = config.rope_parameters["rope_theta"]
     angle = positions[:, None] * theta ** (-torch.arange(0, width, 2).float() / width)
     rope = [angle.cos(), angle.sin()]
-    for number, layer in enumerate(decoder.layers, start=1):
-        blind = hidden if number <= until else None
-        prefix, rows = _layer(layer, prefix, rows, rope, heads, blind)
+    for layer in decoder.layers:
+        prefix, rows = _layer(layer, prefix, rows, rope, heads)
     return model.lm_head(decoder.norm(rows))
