@@ -79,7 +79,7 @@ def scenes_text() -> ScenesDataset:
         name="scenes-text",
         description="synthetic scenes: read the three letters on a sign",
         metric="exact match",
-        mix={"text-name": 2.0, "text-extreme": 1.0, "text-rel": 1.5},
+        mix={"text-name": 3.0, "text-extreme": 1.0, "text-rel": 1.0},
         localization=False,
         max_new_tokens=5,
     )
