@@ -41,10 +41,12 @@ def test_the_shipped_plan_keeps_the_answers_with_a_third_of_the_tokens(outcomes)
             assert retained <= 48.5
 
 
-def test_a_random_third_costs_a_lot(outcomes):
-    for name in ("scenes-ref", "scenes-text"):
+def test_random_tokens_cost_what_the_plan_keeps(outcomes):
+    """Where a thing beside another has to be found, it matters which tokens stay."""
+    for name in ("scenes-ref", "scenes-qa"):
         result = outcomes[name]
-        assert result["random third from layer 3"].score < 0.75 * result[VANILLA].score
+        for lossy in ("random", "random third from layer 3"):
+            assert result[lossy].score < result["bypass"].score - 0.02
 
 
 def test_variants_have_equal_tokens_at_every_layer(outcomes):
