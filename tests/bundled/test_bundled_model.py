@@ -13,7 +13,7 @@ from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.profiling.store import Profile
 
 SHIPPED = Path(__file__).parents[2] / "profiles" / "tiny-llava"
-SAMPLES = 60
+SAMPLES = 100
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,12 @@ def test_the_shipped_plan_keeps_the_answers_with_a_third_of_the_tokens(outcomes)
 
 def test_random_tokens_cost_what_the_plan_keeps(outcomes):
     """Where a thing beside another has to be found, it matters which tokens stay."""
-    for name in ("scenes-ref", "scenes-qa"):
-        result = outcomes[name]
-        for lossy in ("random", "random third from layer 3"):
-            assert result[lossy].score < result["bypass"].score - 0.02
+
+    def score(variant):
+        return sum(outcomes[name][variant].score for name in ("scenes-ref", "scenes-qa")) / 2
+
+    assert score("random") < score("bypass") - 0.03
+    assert score("random third from layer 3") < score("bypass") - 0.03
 
 
 def test_variants_have_equal_tokens_at_every_layer(outcomes):
