@@ -8,14 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
-from transformers import (
-    CLIPImageProcessorPil,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from swiftprof.tiny import vocabulary
 from swiftprof.tiny.architecture import build_model
@@ -82,7 +79,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def build_processor() -> LlavaProcessor:
     square = {"height": CANVAS, "width": CANVAS}
-    image_processor = CLIPImageProcessorPil(
+    # The processor that needs no torchvision: newer versions give it a name of its own.
+    pillow = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
+    image_processor = pillow(
         size=square,
         crop_size=square,
         do_center_crop=False,
