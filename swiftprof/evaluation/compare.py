@@ -15,6 +15,7 @@ import torch
 
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.methods import method_class
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 from swiftprof.runtime.prune import prune
@@ -100,7 +101,7 @@ def compare(
         done += len(batch)
         if progress:
             progress(done, len(order))
-    place = [order.index(i) for i in range(len(order))]
+    place = sorted(range(len(order)), key=order.__getitem__)  # back to the order drawn
     for outcome in out.values():
         for lists in ("ids", "kinds", "predictions", "scores", "retained", "tflops"):
             values = getattr(outcome, lists)
@@ -140,7 +141,7 @@ def _run(
             outcome.tflops.append(vanilla_flops(shape, visual[row], text) / 1e12)
         else:
             real = trace.prefills[0].retained(row, vlm.num_layers)
-            bypass = plan.method == "swiftvlm"
+            bypass = method_class(plan.method).bypass
             flops = plan_flops(shape, plan.stages, visual[row], text, bypass=bypass)
             outcome.retained.append(real)
             outcome.tflops.append(flops / 1e12)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from swiftprof.tiny.scenes.graph import (
     CANVAS,
@@ -131,20 +132,23 @@ def qa_shape(rng: random.Random, scene: Scene) -> Question | None:
     return Question("qa", "shape", f"What shape is the {t.color} thing?", t.shape, t)
 
 
-def qa_color_rel(rng: random.Random, scene: Scene) -> Question | None:
+def _asked_beside(
+    rng: random.Random, scene: Scene, attribute: Literal["color", "shape"]
+) -> Question | None:
     found = _beside(rng, scene)
     if found is None:
         return None
     phrase, t = found
-    return Question("qa", "color-rel", f"What color is the thing {phrase}?", t.color, t)
+    text = f"What {attribute} is the thing {phrase}?"
+    return Question("qa", f"{attribute}-rel", text, getattr(t, attribute), t)
+
+
+def qa_color_rel(rng: random.Random, scene: Scene) -> Question | None:
+    return _asked_beside(rng, scene, "color")
 
 
 def qa_shape_rel(rng: random.Random, scene: Scene) -> Question | None:
-    found = _beside(rng, scene)
-    if found is None:
-        return None
-    phrase, t = found
-    return Question("qa", "shape-rel", f"What shape is the thing {phrase}?", t.shape, t)
+    return _asked_beside(rng, scene, "shape")
 
 
 def qa_count(rng: random.Random, scene: Scene) -> Question | None:

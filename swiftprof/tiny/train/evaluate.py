@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
+from swiftprof.data.scoring.boxes import acc_at_half
 from swiftprof.tiny import vocabulary
 from swiftprof.tiny.scenes.graph import Scene, draw_scene
 from swiftprof.tiny.scenes.questions import Question, ask
@@ -20,21 +21,6 @@ MAX_NEW = 10
 BATCH = 64
 
 
-def box_iou(a: str, b: str) -> float:
-    """IoU of two boxes written ``[x1, y1, x2, y2]``; 0 when one cannot be read."""
-    try:
-        p, q = ([float(v) for v in t.strip("[] ").split(",")] for t in (a, b))
-    except ValueError:
-        return 0.0
-    if len(p) != 4 or len(q) != 4:
-        return 0.0
-    w = min(p[2], q[2]) - max(p[0], q[0])
-    h = min(p[3], q[3]) - max(p[1], q[1])
-    both = max(0.0, w) * max(0.0, h)
-    union = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - both
-    return both / union if union > 0 else 0.0
-
-
 @torch.no_grad()
 def evaluate(
     model: LlavaForConditionalGeneration,
@@ -42,7 +28,7 @@ def evaluate(
     mix: dict[str, float],
     n: int,
 ) -> dict[str, float]:
-    """Greedy answers to n questions; share right per kind (boxes: IoU over 0.5)."""
+    """Greedy answers to n questions; share right per kind (boxes: ACC@0.5)."""
     rng = random.Random("evaluate")
     items: list[tuple[Scene, Question]] = []
     while len(items) < n:
@@ -68,7 +54,7 @@ def evaluate(
             new = ids[r, len(prompts[r]) : lengths[r]].tolist()
             answer = vocabulary.decode(new[: new.index(eos)] if eos in new else new)
             if question.family == "ref":
-                hits[question.kind].append(float(box_iou(answer, question.answer) > 0.5))
+                hits[question.kind].append(acc_at_half(answer, question.answer))
             else:
                 hits[question.kind].append(float(answer == question.answer))
     return {k: round(sum(v) / len(v), 3) for k, v in sorted(hits.items())}
