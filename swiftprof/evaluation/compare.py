@@ -15,7 +15,7 @@ import torch
 
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
-from swiftprof.methods import method_class
+from swiftprof.methods import create
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 from swiftprof.runtime.prune import prune
@@ -141,8 +141,8 @@ def _run(
             outcome.tflops.append(vanilla_flops(shape, visual[row], text) / 1e12)
         else:
             real = trace.prefills[0].retained(row, vlm.num_layers)
-            bypass = method_class(plan.method).bypass
-            flops = plan_flops(shape, plan.stages, visual[row], text, bypass=bypass)
+            method = create(plan.method, plan.options)
+            flops = plan_flops(shape, plan.stages, visual[row], text, method=method)
             outcome.retained.append(real)
             outcome.tflops.append(flops / 1e12)
 

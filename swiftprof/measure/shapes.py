@@ -40,8 +40,13 @@ _LLAVA_13B = DecoderShape(40, 5120, 13824, 40, 40, 128)
 _HUB: Mapping[str, tuple[DecoderShape, int]] = {
     "llava-hf/llava-1.5-7b-hf": (_LLAVA_7B, 576),
     "llava-hf/llava-1.5-13b-hf": (_LLAVA_13B, 576),
+    "llava-hf/llava-v1.6-vicuna-7b-hf": (_LLAVA_7B, 2880),
+    "llava-hf/llava-v1.6-vicuna-13b-hf": (_LLAVA_13B, 2880),
 }
-"""Hub id -> decoder and visual tokens of one image, from the models' published configurations."""
+"""Hub id -> decoder and visual tokens of one image, from the models' published configurations.
+
+LLaVA-NeXT's number varies with the image; 2880 (five crops of 576) is the nominal one of tables.
+"""
 
 _BUNDLED_TEXT_TOKENS = 10
 """The mean over the bundled model's own data sets, whose tokens are whole words."""

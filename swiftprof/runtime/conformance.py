@@ -44,7 +44,7 @@ def check_scores(decoder: Decoder, index: int) -> None:
     angle = torch.arange(_TOKENS * width, device=device, dtype=torch.float32)
     hidden = torch.sin(angle * angle * 0.37).view(1, _TOKENS, width).to(weight.dtype)
     positions = 3 * torch.arange(_TOKENS, device=device)[None]
-    if "mrope_section" in (getattr(decoder.config, "rope_parameters", None) or {}):
+    if decoder.mrope:
         positions = positions.expand(3, 1, -1)  # time, height and width
     rope = cast(Any, decoder.text).rotary_emb(hidden, position_ids=positions)
     last = torch.full((1,), _TOKENS - 1, device=device)
