@@ -99,9 +99,10 @@ def flops(
         names = _names(method, bool(budgets), layers)
         chosen = layer_numbers(layers) if layers is not None else None
         options = option_values(option)
+        wanted: list[float | None] = [*budgets] or [None]
         rows = [
             _of_method(known, visual, text, name, options, chosen, tokens, schedule, merge)
-            for tokens in budgets or [None]
+            for tokens in wanted
             for name in names
         ]
     output = Output(json)
@@ -212,9 +213,7 @@ def _row(
         "tflops_vanilla": float(f"{vanilla_flops(shape, visual, text) / 1e12:.6g}"),
         "tflops_layers": float(f"{total - overhead:.6g}"),
         "tflops_overhead": float(f"{overhead:.6g}"),
-        "tflops_decode_per_token": float(
-            f"{decode_flops(shape, stages, visual, text) / 1e12:.6g}"
-        ),
+        "tflops_decode_per_token": float(f"{decode_flops(shape, stages, visual, text) / 1e12:.6g}"),
         "formula": FORMULA,
         "retained_tokens": round(sum(counts) / len(counts), 4),
         "visual_tokens": visual,

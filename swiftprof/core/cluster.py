@@ -10,7 +10,9 @@ from swiftprof.core.layout import gather_tokens
 __all__ = ["density_peaks"]
 
 
-def density_peaks(hidden: Tensor, present: Tensor, count: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def density_peaks(
+    hidden: Tensor, present: Tensor, count: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
     """Cluster centres of high density far from anything denser, and the cluster of each token.
 
     Distances are Euclidean, divided by the root of the width D. A token's density is exp(-m), m the

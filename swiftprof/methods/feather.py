@@ -63,8 +63,7 @@ class Feather(Method):
         return scaled((first, 2 * first + 1), num_layers)
 
     def published_shares(self, parameter: float, stages: int, n_visual: int) -> list[float]:
-        """The expected union of the grid and the best `parameter` of all, then its square of those.
-        """
+        """The expected union of the grid and the best `parameter` of all, then its square of those."""
         grid = self.grid_size(n_visual) / n_visual
         union = parameter + (1 - parameter) * grid
         return [union * parameter ** (2 * number) for number in range(stages)]
@@ -90,7 +89,9 @@ class Feather(Method):
                     f"method 'feather' keeps a grid of a square image; {count} visual tokens are "
                     "no square: choose another method"
                 )
-        side = torch.tensor([max(1, math.isqrt(n)) for n in view.n_visual], device=view.index.device)
+        side = torch.tensor(
+            [max(1, math.isqrt(n)) for n in view.n_visual], device=view.index.device
+        )
         row, column = view.index // side[:, None], view.index % side[:, None]
         on = (row % self.stride == 0) & (column % self.stride == 0) & view.candidates
         return 2.0 * on.float()

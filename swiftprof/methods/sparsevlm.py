@@ -139,7 +139,8 @@ class SparseVLM(Method):
         number = rest.present.sum(1, keepdim=True)
         pool = _POOL_TENTHS * number // 10 + 1
         inside = rest.present & (
-            torch.arange(rest.present.shape[1], device=pool.device) < torch.maximum(pool, rest.count)
+            torch.arange(rest.present.shape[1], device=pool.device)
+            < torch.maximum(pool, rest.count)
         )
         centres, group = density_peaks(rest.hidden, inside, rest.count, rest.width)
         return Merged(centres, mean_merge(rest.hidden, inside, group, rest.width))

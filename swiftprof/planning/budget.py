@@ -20,7 +20,14 @@ from swiftprof.methods.base import Method
 from swiftprof.planning.plan_file import Stage
 from swiftprof.planning.schedules import SCHEDULES, shares_of
 
-__all__ = ["MERGE_SHARE", "SCHEDULES", "fill_budget", "smallest_retain", "stage_lengths", "stages_of"]
+__all__ = [
+    "MERGE_SHARE",
+    "SCHEDULES",
+    "fill_budget",
+    "smallest_retain",
+    "stage_lengths",
+    "stages_of",
+]
 
 MERGE_SHARE = 0.05
 """Merged tokens of a stage as a fraction of n_v. The paper leaves Z open."""

@@ -205,9 +205,7 @@ def tokens_for(target: Target, layers: Sequence[int], cost: Cost, setting: Setti
     return _tokens_costing(target.flops, layers, cost, setting)
 
 
-def default_tokens(
-    layers: Sequence[int], cost: Cost, setting: Setting
-) -> tuple[float, str | None]:
+def default_tokens(layers: Sequence[int], cost: Cost, setting: Setting) -> tuple[float, str | None]:
     """N where nothing was asked for: a third; and a note where that had to give way."""
     depth = cost.model.num_layers
     full = layers[0] / depth
@@ -222,9 +220,7 @@ def default_tokens(
     )
 
 
-def _tokens_costing(
-    tflops: float, layers: Sequence[int], cost: Cost, setting: Setting
-) -> float:
+def _tokens_costing(tflops: float, layers: Sequence[int], cost: Cost, setting: Setting) -> float:
     """The largest N whose plan costs at most `tflops`, to a hundredth of a token."""
     vanilla = cost.tflops_vanilla()
     if vanilla is None:

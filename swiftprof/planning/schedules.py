@@ -1,9 +1,9 @@
 """How the number of tokens falls from stage to stage: one parameter decides how many there are.
 
 All named schedules are one family. The share of n_v behind stage j (from 1) is
-``parameter ** (j ** tilt)``: a tilt of 0 gives every stage the same number, 1 a constant factor from
-stage to stage, and the larger it is, the more tokens the first stage keeps at the cost of the later
-ones. The paper prints no counts, so which is best is a question for measurement.
+``parameter ** (j ** tilt)``: a tilt of 0 gives every stage the same number, 1 a constant factor
+from stage to stage, and the larger it is, the more tokens the first stage keeps at the cost of the
+later ones. The paper prints no counts, so which is best is a question for measurement.
 """
 
 from __future__ import annotations
@@ -55,5 +55,7 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
         except ValueError:
             tilt = math.nan
         if not 0 <= tilt <= 10:
-            raise SwiftprofError(f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED])}")
+            raise SwiftprofError(
+                f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED])}"
+            )
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)

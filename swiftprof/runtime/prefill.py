@@ -104,9 +104,7 @@ class Prefill:
         """Slots whose positions the tokens present take: the first ones of the prompt, in order."""
         valid = self.tokens.valid
         columns = valid.shape[1]
-        place = torch.arange(columns, device=valid.device) - (
-            columns - valid.sum(1, keepdim=True)
-        )
+        place = torch.arange(columns, device=valid.device) - (columns - valid.sum(1, keepdim=True))
         first = (~self.prompt.valid).long().argsort(dim=1, stable=True)
         return first.gather(1, place.clamp_min(0))
 

@@ -81,13 +81,13 @@ class Pruning:
         self._stages = tuple(plan.stages)
         self._method = create(plan.method, plan.options)
         self._on_stage = on_stage
+        self._vision = (
+            VisionTap(self._decoder) if self._stages and self._method.reads_vision else None
+        )
         self._check_plan(plan)
         self._cuts = cut_layers(self._stages)
         self._judges = score_layers(self._cuts, self._method.scoring)
         self._prepares = type(self._method).prepare is not Method.prepare
-        self._vision = (
-            VisionTap(self._decoder) if self._stages and self._method.reads_vision else None
-        )
         self._local = threading.local()
         self._handles: list[RemovableHandle] = []
 

@@ -67,7 +67,7 @@ def locate_tower(decoder: Decoder) -> Tower:
             "vision_feature_select_strategy keeps it among the visual tokens: choose another method"
         )
     layers = cast(Any, holder).encoder.layers
-    # Hidden states number from the embeddings on: -1 and the number of layers are the last's output.
+    # Hidden states number from the embeddings on, so n is the output of the n-th layer.
     layer = layers[number if number < 0 else number - 1]
     return Tower(layer, layer.self_attn, projector)
 
@@ -111,9 +111,10 @@ class VisionTap:
             )
         images, patches = parts[0].shape
         if any(n not in (0, patches) for n in n_visual) or sum(with_image) % images:
+            found = ", ".join(map(str, sorted(set(n_visual))))
             raise SwiftprofError(
                 "method 'visionzip' takes prompts with one image each; this batch has rows of "
-                f"{', '.join(map(str, sorted(set(n_visual))))} visual tokens and images of {patches}"
+                f"{found} visual tokens and images of {patches}"
             )
         times, place, number = sum(with_image) // images, [], 0
         for some in with_image:
