@@ -68,19 +68,25 @@ def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
 
 
 def get_datasets(names: Sequence[str | Dataset], data_root: Path | None = None) -> list[Dataset]:
-    """Data sets in order, each once. Raises SwiftprofError as `get_dataset`, and for two files
-    that would go by one name."""
-    given = [
-        n if isinstance(n, Dataset) else get_dataset(n, data_root) for n in dict.fromkeys(names)
-    ]
-    seen: dict[str, str | Dataset] = {}
-    for name, dataset in zip(dict.fromkeys(names), given, strict=True):
-        if dataset.name in seen:
+    """Data sets in order, each once.
+
+    Raises:
+        SwiftprofError: as `get_dataset`, and for two that would go by one name.
+    """
+    given: dict[str, Dataset] = {}
+    asked: dict[str, str] = {}
+    for name in names:
+        if isinstance(name, str) and name in asked.values():
+            continue
+        dataset = get_dataset(name, data_root) if isinstance(name, str) else name
+        if dataset.name in given:
             raise SwiftprofError(
-                f"{name} and {seen[dataset.name]} would both be called {dataset.name!r}; rename one"
+                f"{name} and {asked[dataset.name]} would both be called {dataset.name!r}; "
+                "rename one"
             )
-        seen[dataset.name] = name
-    return given
+        given[dataset.name] = dataset
+        asked[dataset.name] = name if isinstance(name, str) else dataset.name
+    return list(given.values())
 
 
 def _plugins() -> dict[str, EntryPoint]:
