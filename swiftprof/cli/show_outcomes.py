@@ -12,6 +12,9 @@ from swiftprof.models.loading import VLM
 
 __all__ = ["show_outcomes"]
 
+SHOWN = 4
+"""Metrics of a set that the terminal shows."""
+
 
 def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outcome]]) -> None:
     """One row per variant: score of each set, share of vanilla, tokens, TFLOPs, time.
@@ -47,10 +50,37 @@ def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outco
             f"{factor * sum(flops) / len(flops):.3g}",
             f"{sum(o.seconds for o in outcomes) / base_time:.2f}×",
         )
-    count = len(results[0][first].scores)
+    counts = {len(r[first].scores) for r in results}
+    count = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
     output.print(table)
+    for result in results:
+        _show_metrics(output, result)
+    output.print()
+    for outcome in (r[first] for r in results):
+        output.print(f"[dim]{outcome.dataset}: {outcome.protocol}[/dim]")
     output.print(
-        f"\n[dim]{count} samples a set. relative: mean over sets of score / {first}'s; tokens: "
+        f"[dim]{count} samples a set. relative: mean over sets of score / {first}'s; tokens: "
         f"visual tokens averaged over {vlm.num_layers} layers; {unit}: prefill; time: "
         f"generate() against {first}'s, in turns[/dim]"
     )
+
+
+def _show_metrics(output: Output, result: Mapping[str, Outcome]) -> None:
+    """A set's own metrics, a line per variant; those of single categories are in the JSON."""
+    first = next(iter(result.values()))
+    names = list(first.metrics)[:SHOWN]
+    if not names:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(first.dataset)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for variant, outcome in result.items():
+        values = [outcome.metrics.get(name) for name in names]
+        table.add_row(variant, *("–" if v is None else _number(v) for v in values))
+    output.print()
+    output.print(table)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value <= 1 else f"{value:.1f}".removesuffix(".0")

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from swiftprof.data.base import BadSample, Dataset
 from swiftprof.data.images import open_image
-from swiftprof.data.sources.find import Part, find
+from swiftprof.data.sources.find import Part, cached_bytes, find
 from swiftprof.data.sources.parquet import Rows
 
 
@@ -55,6 +55,14 @@ class HostedDataset(Dataset):
             where = f"{self.name} {part.split}"
             self._opened[part] = Rows(found, where, part.columns, in_part=part.in_part)
         return self._opened[part]
+
+    def repositories(self) -> set[str]:
+        """Ids of all repositories that the set can come from."""
+        return {id for part in self.parts.values() for id in part.ids}
+
+    def cached_bytes(self) -> int:
+        """Bytes of its repositories on this disk, in the Hub's cache and in our own."""
+        return cached_bytes(self.repositories())
 
     def rows(self, split: str) -> Rows:
         self.check_split(split)

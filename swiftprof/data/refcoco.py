@@ -110,7 +110,7 @@ def _annotated(row: Mapping[str, Any], which: int, coco: CocoImages) -> Sample:
     if not isinstance(sentences, Sequence) or not sentences:
         raise BadSample("sentences is empty")
     sentence = sentences[which]
-    text = sentence.get("raw") or sentence.get("sent")
+    text = sentence.get("sent") or sentence.get("raw")
     if not isinstance(text, str) or not text.strip():
         raise BadSample("the sentence has no text")
     box = _box(row["bbox"], xywh=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.measure.flops import DecoderShape
-from swiftprof.models.conventions import Conventions, conventions_of
+from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
 from swiftprof.models.registry import ModelSource, find_model
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class VLM:
     source: ModelSource
     model: PreTrainedModel
     processor: ProcessorMixin
+    prompt_style: PromptStyle | None = None
+    """Wording of prompts where it is not the family's own."""
 
     @property
     def name(self) -> str:
@@ -57,7 +59,8 @@ class VLM:
     @property
     def conventions(self) -> Conventions:
         """How this family wants prompts, images and boxes."""
-        return conventions_of(str(self.model.config.model_type))
+        own = conventions_of(str(self.model.config.model_type))
+        return own if self.prompt_style is None else replace(own, prompt_style=self.prompt_style)
 
     def seen_size(self, width: int, height: int) -> tuple[int, int]:
         """Size at which the model sees an image that is handed over with this size.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +80,12 @@ def cache_root() -> Path:
     return Path(HF_HOME) / "swiftprof"
 
 
-def cached_bytes(part: Part) -> int:
-    """Bytes of the part's repository on this disk, in the Hub's cache and in our own."""
+def cached_bytes(ids: Iterable[str]) -> int:
+    """Bytes of repositories on this disk, in the Hub's cache and in our own."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     total = 0
-    for id in part.ids:
+    for id in ids:
         flat = id.replace("/", "--")
         for folder in (Path(HF_HUB_CACHE) / f"datasets--{flat}", cache_root() / flat):
             with suppress(OSError):
