@@ -43,12 +43,24 @@ def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
     output = Output(json)
     rows = [_described(get_dataset(name, data_root), data_root) for name in dataset_names()]
     output.document({"datasets": rows})
+    if json:
+        return
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
     for row in rows:
         splits = ", ".join(f"{k} {v:,}" for k, v in row["splits"].items())
-        output.print(f"[bold]{row['name']:12}[/bold] {row['description']}")
-        output.print(f"             [dim]{row['metric']}; {row['counted']}: {splits}[/dim]")
-        output.print(f"             [dim]licence: {row['licence']}; {_on_disk(row)}[/dim]")
-    output.print("\nYour own: --datasets path/to/file.jsonl or .parquet (image, question, answers)")
+        table.add_row(row["name"], row["description"])
+        for line in (
+            f"{row['metric']}; {row['counted']}: {splits}",
+            f"licence: {row['licence']}; {_on_disk(row)}",
+        ):
+            table.add_row("", f"[dim]{line}[/dim]")
+    output.print(table)
+    output.print(
+        "\nYour own: a .jsonl or .parquet file instead of a name (image, question, answers or box)"
+    )
 
 
 def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning, Image
 
 from swiftprof.data.base import BadSample
 
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Others are not tried: some of Pillow's readers start other programs."""
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (300 MB of RGB)."""
 MAX_BYTES = 200_000_000
@@ -36,7 +38,7 @@ def open_image(source: bytes | Path, what: str) -> Image:
             source = source.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DecompressionBombWarning)  # judged below
-            with Images.open(io.BytesIO(source)) as image:
+            with Images.open(io.BytesIO(source), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     most = MAX_PIXELS // 10**6
@@ -50,6 +52,6 @@ def open_image(source: bytes | Path, what: str) -> Image:
     except DecompressionBombError:
         raise BadSample(f"{what}: too many pixels to open safely") from None
     except UnidentifiedImageError:
-        raise BadSample(f"{what}: not an image") from None
+        raise BadSample(f"{what}: not a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadSample(f"{what}: not a readable image ({error})") from None

@@ -24,6 +24,7 @@ from typing import Any
 from PIL.Image import Image
 
 from swiftprof.data.base import BadSample, Dataset, Sample
+from swiftprof.data.base import protocol as common
 from swiftprof.data.hosted import image_in
 from swiftprof.data.images import open_image
 from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
@@ -33,6 +34,7 @@ from swiftprof.data.sources.find import Found
 from swiftprof.data.sources.parquet import Rows
 from swiftprof.data.wording import box_prompt
 from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.models.conventions import Conventions
 
 SPLIT = "all"
 SUFFIXES = (".jsonl", ".parquet")
@@ -68,7 +70,7 @@ class OwnDataset(Dataset):
         self.path = path
         self.folder = path.resolve().parent
         self.data_root: Path | None = None
-        self.name = _UNSAFE.sub("-", path.stem) or "data"
+        self.name = _UNSAFE.sub("-", path.stem).strip(".-") or "data"
         self._rows = _open(path)
         first = self._first_good()
         self.localization = "box" in first and first["box"] is not None
@@ -95,6 +97,12 @@ class OwnDataset(Dataset):
         return f"{self.path.name} sha256:{self._digest}"
 
     def sample(self, split: str, index: int) -> Sample:
+        try:
+            return self._sample(index)
+        except BadSample as error:
+            raise BadSample(f"{self._rows.place(index)}: {error}") from None
+
+    def _sample(self, index: int) -> Sample:
         row = self._rows.row(index)
         question = row.get("question")
         if not isinstance(question, str) or not question.strip():
@@ -114,6 +122,10 @@ class OwnDataset(Dataset):
             kind=str(row.get("kind") or ""),
             box=box,
         )
+
+    def protocol(self, conventions: Conventions) -> str:
+        prompt = None if self.localization else "questions as they stand"
+        return common(self, conventions, prompt)
 
     def prompt(self, sample: Sample, style: str) -> str:
         """Expressions are asked in the model's own words, questions as they stand."""
@@ -197,8 +209,11 @@ class _JsonLines:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def place(self, index: int) -> str:
+        return f"line {self.lines[index][0]}"
+
     def row(self, index: int) -> Mapping[str, Any]:
-        line = self.lines[index]
+        line = self.lines[index][1]
         if len(line) > MAX_LINE:
             raise BadSample(f"the line is longer than {MAX_LINE >> 20} MiB")
         try:
@@ -242,6 +257,9 @@ class _Parquet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def place(self, index: int) -> str:
+        return f"row {index + 1}"
+
     def row(self, index: int) -> Mapping[str, Any]:
         return self.rows.row(index)
 
@@ -271,14 +289,15 @@ def _open(path: Path) -> _JsonLines | _Parquet:
     return rows
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Lines that are not blank, with their numbers, from 1."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SwiftprofError(f"{path}: not a text file in UTF-8; write it again") from None
     except OSError as error:
         raise SwiftprofError(f"{path}: cannot read: {error.strerror or error}") from error
-    return [line for line in text.split("\n") if line.strip()]
+    return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _box(value: Any, image: Image) -> tuple[float, float, float, float]:

@@ -35,6 +35,7 @@ class Outcome:
     """What one variant did on one data set. Lists run over the samples, in the order drawn.
 
     Attributes:
+        split: the split that the samples are from.
         protocol: how the score came about, in one line.
         source: where the samples came from, with the revision.
         metrics: metrics of the whole set, beside the mean score.
@@ -53,6 +54,7 @@ class Outcome:
     retained: list[float] = field(default_factory=list)
     tflops: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    split: str = ""
     protocol: str = ""
     source: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Outcome:
             "score": self.score,
             "score_by_kind": self.score_by_kind(),
             "metrics": self.metrics,
+            "split": self.split,
             "protocol": self.protocol,
             "source": self.source,
             "skipped": [vars(s) for s in self.skipped],
@@ -107,7 +110,7 @@ def compare(
         SwiftprofError: a plan does not fit the model, or every sample is broken.
     """
     protocol, source = dataset.protocol(vlm.conventions), dataset.source(split)
-    out = {name: Outcome(name, dataset.name) for name in variants}
+    out = {name: Outcome(name, dataset.name, split=split) for name in variants}
     shape = vlm.decoder_shape
     skipped: list[Skipped] = []
     order: list[int] = []  # places of the samples in the draw, as they are run
