@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
 from swiftprof.models.registry import ModelSource, find_model
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class VLM:
     source: ModelSource
     model: PreTrainedModel
     processor: ProcessorMixin
+    prompt_style: PromptStyle | None = None
+    """Wording of prompts where it is not the family's own."""
 
     @property
     def name(self) -> str:
@@ -52,6 +55,20 @@ class VLM:
         """Visual tokens of one image in the prompt (LLaVA-1.5: all images have the same number)."""
         vision = self.model.config.vision_config
         return (int(vision.image_size) // int(vision.patch_size)) ** 2
+
+    @property
+    def conventions(self) -> Conventions:
+        """How this family wants prompts, images and boxes."""
+        own = conventions_of(str(self.model.config.model_type))
+        return own if self.prompt_style is None else replace(own, prompt_style=self.prompt_style)
+
+    def seen_size(self, width: int, height: int) -> tuple[int, int]:
+        """Size at which the model sees an image that is handed over with this size.
+
+        Matters only where boxes come in pixels; families that resize by a rule of their own say so
+        here.
+        """
+        return width, height
 
     def prompt(self, question: str) -> str:
         """The chat-template prompt for one image and one question."""
