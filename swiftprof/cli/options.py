@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.methods.options import read_value
 
 __all__ = [
     "AttnOpt",
@@ -162,10 +163,14 @@ def layer_numbers(text: str) -> tuple[int, ...]:
 
 
 def numbers(option: str, text: str | None) -> list[float]:
-    """`"192, 128"` as numbers; empty for None. Raises SwiftprofError."""
+    """`"192, 128"` or `"1/3"` as numbers; empty for None. Raises SwiftprofError."""
+    found = []
     try:
-        return [float(part) for part in split_list(text or "")]
-    except ValueError:
+        for part in split_list(text or ""):
+            above, sign, below = part.partition("/")
+            found.append(float(above) / float(below) if sign else float(above))
+        return found
+    except (ValueError, ZeroDivisionError):
         raise SwiftprofError(f"{option} {text}: must be numbers with commas, as 192,128") from None
 
 
@@ -176,17 +181,5 @@ def option_values(given: list[str] | None) -> dict[str, object]:
         name, sign, text = each.partition("=")
         if not sign or not name:
             raise SwiftprofError(f"--option {each}: must be name=value, as seeds=even")
-        values[name] = option_value(text)
+        values[name] = read_value(text)
     return values
-
-
-def option_value(text: str) -> object:
-    """One value: true, false, a whole number, a number, or a word."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

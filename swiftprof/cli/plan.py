@@ -95,8 +95,8 @@ def plan(
 
     An exact dynamic program chooses the layers from the profile's curve. Give at most one of
     --retain, --ratio and --flops: without them a third of the visual tokens is retained. The
-    options --model, --visual-tokens and --text-tokens belong to --curve. Methods other than swiftvlm
-    and its ablations prune at layers of their own.
+    options --model, --visual-tokens and --text-tokens belong to --curve. Methods other than
+    swiftvlm and its ablations prune at layers of their own.
     """
     output = Output(json)
     if normalize not in ("relative", "minmax"):

@@ -63,7 +63,7 @@ class Feather(Method):
         return scaled((first, 2 * first + 1), num_layers)
 
     def published_shares(self, parameter: float, stages: int, n_visual: int) -> list[float]:
-        """The expected union of the grid and the best `parameter` of all, then its square of those."""
+        """The expected union of grid and best `parameter` of all, then its square of those."""
         grid = self.grid_size(n_visual) / n_visual
         union = parameter + (1 - parameter) * grid
         return [union * parameter ** (2 * number) for number in range(stages)]
@@ -75,7 +75,7 @@ class Feather(Method):
     # --- running
 
     def scores(self, view: StageView) -> Tensor:
-        """Attention without RoPE over the candidates; the grid's tokens first at the first stage."""
+        """Attention without RoPE over the candidates; at the first stage the grid comes first."""
         scores = view.attention(rope=False, among=view.candidates)
         return scores + self._grid(view) if view.stage == 0 else scores
 

@@ -1,4 +1,4 @@
-"""Checks of methods' options, so that a slip in a plan is one clear line."""
+"""Methods' options: reading them from text, and checks that make a slip one clear line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 
-__all__ = ["flag", "one_of", "whole"]
+__all__ = ["flag", "one_of", "read_value", "whole"]
 
 
 def one_of(name: str, value: object, known: Iterable[str]) -> None:
@@ -30,3 +30,15 @@ def flag(name: str, value: object) -> None:
     """Refuse what is neither true nor false."""
     if not isinstance(value, bool):
         raise SwiftprofError(f"options.{name}: must be true or false, not {value!r}")
+
+
+def read_value(text: str) -> object:
+    """A typed value of an option: true, false, a whole number, a number, or a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -12,7 +12,7 @@ __all__ = ["Attention", "PromptView", "StageView", "Vision"]
 
 
 class Attention(Protocol):
-    """Computes attention rows of the stage's layer; a function because it costs a key projection."""
+    """Computes attention rows of the layer that judges; a function, as it costs a projection."""
 
     def __call__(
         self, *, rope: bool = True, among: Tensor | None = None, queries: Tensor | None = None
