@@ -16,7 +16,7 @@ __all__ = ["build", "main"]
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import demo, evaluate, flops, listing, plan, profile, run
+    from swiftprof.cli import analyze, demo, evaluate, flops, listing, plan, profile, report, run
 
     app = typer.Typer(
         name="swiftprof",
@@ -33,6 +33,8 @@ def build() -> typer.Typer:
     _add(app, plan.plan, plan.EXAMPLES)
     _add(app, run.run, run.EXAMPLES)
     _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")
+    app.add_typer(analyze.group(_add), name="analyze")
+    _add(app, report.report, report.EXAMPLES)
     _add(app, flops.flops, flops.EXAMPLES)
     _add(app, listing.models, listing.MODEL_EXAMPLES)
     _add(app, listing.datasets, listing.DATASET_EXAMPLES)

@@ -1,0 +1,3 @@
+EXAMPLES = ()
+def report() -> None:
+    """x"""
