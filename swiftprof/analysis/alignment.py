@@ -69,8 +69,8 @@ class Step(BaseModel):
         bypassed: tokens per sample that were bypassed, on average.
         group_mean: the merged token's change against its group's mean change.
         token: the merged token's change against each token's own.
-        ideal: the group's mean change against each token's own: the best that one offset a group
-            can do.
+        ideal: the group's mean change against each token's own: what one offset a group can do
+            if it is right (the best in squared error).
         state: error of a returned token's hidden state, relative to the unpruned model's.
         stale: the same for a token that comes back unaligned.
     """
@@ -362,7 +362,7 @@ def describe(data: Data) -> Description:
             f"{step.group_mean.median_cosine:.2f} with its group's mean change and "
             f"{step.token.median_cosine:.2f} with each token's own; the relative errors are "
             f"{step.group_mean.median_error:.2f} and {step.token.median_error:.2f} (1 is no "
-            f"alignment, {step.ideal.median_error:.2f} the best one offset a group could do)."
+            f"alignment; the group's true mean is off by {step.ideal.median_error:.2f})."
         )
         better = step.state[median] < step.stale[median]
         findings.append(
@@ -376,7 +376,7 @@ def describe(data: Data) -> Description:
             median = len(step.state) // 2
             rows.append(
                 (
-                    f"{step.after} → {step.before}, {step.groups:.1f} groups",
+                    f"{step.after} → {step.before}, {step.groups:.0f} groups",
                     f"{step.bypassed:.0f}",
                     f"{step.group_mean.median_cosine:.3f}",
                     f"{step.token.median_cosine:.3f}",
@@ -396,7 +396,7 @@ def describe(data: Data) -> Description:
             "to each token",
             "error to group mean",
             "to each token",
-            "best possible",
+            "mean to each token",
             "returned state",
             "unaligned state",
         ),

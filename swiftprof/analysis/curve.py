@@ -111,15 +111,17 @@ def describe(data: Data) -> Description:
         new = layer > BASE_LAYER and found.x[place] > record
         record = max(record, found.x[place])
         cells = [
-            f"{line.x[place]:.3f} [{line.low[place]:.3f}, {line.high[place]:.3f}]" for line in lines
+            *(f"{line.x[place]:.3f}" for line in lines),
+            f"{found.low[place]:.3f}–{found.high[place]:.3f}",
         ]
         marks = ("record " if new else "") + ("plan" if layer in data.plan else "")
         rows.append((str(layer), *cells, marks.strip()))
     table = Table(
         title="Capability x, relative to the unpruned model",
-        columns=("layer", *names, COMBINED, ""),
+        columns=("layer", *names, COMBINED, "95 % interval", ""),
         rows=tuple(rows),
-        note="In brackets: 95 % interval over samples. record: better than every earlier layer.",
+        note="The interval is over samples; each data set's own is in the figure and in the JSON. "
+        "record: better than every earlier layer.",
     )
     sizes = {name: line.samples for name, line in data.per_dataset.items()}
     measured = (

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.data.asking import ask_all
-from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.base import Dataset, Sample, image_fit
 from swiftprof.data.drawing import draw
 from swiftprof.data.scoring.boxes import parse_box
 from swiftprof.errors import SwiftprofError
@@ -248,11 +248,20 @@ def _picture(
         dataset=dataset.name,
         question=sample.question,
         answers=list(sample.answers),
-        image=encode(sample.image),
+        image=encode(_seen(sample.image, image_fit(dataset, vlm.conventions))),
         grid=(side, side) if side * side == n_visual else None,
         box=_unit_box(sample.answers[0], dataset, sample) if sample.answers else None,
         methods=methods,
     )
+
+
+def _seen(image: Image.Image, fit: str) -> Image.Image:
+    """The part of an image that becomes visual tokens: processors that crop take the centre."""
+    if fit != "crop" or image.width == image.height:
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _when(layer: int, stage: int) -> str:

@@ -90,8 +90,8 @@ class Data(BaseModel):
         best: the set with the best score, and `best_honest`: what the best set of one half of the
             samples scores on the other half, averaged over both ways; `planned_honest`: the plan on
             the same samples.
-        reliability: rank correlation of the drawn sets' scores on one half of the samples with
-            those on the other: a ceiling of what any objective can reach.
+        ceiling: about the largest correlation that the noise of the scores allows: from the
+            correlation r of the scores on the two halves of the samples, sqrt(2r / (1 + r)).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,7 +110,7 @@ class Data(BaseModel):
     best: list[int]
     best_honest: float
     planned_honest: float
-    reliability: float | None
+    ceiling: float | None
     objectives: list[Objective]
 
     @property
@@ -346,7 +346,7 @@ def _summed(
         best=results[order].layers,
         best_honest=round(float(np.mean([a for a, _ in honest])), 6),
         planned_honest=round(float(np.mean([b for _, b in honest])), 6),
-        reliability=spearman(*([found.relative(each, half) for each in drawn] for half in (0, 1))),
+        ceiling=_ceiling(*([found.relative(each, half) for each in drawn] for half in (0, 1))),
         objectives=[
             _objective(name, meaning, [rank(curve, s, plans[s].stages[-1].keep) for s in drawn], scores)
             for name, (meaning, rank) in OBJECTIVES.items()
@@ -360,6 +360,14 @@ def _difference(mine: Scores, theirs: Scores, vanilla: Scores) -> tuple[float, f
         return None
     d = found.difference
     return round(d.value, 6), round(d.low, 6), round(d.high, 6)
+
+
+def _ceiling(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Largest expected correlation with the scores of both halves together (Spearman-Brown)."""
+    halves = spearman(first, second)
+    if halves is None:
+        return None
+    return round(float(np.sqrt(max(0.0, 2 * halves / (1 + halves)))), 4) if halves > -1 else 0.0
 
 
 def _objective(name: str, meaning: str, values: Sequence[float], scores: Floats) -> Objective:
@@ -433,8 +441,9 @@ def describe(data: Data) -> Description:
                 )
                 for o in data.objectives
             ),
-            note="Ceiling by the noise of the scores (one half of the samples against the other): "
-            + ("–" if data.reliability is None else f"ρ = {data.reliability:+.2f}."),
+            note="About the most that the noise of the scores allows: "
+            + ("–" if data.ceiling is None else f"ρ = {data.ceiling:.2f}")
+            + ", from one half of the samples against the other.",
         ),
     ]
     measured = (
@@ -450,9 +459,7 @@ def _prediction(data: Data) -> str:
     paper, *others = data.objectives
     if paper.spearman is None or paper.low is None:
         return "All drawn sets score the same, or have the same P: nothing can be predicted here."
-    ceiling = (
-        "" if data.reliability is None else f" (noise allows about {max(0.0, data.reliability):.2f})"
-    )
+    ceiling = "" if data.ceiling is None else f" (noise allows about {data.ceiling:.2f})"
     text = (
         f"The planner's objective P ranks the drawn sets with Spearman ρ = {paper.spearman:+.2f} "
         f"[{paper.low:+.2f}, {paper.high:+.2f}]{ceiling}: "

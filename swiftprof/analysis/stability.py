@@ -215,10 +215,10 @@ def describe(data: Data) -> Description:
     """How sure the plan is, in words."""
     same = next((share for layers, share in data.sets if layers == data.plan), 0.0)
     plan = ", ".join(map(str, data.plan))
-    sure = [f"{i} {percent(s)}" for i, s in data.frequency.items() if int(i) in data.plan]
+    sure = [f"{i} in {percent(s)}" for i, s in data.frequency.items() if int(i) in data.plan]
     findings = [
         f"{percent(same)} of {data.replicates} resamples give exactly the layers {plan}; "
-        f"each of them is chosen by: {', '.join(sure)}.",
+        f"each layer alone is chosen more often: {', '.join(sure)}.",
         f"What that uncertainty costs is small: the plan loses {data.regret:.4f} of area P on "
         f"average against the best plan of each resample (95th percentile {data.regret_p95:.4f})."
         if data.regret_p95 < 0.01

@@ -466,7 +466,9 @@ def _show(output: Output, document: Document, out: Path, short: bool = False) ->
         output.print()
         table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
         for number, column in enumerate(found.columns):
-            table.add_column(column, justify="left" if number == 0 else "right")
+            table.add_column(
+                column, justify="left" if number == 0 else "right", no_wrap=number == 0
+            )
         for row in found.rows:
             table.add_row(*(escape(cell) for cell in row))
         if found.title:

@@ -15,7 +15,6 @@ from swiftprof.report.style import (
     SERIES,
     canvas,
     furnish,
-    spread,
 )
 
 if TYPE_CHECKING:
@@ -92,22 +91,24 @@ def _errors(axes: Axes, step: Step, first: bool) -> None:
         (step.token.error, "merged ↔ token", ACCENT, "-"),
         (step.ideal.error, "group mean ↔ token", FAINT, "--"),
     ]
-    _distribution(axes, lines)
+    _distribution(axes, lines, low=True)
     axes.axvline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlim(0, max(1.12, step.token.error[97]))
-    axes.text(1, 2, "no alignment ", rotation=90, va="bottom", ha="right", fontsize=8.5)
+    axes.text(1, 98, "no alignment ", rotation=90, va="top", ha="right", fontsize=8.5)
     axes.set_xlabel("length of the difference / change (0 is best)")
     furnish(axes, "Relative error, full hidden size" if first else "")
 
 
-def _distribution(axes: Axes, lines: list[tuple[list[float], str, str, str]]) -> None:
-    """Cumulative distributions, named where they have room."""
+def _distribution(
+    axes: Axes, lines: list[tuple[list[float], str, str, str]], low: bool = False
+) -> None:
+    """Cumulative distributions, named in the corner that they leave free: upper left, lower right."""
     share = np.linspace(0, 100, len(lines[0][0]))
     for values, _, colour, style in lines:
         axes.plot(values, share, style, color=colour, linewidth=1.8)
     axes.set_ylim(0, 100)
-    places = spread([92.0, 84.0, 76.0], 8)
-    for (_, name, colour, _), y in zip(lines, places, strict=True):
+    for number, (_, name, colour, _) in enumerate(lines):
         axes.text(
-            0.03, y / 100, name, color=colour, fontsize=8.5, transform=axes.transAxes, va="center"
-        )
+            0.97 if low else 0.03, (0.22 if low else 0.94) - 0.08 * number, name, color=colour,
+            fontsize=8.5, transform=axes.transAxes, va="center", ha="right" if low else "left",
+        )  # fmt: skip

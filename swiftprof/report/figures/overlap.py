@@ -35,6 +35,9 @@ def draw(data: Data) -> Figure:
         panel.set_ylim(-0.6, len(rows) - 0.4)
         panel.tick_params(axis="y", length=0)
         panel.set_xlabel("left of the top tokens, %")
+        kept = 100 * rows[0].kept
+        panel.annotate("random", (kept, len(rows) - 1 + _WIDEST), xytext=(3, -2), fontsize=8.5,
+                       textcoords="offset points", va="top")  # fmt: skip
         furnish(panel, f"{name} ({data.datasets[name]} samples)", grid="x")
     return figure
 

@@ -31,13 +31,15 @@ def draw(data: Data) -> Figure:
         figure = canvas(6, 1.2)
         figure.text(0.5, 0.5, "no sample to show under this rule", ha="center", va="center")
         return figure
-    figure = canvas(1.9 * columns + 2.2, 2.25 * len(lines) + 0.6 * len(shown))
+    figure = canvas(1.9 * columns + 2.4, 2.05 * len(lines))
     panels = figure.subplots(len(lines), columns + 1, squeeze=False, width_ratios=[1.15] + [1] * columns)
     before = None
     for row, (picture, method) in zip(panels, lines, strict=True):
         image = decode(picture.image)
         _words(row[0], picture, method, picture is not before)
         rows, cells = picture.grid or (1, 1)
+        if picture is before:
+            row[1].set_visible(False)
         draw_patches(row[1], image, rows, cells, None, f"all {rows * cells} tokens")
         _box(row[1], picture.box, rows, cells, INK, ":")
         for place, panel in enumerate(row[2:]):
@@ -73,12 +75,15 @@ def _words(axes: Axes, picture: Picture, method: Method, first: bool) -> None:
         lines += [(picture.dataset, INK, "bold"), *((line, INK, "normal") for line in asked)]
         said = ", ".join(dict.fromkeys(picture.answers))
         lines.append((f"→ {_short(said)}", INK, "normal"))
+        whole = next((m for m in picture.methods if not m.stages), None)
+        if whole is not None:
+            lines.append((f"unpruned: {_short(whole.prediction, 26)}", INK, "normal"))
     good = method.score > 0.5
     lines.append(("", INK, "normal"))
     lines.append((method.label, RIGHT if good else ACCENT, "bold"))
     lines.append((f"{'✓' if good else '✗'} {_short(method.prediction)}", RIGHT if good else ACCENT, "bold"))
     for number, (text, colour, weight) in enumerate(lines):
-        axes.text(0, 1 - 0.115 * number, text, color=colour, fontweight=weight, fontsize=8.5,
+        axes.text(0, 1 - 0.1 * number, text, color=colour, fontweight=weight, fontsize=8.5,
                   va="top", transform=axes.transAxes)  # fmt: skip
 
 

@@ -78,9 +78,9 @@ def _predictors(axes: Axes, data: Data) -> None:
         axes.annotate(f"{rho:+.2f}", (rho, place), xytext=(0, 7), textcoords="offset points",
                       ha="center", fontsize=8.5, color=colour)  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9)
-    if data.reliability is not None and data.reliability > 0:
-        axes.axvline(data.reliability, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.text(data.reliability, len(found) - 0.42, "limit by noise ", ha="right", fontsize=8.5)
+    if data.ceiling is not None and data.ceiling > 0:
+        axes.axvline(data.ceiling, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.text(data.ceiling, len(found) - 0.42, "limit by noise ", ha="right", fontsize=8.5)
     axes.set_yticks(range(len(found)))
     axes.set_yticklabels([o.name for o in reversed(found)])
     axes.tick_params(axis="y", length=0)

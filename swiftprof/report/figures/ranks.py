@@ -8,7 +8,7 @@ import numpy as np
 
 from swiftprof.analysis.numbers import percent
 from swiftprof.analysis.ranks import Data
-from swiftprof.report.style import ACCENT, INK, canvas, furnish, layer_ticks
+from swiftprof.report.style import ACCENT, FAINT, INK, canvas, furnish, layer_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,12 +47,15 @@ def draw(data: Data) -> Figure:
 
     late = values[:, l0 - 1 : l1].mean(1)
     layers = np.arange(1, depth + 1)
-    mean.plot(layers, late, "o-", color=ACCENT, linewidth=2, markersize=4)
+    mean.plot(layers[l0 - 2 :], late[l0 - 2 :], "o-", color=FAINT, linewidth=1.2, markersize=3)
+    mean.plot(layers[: l0 - 1], late[: l0 - 1], "o-", color=ACCENT, linewidth=2, markersize=4)
     mean.axhline(100 * data.low, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    mean.text(depth, 100 * data.low, "unrelated rankings ", ha="right", va="bottom", fontsize=9)
+    top = max(60.0, float(late.max()) * 1.15)
+    mean.text(depth, top, f"dashed: unrelated rankings, {percent(data.low)}", ha="right", va="top",
+              fontsize=9)  # fmt: skip
     mean.axvspan(l0 - 0.5, l1 + 0.5, color=ACCENT, alpha=0.1, linewidth=0)
     mean.text((l0 + l1) / 2, 0.6, f"layers {l0}–{l1}", ha="center", color=ACCENT, fontsize=9)
-    mean.set_ylim(0, max(55.0, float(late.max()) * 1.1))
+    mean.set_ylim(0, top)
     mean.set_xlim(1, depth)
     mean.set_xticks(ticks)
     mean.set_xlabel("layer that drops its bottom half")
