@@ -30,7 +30,17 @@ from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
-__all__ = ["Data", "Example", "Pair", "Setting", "Step", "describe", "follow", "measure"]
+__all__ = [
+    "Data",
+    "Example",
+    "Pair",
+    "Setting",
+    "Step",
+    "describe",
+    "follow",
+    "measure",
+    "run_batch",
+]
 
 Floats = NDArray[np.float64]
 
@@ -219,7 +229,7 @@ def measure(
     examples: dict[float, Example] = {}
     for batch in sampling.batches(progress):
         for merge, plan in plans.items():
-            rows = _run(vlm.model, batch.inputs, plan, vlm.image_token_id)
+            rows = run_batch(vlm.model, batch.inputs, plan, vlm.image_token_id)
             found[merge] += rows
             if merge not in examples:
                 sample = batch.samples[0]
@@ -247,10 +257,10 @@ def measure(
 
 
 @torch.inference_mode()
-def _run(
+def run_batch(
     model: Any, inputs: dict[str, Any], plan: Plan, image_token_id: int
 ) -> list[list[Followed]]:
-    """Per row of a batch what `follow` says."""
+    """Run a batch unpruned and pruned: per row what `follow` says."""
     layers = locate(model).layers
     options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 1}
     cuts = [stage.layer if j == 0 else stage.layer - 1 for j, stage in enumerate(plan.stages)]
@@ -331,9 +341,7 @@ def _errors(rows: Sequence[tuple[Tensor, Tensor]]) -> Floats:
     return errors
 
 
-def _example(
-    found: Followed, projection: str, id: str, dataset: str, question: str
-) -> Example:
+def _example(found: Followed, projection: str, id: str, dataset: str, question: str) -> Example:
     parts = [found.change, found.mean, found.merged]
     points, explained = project([p.double().cpu().numpy() for p in parts], projection)
     tokens, means, merged = ([(float(x), float(y)) for x, y in p.round(5)] for p in points)
@@ -406,7 +414,7 @@ def describe(data: Data) -> Description:
     )
     measured = (
         f"Hidden states of {samples_text(data.datasets)}, one unpruned and one pruned prefill each "
-        f"({data.retain:g} visual tokens retained), at the places where the stages act. The picture "
-        "shows one sample, the first of the run, not a chosen one."
+        f"({data.retain:g} visual tokens retained), at the places where the stages act. The "
+        "picture shows one sample, the first of the run, not a chosen one."
     )
     return Description(measured, tuple(findings), (table,))

@@ -138,15 +138,13 @@ def describe(data: Data) -> Description:
     for label, top, name, mean in data.differences:
         if top != SHARES[-1]:
             continue
-        how = (
-            "fewer" if mean.high < 0 else "more" if mean.low > 0 else "as many, within noise,"
-        )
+        how = "fewer" if mean.high < 0 else "more" if mean.low > 0 else "as many, within noise,"
         mine = _of(data, label, top).mean[name].value
         theirs = _of(data, data.reference, top).mean[name].value
         findings.append(
             f"{name}: {label} keeps {how} of the unpruned model's top {percent(top)} "
-            f"{'than' if 'noise' not in how else 'as'} {data.reference}: {percent(mine, 1)} against "
-            f"{percent(theirs, 1)} (difference {signed(mean.value)} points "
+            f"{'than' if 'noise' not in how else 'as'} {data.reference}: {percent(mine, 1)} "
+            f"against {percent(theirs, 1)} (difference {signed(mean.value)} points "
             f"[{signed(mean.low)}, {signed(mean.high)}])."
         )
     rows = []

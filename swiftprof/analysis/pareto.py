@@ -128,7 +128,9 @@ def read(results: Mapping[str, Any], left_out: Sequence[str] = ()) -> Data:
 def front(points: Sequence[Point], group: str) -> set[int]:
     """Numbers of the points that no other dominates: at most its tokens, at least its score, and
     better in one of them."""
-    known = [(n, p.retained, p.averages[group][0]) for n, p in enumerate(points) if group in p.averages]
+    known = [
+        (n, p.retained, p.averages[group][0]) for n, p in enumerate(points) if group in p.averages
+    ]
 
     def dominated(tokens: float, score: float) -> bool:
         return any(
@@ -154,9 +156,7 @@ def describe(data: Data) -> Description:
             here = [p for p in data.points if p.budget == budget and group in p.averages]
             best = max(here, key=lambda p: p.averages[group][0])
             value, low, high = best.averages[group]
-            close = [
-                p.method for p in here if p is not best and p.averages[group][2] >= low
-            ]
+            close = [p.method for p in here if p is not best and p.averages[group][2] >= low]
             findings.append(
                 f"At {budget}: {best.method} keeps most, {percent(value, 1)} "
                 f"[{100 * low:.1f}, {100 * high:.1f}]"
@@ -185,8 +185,8 @@ def describe(data: Data) -> Description:
         note="●: on the Pareto front, no other point has as much score for fewer tokens.",
     )
     measured = (
-        f"Greedy answers to {samples_text(data.datasets)}, the same for all methods. Tokens: visual "
-        f"tokens that really entered a layer, averaged over layers. FLOPs: {data.formula}."
+        f"Greedy answers to {samples_text(data.datasets)}, the same for all methods. Tokens: "
+        f"visual tokens that really entered a layer, averaged over layers. FLOPs: {data.formula}."
     )
     return Description(measured, tuple(findings), (table,))
 

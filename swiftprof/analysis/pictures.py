@@ -275,7 +275,7 @@ def _unit_box(
 ) -> tuple[float, float, float, float] | None:
     """A box in fractions of the image, where the data set's answers are such boxes.
 
-    Reference boxes in pixels belong to the image before it was padded or cut, so they are not drawn.
+    Reference boxes in pixels belong to the image before it was padded or cut: they are not drawn.
     """
     box = parse_box(text) if dataset.localization and sample.box is None else None
     inside = box is not None and all(-0.01 <= v <= 1.01 for v in box)
@@ -325,7 +325,7 @@ def describe(data: Data) -> Description:
         ),
     )
     measured = (
-        f"Greedy answers to {samples_text(data.datasets)} at {data.retain:g} retained visual tokens "
-        "on average; patches traced in a second run of the samples shown."
+        f"Greedy answers to {samples_text(data.datasets)} at {data.retain:g} retained visual "
+        "tokens on average; patches traced in a second run of the samples shown."
     )
     return Description(measured, tuple(findings), (table,))

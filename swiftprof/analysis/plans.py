@@ -228,9 +228,7 @@ def measure(
         kinds[equal] = "equal depths"
     wanted = [*kinds, *(each for each in rivals if each not in kinds)]
     plans = {each: fill_plan(each, retain, cost, setting) for each in wanted}
-    found = _answers(
-        vlm, datasets, plans, folder, samples, seed, split, batch_size, progress
-    )
+    found = _answers(vlm, datasets, plans, folder, samples, seed, split, batch_size, progress)
     return _summed(found, plans, kinds, curve, cost, setting, retain, len(possible))
 
 
@@ -348,7 +346,9 @@ def _summed(
         planned_honest=round(float(np.mean([b for _, b in honest])), 6),
         ceiling=_ceiling(*([found.relative(each, half) for each in drawn] for half in (0, 1))),
         objectives=[
-            _objective(name, meaning, [rank(curve, s, plans[s].stages[-1].keep) for s in drawn], scores)
+            _objective(
+                name, meaning, [rank(curve, s, plans[s].stages[-1].keep) for s in drawn], scores
+            )
             for name, (meaning, rank) in OBJECTIVES.items()
         ],
     )
@@ -393,10 +393,11 @@ def describe(data: Data) -> Description:
     findings = [
         f"The planned layers {_list(plan.layers)} keep {percent(plan.relative, 1)} of the unpruned "
         f"score; {len(drawn)} other sets at the same cost ({kind} {data.possible} possible) keep "
-        f"{percent(min(values), 1)} to {percent(max(values), 1)}, {percent(float(np.median(values)), 1)} "
-        f"in the middle. The plan beats {percent(data.beaten)} of them.",
-        f"The best set found is {_list(data.best)}. Chosen on one half of the samples and scored on "
-        f"the other, the best set keeps {percent(data.best_honest, 1)}, the plan "
+        f"{percent(min(values), 1)} to {percent(max(values), 1)}, "
+        f"{percent(float(np.median(values)), 1)} in the middle. The plan beats "
+        f"{percent(data.beaten)} of them.",
+        f"The best set found is {_list(data.best)}. Chosen on one half of the samples and scored "
+        f"on the other, the best set keeps {percent(data.best_honest, 1)}, the plan "
         f"{percent(data.planned_honest, 1)}: {_gap(data)}",
         _prediction(data),
     ]
@@ -405,8 +406,8 @@ def describe(data: Data) -> Description:
         if each.difference is not None:
             gain, low, high = (-v for v in each.difference)
             findings.append(
-                f"Against the same number of layers at equal depths, {_list(each.layers)}, the plan "
-                f"gains {signed(gain)} points [{signed(high)}, {signed(low)}]."
+                f"Against the same number of layers at equal depths, {_list(each.layers)}, the "
+                f"plan gains {signed(gain)} points [{signed(high)}, {signed(low)}]."
             )
     ranked = sorted(data.results, key=lambda r: -r.relative)
     shown = ranked[:10] + [r for r in ranked[10:] if r.kind != "drawn"]
@@ -414,7 +415,15 @@ def describe(data: Data) -> Description:
     tables = [
         Table(
             title="The best sets, and the plan",
-            columns=("layers", *names, "relative", "to the plan [95 %]", "P", "kept at the end", ""),
+            columns=(
+                "layers",
+                *names,
+                "relative",
+                "to the plan [95 %]",
+                "P",
+                "kept at the end",
+                "",
+            ),
             rows=tuple(
                 (
                     _list(r.layers),

@@ -228,8 +228,8 @@ def describe(data: Data) -> Description:
     enough = next((b for b in data.budgets if data.budgets[-1].area - b.area < 0.002), None)
     if enough is not None:
         findings.append(
-            f"{enough.m} pruning layer{'s' if enough.m > 1 else ''} reach{'' if enough.m > 1 else 'es'} "
-            f"P = {enough.area:.4f}; all {data.budgets[-1].m} that gain anything reach "
+            f"With m = {enough.m} the plan reaches P = {enough.area:.4f}; all "
+            f"{data.budgets[-1].m} layers that gain anything reach "
             f"{data.budgets[-1].area:.4f}."
         )
     tables = [
@@ -258,9 +258,7 @@ def describe(data: Data) -> Description:
             Table(
                 title="Plans from fewer samples, judged by the curve of all",
                 columns=("samples a set", "mean loss of P", "95th percentile"),
-                rows=tuple(
-                    (str(s.samples), f"{s.regret:.4f}", f"{s.p95:.4f}") for s in data.sizes
-                ),
+                rows=tuple((str(s.samples), f"{s.regret:.4f}", f"{s.p95:.4f}") for s in data.sizes),
                 note="Drawn without replacement; the judging curve contains the drawn samples.",
             )
         )

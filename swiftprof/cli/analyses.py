@@ -87,8 +87,8 @@ class Request:
         found = self.found_profile
         if found is None:
             raise SwiftprofError(
-                f"analyze {self.name}: needs a profile, and there is none under profiles/; make one "
-                "with swiftprof profile, or name its folder with --profile"
+                f"analyze {self.name}: needs a profile, and there is none under profiles/; make "
+                "one with swiftprof profile, or name its folder with --profile"
             )
         return found
 
@@ -133,9 +133,7 @@ class Request:
     def sampling(self) -> Sampling:
         from swiftprof.analysis.sampling import Sampling
 
-        return Sampling(
-            self.vlm, self.chosen, self.samples, self.seed, self.split, self.batch
-        )
+        return Sampling(self.vlm, self.chosen, self.samples, self.seed, self.split, self.batch)
 
     @property
     def planner(self) -> Planner:

@@ -419,9 +419,7 @@ def _run(name: str, given: dict[str, Any], *own: str) -> None:
     _show(output, document, request.out)
 
 
-def _request(
-    output: Output, name: str, given: dict[str, Any], more: dict[str, Any]
-) -> Request:
+def _request(output: Output, name: str, given: dict[str, Any], more: dict[str, Any]) -> Request:
     shared = ("model", "profile", "budget", "ratio", "retain", "datasets", "data_root", "split")
     options = {key: given[key] for key in shared if key in given}
     for key in ("seed", "device", "dtype", "attn"):

@@ -49,7 +49,9 @@ class Album:
     _spent: int = 0
     _broken: set[str] = field(default_factory=set)
 
-    def find(self, name: str, split: str, indices: Sequence[int], ids: Sequence[str]) -> list[str | None]:
+    def find(
+        self, name: str, split: str, indices: Sequence[int], ids: Sequence[str]
+    ) -> list[str | None]:
         """Images of samples that were drawn in this order.
 
         Args:
@@ -81,7 +83,9 @@ class Album:
 
     def _spend(self, name: str, url: str) -> str | None:
         if self._spent + len(url) > BUDGET:
-            self._give_up(name, f"images take more than {BUDGET >> 20} MB; show fewer with --samples")
+            self._give_up(
+                name, f"images take more than {BUDGET >> 20} MB; show fewer with --samples"
+            )
             return None
         self._spent += len(url)
         return url

@@ -1,5 +1,4 @@
-"""The patches that are left, as paths over one image: small, sharp, and readable without a script.
-"""
+"""The patches that are left, as paths over one image: small and sharp, without a script."""
 
 from __future__ import annotations
 

@@ -165,9 +165,7 @@ def _figures(results: Mapping[str, Any], prefix: str) -> list[Drawing]:
         drawing("methods", data, "Score of each method, with its 95 % interval.", f"{prefix}m-")
     ]
     if len({p.budget for p in data.points if p.budget}) > 1:
-        figures.append(
-            drawing("pareto", data, "Score against retained tokens.", f"{prefix}p-")
-        )
+        figures.append(drawing("pareto", data, "Score against retained tokens.", f"{prefix}p-"))
     return figures
 
 
@@ -251,8 +249,8 @@ def _tests(results: Mapping[str, Any]) -> Table:
             )
             for t in results["tests"]
         ),
-        note="Signs of the paired differences are flipped at random; p (Holm) is corrected over the "
-        "methods of a budget.",
+        note="Signs of the paired differences are flipped at random; p (Holm) is corrected over "
+        "the methods of a budget.",
     )
 
 

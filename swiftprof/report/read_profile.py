@@ -20,7 +20,7 @@ from swiftprof.planning.curve import BASE_LAYER
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import MAX_BYTES, Profile
 from swiftprof.report.images import Album
-from swiftprof.report.page import Card, Drawing, Said, Section, short
+from swiftprof.report.page import Card, Said, Section, short
 
 __all__ = ["read_profile"]
 
@@ -152,7 +152,9 @@ def _cards(
             for layer in wanted:
                 at = profile.layers.index(layer)
                 text, score = row["rerun_prediction"][at], row["rerun_score"][at]
-                said.append(Said(f"layer {layer}'s top {percent(profile.keep)}", short(text), score))
+                said.append(
+                    Said(f"layer {layer}'s top {percent(profile.keep)}", short(text), score)
+                )
             cards.append(
                 Card(
                     run=str(profile.path),

@@ -63,9 +63,7 @@ def draw_patches(
     )
     for i in stage.merged if stage else ():
         corner = (i % columns * PATCH + 1, i // columns * PATCH + 1)
-        frame = Rectangle(
-            corner, PATCH - 3, PATCH - 3, fill=False, edgecolor=MAIN, linewidth=1.2
-        )
+        frame = Rectangle(corner, PATCH - 3, PATCH - 3, fill=False, edgecolor=MAIN, linewidth=1.2)
         panel.add_patch(frame)
     panel.set_title(title, fontsize=10)
     panel.set_xticks([])

@@ -102,7 +102,8 @@ def _errors(axes: Axes, step: Step, first: bool) -> None:
 def _distribution(
     axes: Axes, lines: list[tuple[list[float], str, str, str]], low: bool = False
 ) -> None:
-    """Cumulative distributions, named in the corner that they leave free: upper left, lower right."""
+    """Cumulative distributions, named in the corner that they leave free: upper left, or lower
+    right."""
     share = np.linspace(0, 100, len(lines[0][0]))
     for values, _, colour, style in lines:
         axes.plot(values, share, style, color=colour, linewidth=1.8)

@@ -30,18 +30,14 @@ def draw(data: Data) -> Figure:
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     names = [m for m in dict.fromkeys(p.method for p in data.points) if m != VANILLA]
     names.sort(key=lambda m: m != "swiftvlm")  # it has the main colour, the others their order
-    looks = {
-        m: (SERIES[n % len(SERIES)], MARKERS[n % len(MARKERS)]) for n, m in enumerate(names)
-    }
+    looks = {m: (SERIES[n % len(SERIES)], MARKERS[n % len(MARKERS)]) for n, m in enumerate(names)}
     for panel, group in zip(panels, groups, strict=True):
         _panel(panel, data, group, looks)
     panels[0].set_ylabel("score, % of the unpruned model")
     return figure
 
 
-def _panel(
-    axes: Axes, data: Data, group: str, looks: dict[str, tuple[str, str]]
-) -> None:
+def _panel(axes: Axes, data: Data, group: str, looks: dict[str, tuple[str, str]]) -> None:
     labels = []
     pruned = [100 * p.share for p in data.points if p.method != VANILLA]
     span = max(pruned) - min(pruned) if pruned else 1

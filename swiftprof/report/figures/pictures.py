@@ -32,7 +32,9 @@ def draw(data: Data) -> Figure:
         figure.text(0.5, 0.5, "no sample to show under this rule", ha="center", va="center")
         return figure
     figure = canvas(1.9 * columns + 2.4, 2.05 * len(lines))
-    panels = figure.subplots(len(lines), columns + 1, squeeze=False, width_ratios=[1.15] + [1] * columns)
+    panels = figure.subplots(
+        len(lines), columns + 1, squeeze=False, width_ratios=[1.15] + [1] * columns
+    )
     before = None
     for row, (picture, method) in zip(panels, lines, strict=True):
         image = decode(picture.image)
@@ -81,7 +83,9 @@ def _words(axes: Axes, picture: Picture, method: Method, first: bool) -> None:
     good = method.score > 0.5
     lines.append(("", INK, "normal"))
     lines.append((method.label, RIGHT if good else ACCENT, "bold"))
-    lines.append((f"{'✓' if good else '✗'} {_short(method.prediction)}", RIGHT if good else ACCENT, "bold"))
+    lines.append(
+        (f"{'✓' if good else '✗'} {_short(method.prediction)}", RIGHT if good else ACCENT, "bold")
+    )
     for number, (text, colour, weight) in enumerate(lines):
         axes.text(0, 1 - 0.1 * number, text, color=colour, fontweight=weight, fontsize=8.5,
                   va="top", transform=axes.transAxes)  # fmt: skip
@@ -106,5 +110,7 @@ def _box(
         return
     left, top, right, bottom = (v * 32 * n for v, n in zip(box, (columns, rows) * 2, strict=True))
     axes.add_patch(
-        Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, lw=1.8, ls=style)
+        Rectangle(
+            (left, top), right - left, bottom - top, fill=False, edgecolor=colour, lw=1.8, ls=style
+        )
     )

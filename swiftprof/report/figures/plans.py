@@ -38,7 +38,9 @@ def _cloud(axes: Axes, data: Data) -> None:
     axes.set_ylabel("measured score, % of the unpruned model")
     axes.margins(0.1)
     rho = data.objectives[0].spearman
-    furnish(axes, f"{len(drawn)} layer sets, Spearman ρ = " + ("–" if rho is None else f"{rho:+.2f}"))
+    furnish(
+        axes, f"{len(drawn)} layer sets, Spearman ρ = " + ("–" if rho is None else f"{rho:+.2f}")
+    )
 
 
 def _name(axes: Axes, x: float, y: float, text: str, colour: str, up: float) -> None:

@@ -33,7 +33,9 @@ def draw(data: Data) -> Figure:
     )
     (e0, e1), (l0, l1) = data.early, data.late
     axes.add_patch(
-        Rectangle((l0 - 0.5, e0 - 0.5), l1 - l0 + 1, e1 - e0 + 1, fill=False, edgecolor=ACCENT, lw=2)
+        Rectangle(
+            (l0 - 0.5, e0 - 0.5), l1 - l0 + 1, e1 - e0 + 1, fill=False, edgecolor=ACCENT, lw=2
+        )
     )
     axes.set_xlabel(f"layer whose top {percent(data.high)} is looked for")
     axes.set_ylabel(f"layer whose bottom {percent(data.low)} is searched")
