@@ -26,6 +26,7 @@ __all__ = [
     "MARKERS",
     "PAPER",
     "SERIES",
+    "brief",
     "canvas",
     "end_labels",
     "furnish",
@@ -161,6 +162,11 @@ def end_labels(
             fontweight="bold" if colour == bold else "normal",
             annotation_clip=False,
         )
+
+
+def brief(text: str, most: int = 30) -> str:
+    """A name short enough for a label."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def save(figure: Figure, base: Path) -> list[Path]:
