@@ -75,15 +75,19 @@ def prefix_ids() -> list[int]:
 
 
 def ask_all(
-    rng: random.Random, batch: list[Scene], mix: dict[str, float], multiple: int = 1
+    rng: random.Random,
+    batch: list[Scene],
+    mix: dict[str, float],
+    each: int = QUESTIONS_PER_SCENE,
+    multiple: int = 1,
 ) -> Asked:
-    """QUESTIONS_PER_SCENE rows for each scene, right-padded to a multiple of that many tokens."""
+    """``each`` rows for each scene, right-padded to a multiple of ``multiple`` tokens."""
     ids = vocabulary.index()
     eos = ids[vocabulary.EOS]
     format_ids = {ids["["], ids["]"], ids[","], eos}
-    questions = [q for scene in batch for q in ask(rng, scene, mix, QUESTIONS_PER_SCENE)]
+    questions = [q for scene in batch for q in ask(rng, scene, mix, each)]
     rows = [(prompt_ids(q), [*vocabulary.encode(q.answer), eos]) for q in questions]
-    if len(rows) != len(batch) * QUESTIONS_PER_SCENE:
+    if len(rows) != len(batch) * each:
         raise ValueError("a scene of the batch allows too few questions of this mix")
     length = max(len(q) + len(a) for q, a in rows)
     length += -length % multiple  # few different shapes, for compiled layers

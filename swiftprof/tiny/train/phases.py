@@ -105,7 +105,7 @@ SCHEDULES = {
     "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
     "symbols-4": Schedule(1200, 16, 3e-3, 0.7, HARD, SAME),
     "join": Schedule(900, 12, 1e-3, 0.6, {**HARD, "text-rel": 2.5, "ref-rel": 1.2}, DEEP),
-    "look": Schedule(1000, 12, 1e-3, 0.5, {**HARD, "text-rel": 2.5, "ref-rel": 1.5}, DEEP),
+    "look": Schedule(1000, 8, 1e-3, 0.5, {**HARD, "text-rel": 2.5, "ref-rel": 1.5}, DEEP),
 }
 GUIDES = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
 """The layers that are taught where to look: layer 3 finds what is named but not what stands beside
@@ -290,7 +290,7 @@ def train_look(out: Path, seed: int) -> None:
 
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
         rng, scenes = batches.scenes(f"train/{seed}/look", step, s.batch)
-        asked = batches.ask_all(rng, scenes, s.mix, multiple=6)
+        asked = batches.ask_all(rng, scenes, s.mix, each=12, multiple=6)
         blind = blind_layers(rng, s.layers, len(asked.ids))
         with torch.no_grad():
             visual = _look(model, scenes)
