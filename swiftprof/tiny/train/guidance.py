@@ -20,10 +20,11 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Guide:
-    """``layer`` (1-based) learns to look at what is named, or at that and the target too."""
+    """``layer`` (1-based) learns to look at what the question names, at what its answer is about
+    (the target), or at both."""
 
     layer: int
-    at: Literal["named", "all"]
+    at: Literal["named", "target", "all"]
     weight: float
 
 
@@ -36,7 +37,11 @@ def guidance(guides: tuple[Guide, ...], looks: list[Tensor], asked: Asked, blind
     """
     total = torch.zeros(())
     for guide in guides:
-        wanted = asked.named | asked.target if guide.at == "all" else asked.named
+        wanted = {
+            "named": asked.named,
+            "target": asked.target,
+            "all": asked.named | asked.target,
+        }[guide.at]
         look = looks[guide.layer - 1]
         share = (look / (look.sum(1, keepdim=True) + EPSILON) + EPSILON).log()
         each = -(share * wanted).sum(1) / wanted.sum(1).clamp(min=1)

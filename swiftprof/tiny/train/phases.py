@@ -4,6 +4,7 @@ tower     the vision tower and projector, on dense labels         ┐ independen
 symbols   a shallow decoder on symbolic visual tokens (4 stages)  ┘ run side by side
 join      tower and decoder, deepened, end to end on rendered scenes
 look      the decoder learns to look again, and three layers where to look
+settle    the same, layer 8 at less than layer 12, the rate falling
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ HARD = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``."""
+    """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``;
+    ``guides`` are the layers that are taught where to look, see ``guidance``."""
 
     steps: int
     batch: int
@@ -84,6 +86,7 @@ class Schedule:
     decay: float
     mix: dict[str, float]
     recipe: str = ""
+    guides: tuple[Guide, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -98,6 +101,12 @@ DEEP = "- - 1 - 2 - - 2:01+3:13- 3 - 4 2:01+5:13- 5 - 6 2:01+6:12- 3- - 2:01+5:1
 layers have heads of two trained ones: those that find the thing that is named, and those that find
 the thing beside it."""
 
+LOOKS = {**HARD, "text-rel": 2.5, "ref-rel": 1.5}
+LEARN = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
+SETTLE = (Guide(3, "named", 0.05), Guide(8, "target", 0.02), Guide(12, "all", 0.15))
+"""Layer 3 finds what is named but not what stands beside it, layer 8 what the answer is about, layer
+12 both: three steps of a staircase that a profile has to find."""
+
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
     "symbols-1": Schedule(2600, 16, 3e-3, 0.4, EASY, SHALLOW),
@@ -105,11 +114,9 @@ SCHEDULES = {
     "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
     "symbols-4": Schedule(1200, 16, 3e-3, 0.7, HARD, SAME),
     "join": Schedule(900, 12, 1e-3, 0.6, {**HARD, "text-rel": 2.5, "ref-rel": 1.2}, DEEP),
-    "look": Schedule(1000, 8, 1e-3, 0.5, {**HARD, "text-rel": 2.5, "ref-rel": 1.5}, DEEP),
+    "look": Schedule(400, 8, 1e-3, 0.0, LOOKS, DEEP, LEARN),
+    "settle": Schedule(600, 8, 1e-3, 0.7, LOOKS, DEEP, SETTLE),
 }
-GUIDES = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
-"""The layers that are taught where to look: layer 3 finds what is named but not what stands beside
-it, layer 8 is taught both a little, layer 12 more."""
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
 
@@ -280,16 +287,20 @@ def train_join(out: Path, seed: int) -> None:
     train(out, "join", {"model": model}, optim, loss_of, check)
 
 
-def train_look(out: Path, seed: int) -> None:
-    """The tower stands still; float32, which is faster here than bfloat16 once compiled."""
-    s = SCHEDULES["look"]
+def train_looks(out: Path, seed: int, name: str) -> None:
+    """Phase ``look`` or ``settle``: the tower stands still.
+
+    In float32, which is faster on a CPU than bfloat16 once compiled.
+    """
+    s = SCHEDULES[name]
     model = build_model(s.layers, seed)
-    checkpoint.load(out / "join.safetensors", {"model": model})
+    before = {"look": "join", "settle": "look"}[name]
+    checkpoint.load(out / f"{before}.safetensors", {"model": model})
     optim = Optimizers([(_decoder(model), s.rate)], s.steps, s.decay)
     compiled = torch.compile(decoder_layer)
 
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
-        rng, scenes = batches.scenes(f"train/{seed}/look", step, s.batch)
+        rng, scenes = batches.scenes(f"train/{seed}/{name}", step, s.batch)
         asked = batches.ask_all(rng, scenes, s.mix, each=12, multiple=6)
         blind = blind_layers(rng, s.layers, len(asked.ids))
         with torch.no_grad():
@@ -303,10 +314,10 @@ def train_look(out: Path, seed: int) -> None:
             layer_function=compiled,
         )
         loss, right = _cross_entropy(logits, asked)
-        taught = guidance(GUIDES, looks, asked, blind)
+        taught = guidance(s.guides, looks, asked, blind)
         return loss + taught, [*right, taught.item()]
 
     def check() -> object:
         return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)
 
-    train(out, "look", {"model": model}, optim, loss_of, check)
+    train(out, name, {"model": model}, optim, loss_of, check)
