@@ -104,8 +104,8 @@ the thing beside it."""
 LOOKS = {**HARD, "text-rel": 2.5, "ref-rel": 1.5}
 LEARN = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
 SETTLE = (Guide(3, "named", 0.05), Guide(8, "target", 0.02), Guide(12, "all", 0.15))
-"""Layer 3 finds what is named but not what stands beside it, layer 8 what the answer is about, layer
-12 both: three steps of a staircase that a profile has to find."""
+"""Layer 3 finds what is named but not what stands beside it, layer 8 what the answer is about,
+layer 12 both: three steps of a staircase that a profile has to find."""
 
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
