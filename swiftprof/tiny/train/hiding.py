@@ -16,9 +16,9 @@ from torch import Tensor
 LATE_SHARE, LATE_LAYER, LATE_HIDDEN = 0.5, 7, (0.8, 0.9, 1.0)
 """While joining: in half of the batches most visual tokens are hidden in layers 1..7."""
 
-CLEAR, LATE, LATEST, BLIND = 0.25, 0.65, 9, 0.3
-"""While learning to look: a quarter of the rows sees everything; of the others 65 % see nothing
-before a layer drawn from 2..9, and every layer is blind with probability 0.3."""
+LATE, LATEST, BLIND = 0.65, 9, 0.3
+"""While learning to look: some rows see everything; of the others 65 % see nothing before a layer
+drawn from 2..9, and every layer is blind with probability 0.3."""
 
 
 def late_tokens(rng: random.Random, layers: int, images: int, rows: int, tokens: int) -> Tensor:
@@ -30,11 +30,15 @@ def late_tokens(rng: random.Random, layers: int, images: int, rows: int, tokens:
     return torch.from_numpy(hidden)
 
 
-def blind_layers(rng: random.Random, layers: int, rows: int) -> Tensor:
-    """(layers, rows) bool: at which layers each row sees no visual token."""
+def blind_layers(rng: random.Random, layers: int, rows: int, clear: float) -> Tensor:
+    """(layers, rows) bool: at which layers each row sees no visual token.
+
+    Args:
+        clear: share of the rows that see everything at every layer.
+    """
     noise = np.random.default_rng(rng.getrandbits(32))
     blind = noise.random((layers, rows)) < BLIND
     first = np.where(noise.random(rows) < LATE, noise.integers(2, LATEST + 1, rows), 1)
     blind |= np.arange(1, layers + 1)[:, None] < first
-    blind[:, noise.random(rows) < CLEAR] = False
+    blind[:, noise.random(rows) < clear] = False
     return torch.from_numpy(blind)

@@ -4,7 +4,8 @@ tower     the vision tower and projector, on dense labels         ┐ independen
 symbols   a shallow decoder on symbolic visual tokens (4 stages)  ┘ run side by side
 join      tower and decoder, deepened, end to end on rendered scenes
 look      the decoder learns to look again, and three layers where to look
-settle    the same, layer 8 at less than layer 12, the rate falling
+settle    the same with other weights, the rate falling
+polish    the same, layers 3, 6 and 8, more rows that see everything
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ HARD = {
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``;
-    ``guides`` are the layers that are taught where to look, see ``guidance``."""
+    ``guides`` are the layers that are taught where to look, see ``guidance``; ``clear`` is the share
+    of rows that see everything, see ``hiding``."""
 
     steps: int
     batch: int
@@ -87,6 +89,7 @@ class Schedule:
     mix: dict[str, float]
     recipe: str = ""
     guides: tuple[Guide, ...] = ()
+    clear: float = 0.25
 
     @property
     def layers(self) -> int:
@@ -102,10 +105,13 @@ layers have heads of two trained ones: those that find the thing that is named, 
 the thing beside it."""
 
 LOOKS = {**HARD, "text-rel": 2.5, "ref-rel": 1.5}
+FINAL = {**LOOKS, "shape": 1.2, "shape-rel": 1.5, "color": 0.8, "count": 2.2}
 LEARN = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
 SETTLE = (Guide(3, "named", 0.05), Guide(8, "target", 0.02), Guide(12, "all", 0.15))
-"""Layer 3 finds what is named but not what stands beside it, layer 8 what the answer is about,
-layer 12 both: three steps of a staircase that a profile has to find."""
+POLISH = (Guide(3, "named", 0.05), Guide(6, "all", 0.05), Guide(8, "all", 0.1))
+"""What remains is a staircase that a profile has to find. Layer 3 looks at what is named. Layer 6 is
+asked for what stands beside it too, before the model itself looks there, and gets some of it.
+Layer 8 has both. (Layer 12, taught in the first two phases, is left alone in the last.)"""
 
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
@@ -116,6 +122,7 @@ SCHEDULES = {
     "join": Schedule(900, 12, 1e-3, 0.6, {**HARD, "text-rel": 2.5, "ref-rel": 1.2}, DEEP),
     "look": Schedule(400, 8, 1e-3, 0.0, LOOKS, DEEP, LEARN),
     "settle": Schedule(600, 8, 1e-3, 0.7, LOOKS, DEEP, SETTLE),
+    "polish": Schedule(400, 8, 7e-4, 0.8, FINAL, DEEP, POLISH, clear=0.5),
 }
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
@@ -288,13 +295,13 @@ def train_join(out: Path, seed: int) -> None:
 
 
 def train_looks(out: Path, seed: int, name: str) -> None:
-    """Phase ``look`` or ``settle``: the tower stands still.
+    """Phase ``look``, ``settle`` or ``polish``: the tower stands still.
 
     In float32, which is faster on a CPU than bfloat16 once compiled.
     """
     s = SCHEDULES[name]
     model = build_model(s.layers, seed)
-    before = {"look": "join", "settle": "look"}[name]
+    before = {"look": "join", "settle": "look", "polish": "settle"}[name]
     checkpoint.load(out / f"{before}.safetensors", {"model": model})
     optim = Optimizers([(_decoder(model), s.rate)], s.steps, s.decay)
     compiled = torch.compile(decoder_layer)
@@ -302,7 +309,7 @@ def train_looks(out: Path, seed: int, name: str) -> None:
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
         rng, scenes = batches.scenes(f"train/{seed}/{name}", step, s.batch)
         asked = batches.ask_all(rng, scenes, s.mix, each=12, multiple=6)
-        blind = blind_layers(rng, s.layers, len(asked.ids))
+        blind = blind_layers(rng, s.layers, len(asked.ids), s.clear)
         with torch.no_grad():
             visual = _look(model, scenes)
         logits, looks = shared_prefix_forward(
