@@ -41,7 +41,7 @@ def main() -> None:
                 phases.train_symbols(args.out, args.seed, stage)
     if phase in ("all", "join") and not phases.finished(args.out, "join"):
         phases.train_join(args.out, args.seed)
-    for name in ("look", "settle", "polish"):
+    for name in phases.LOOKING:
         if phase in ("all", name) and not phases.finished(args.out, name):
             phases.train_looks(args.out, args.seed, name)
 

@@ -79,8 +79,8 @@ HARD = {
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``;
-    ``guides`` are the layers that are taught where to look, see ``guidance``; ``clear`` is the share
-    of rows that see everything, see ``hiding``."""
+    ``guides`` are the layers that are taught where to look, see ``guidance``; ``clear`` is the
+    share of rows that see everything, see ``hiding``."""
 
     steps: int
     batch: int
@@ -109,8 +109,8 @@ FINAL = {**LOOKS, "shape": 1.2, "shape-rel": 1.5, "color": 0.8, "count": 2.2}
 LEARN = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
 SETTLE = (Guide(3, "named", 0.05), Guide(8, "target", 0.02), Guide(12, "all", 0.15))
 POLISH = (Guide(3, "named", 0.05), Guide(6, "all", 0.05), Guide(8, "all", 0.1))
-"""What remains is a staircase that a profile has to find. Layer 3 looks at what is named. Layer 6 is
-asked for what stands beside it too, before the model itself looks there, and gets some of it.
+"""What remains is a staircase that a profile has to find. Layer 3 looks at what is named. Layer 6
+is asked for what stands beside it too, before the model itself looks there, and gets some of it.
 Layer 8 has both. (Layer 12, taught in the first two phases, is left alone in the last.)"""
 
 SCHEDULES = {
@@ -124,6 +124,8 @@ SCHEDULES = {
     "settle": Schedule(600, 8, 1e-3, 0.7, LOOKS, DEEP, SETTLE),
     "polish": Schedule(400, 8, 7e-4, 0.8, FINAL, DEEP, POLISH, clear=0.5),
 }
+LOOKING = ("look", "settle", "polish")
+"""Phases that teach the decoder to look again, each from the weights of the one before."""
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
 
@@ -301,7 +303,7 @@ def train_looks(out: Path, seed: int, name: str) -> None:
     """
     s = SCHEDULES[name]
     model = build_model(s.layers, seed)
-    before = {"look": "join", "settle": "look", "polish": "settle"}[name]
+    before = ("join", *LOOKING)[LOOKING.index(name)]
     checkpoint.load(out / f"{before}.safetensors", {"model": model})
     optim = Optimizers([(_decoder(model), s.rate)], s.steps, s.decay)
     compiled = torch.compile(decoder_layer)
