@@ -12,7 +12,7 @@ from PIL.Image import DecompressionBombError, DecompressionBombWarning, Image
 
 from swiftprof.data.base import BadSample
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Others are not tried: some of Pillow's readers start other programs."""
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (300 MB of RGB)."""
