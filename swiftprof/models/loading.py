@@ -10,6 +10,7 @@ import torch
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.conventions import Conventions, conventions_of
 from swiftprof.models.registry import ModelSource, find_model
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ class VLM:
         """Visual tokens of one image in the prompt (LLaVA-1.5: all images have the same number)."""
         vision = self.model.config.vision_config
         return (int(vision.image_size) // int(vision.patch_size)) ** 2
+
+    @property
+    def conventions(self) -> Conventions:
+        """How this family wants prompts, images and boxes."""
+        return conventions_of(str(self.model.config.model_type))
+
+    def seen_size(self, width: int, height: int) -> tuple[int, int]:
+        """Size at which the model sees an image that is handed over with this size.
+
+        Matters only where boxes come in pixels; families that resize by a rule of their own say so
+        here.
+        """
+        return width, height
 
     def prompt(self, question: str) -> str:
         """The chat-template prompt for one image and one question."""

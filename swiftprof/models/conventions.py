@@ -1,0 +1,54 @@
+"""How a family of models wants to be asked: prompts, the fit of images, the units of boxes.
+
+Data sets read this and nothing else of a model, so one data set serves every family, and a family
+is one line in ``CONVENTIONS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+PromptStyle = Literal["llava", "lmms", "qwen", "internvl"]
+"""Wording of prompts: as LLaVA was trained, as lmms-eval asks every model, or, for boxes, in the
+words that Qwen-VL and InternVL were trained on (their other prompts are lmms-eval's)."""
+
+ImageFit = Literal["pad", "crop", "whole"]
+"""What the model sees of an image that is not square.
+
+pad: swiftprof pads it to a square with ``pad_color`` before the processor gets it, and boxes are
+relative to that square. crop: the processor cuts the centre square out, and boxes are relative to
+it. whole: the processor shows all of it, resized or in tiles, and boxes are relative to the image.
+"""
+
+BoxUnits = Literal["unit", "thousandths", "pixels"]
+"""Coordinates in 0..1, in 0..1000, or in pixels of the image as the processor resized it
+(``VLM.seen_size`` tells its size)."""
+
+PROMPT_STYLES: tuple[str, ...] = get_args(PromptStyle)
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a model was trained to expect. Boxes are always ``[x1, y1, x2, y2]``.
+
+    Attributes:
+        pad_color: RGB of the padding; LLaVA takes the mean colour of its image processor.
+    """
+
+    prompt_style: PromptStyle = "llava"
+    image_fit: ImageFit = "whole"
+    pad_color: tuple[int, int, int] = (122, 116, 104)
+    box_units: BoxUnits = "unit"
+
+
+CONVENTIONS: dict[str, Conventions] = {
+    "llava": Conventions(image_fit="pad"),
+}
+"""``config.model_type`` → conventions. The bundled model is a LLaVA too; its scenes are square, so
+padding leaves them alone."""
+
+
+def conventions_of(model_type: str) -> Conventions:
+    """The conventions of a ``config.model_type``; the defaults for types not listed."""
+    return CONVENTIONS.get(model_type, Conventions())
