@@ -7,9 +7,9 @@ differ: one image, two images, another image, no image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pytest
@@ -335,7 +335,12 @@ PICTURES = [
     [picture(32, 32, 4)],
     [],
 ]
-QUESTIONS = ["w3 w14 w15 w92 w65", "w2 w7", "w16 w18 w33 w98 w87 w4 w52", "w1 w4 w14 w21 w35 w62 w37"]
+QUESTIONS = [
+    "w3 w14 w15 w92 w65",
+    "w2 w7",
+    "w16 w18 w33 w98 w87 w4 w52",
+    "w1 w4 w14 w21 w35 w62 w37",
+]
 
 
 @dataclass(frozen=True)
@@ -356,17 +361,32 @@ class Case:
     def visual(self, inputs: dict[str, Any]) -> torch.Tensor:
         return inputs["input_ids"] == self.vlm.image_token_id
 
-    @cached_property
-    def quiet(self) -> dict[str, Any]:
-        """Generation options that keep a random model from saying image tokens."""
-        return {"suppress_tokens": sorted(self.vlm.processor.tokenizer.all_special_ids)}
+    def extended(self, inputs: dict[str, Any], new: torch.Tensor) -> dict[str, Any]:
+        """One row's inputs with more text behind the prompt."""
+        out, text = dict(inputs), new.view(1, -1)
+        fill = {"input_ids": text, "attention_mask": 1, "mm_token_type_ids": 0}
+        for key in fill.keys() & out.keys():
+            value = fill[key] if key == "input_ids" else torch.full_like(text, fill[key])
+            out[key] = torch.cat([out[key], value], 1)
+        return out
+
+    @contextmanager
+    def eager(self) -> Iterator[Any]:
+        """The model with attention as plain matrices."""
+        self.model.set_attn_implementation("eager")
+        try:
+            yield self.model
+        finally:
+            self.model.set_attn_implementation("sdpa")
 
 
 def make(builder: Callable[[], tuple[Any, Any]]) -> Case:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(1)
         model, processor = builder()
     model.eval().requires_grad_(False).set_attn_implementation("sdpa")
+    with torch.no_grad():  # so that it never says an image token
+        model.get_output_embeddings().weight[processor.tokenizer.all_special_ids] = 0
     name = builder.__name__
     return Case(name, VLM(ModelSource(name, name), model, processor))
 
