@@ -26,7 +26,7 @@ def load_processor(location: str, shared: Mapping[str, Any], options: Mapping[st
         return AutoProcessor.from_pretrained(location, **shared, **options)
     try:
         return AutoProcessor.from_pretrained(location, **shared, **options)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         if "torchvision" not in str(error).lower():
             raise
         return _without_videos(location, shared, options)
@@ -53,13 +53,13 @@ def images_only(base: type) -> type:
 def _without_videos(location: str, shared: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     import transformers
     from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, ProcessorMixin
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto import processing_auto
 
     settings, _ = ProcessorMixin.get_processor_dict(location, **shared)
     name = settings.get("processor_class")
     if name is None:
         model_type = AutoConfig.from_pretrained(location, **shared).model_type
-        name = PROCESSOR_MAPPING_NAMES[model_type]
+        name = processing_auto.PROCESSOR_MAPPING_NAMES[model_type]  # type: ignore[attr-defined]
     kind: Any = images_only(getattr(transformers, name))
     parts = {
         "image_processor": lambda: AutoImageProcessor.from_pretrained(

@@ -170,7 +170,7 @@ def locate(model: nn.Module) -> Decoder:
             "give a vision-language model"
         )
     first_cut = family.vision_layers(config)
-    check_structure(name, text, layers, deepstack=first_cut > 0)
+    check_structure(name, text, tuple(layers), deepstack=first_cut > 0)
     return Decoder(
         root=root,
         text=text,

@@ -80,10 +80,10 @@ def check_structure(
         for fact in ("head_dim", "scaling"):
             if not hasattr(layer.self_attn, fact):
                 raise changed(name, f"the attention of its layers ({kind}) has no {fact}")
-    for kind in dict.fromkeys(type(layer) for layer in layers):
-        missing = [a for a in _LAYER_ARGUMENTS if a not in _arguments(kind)]
+    for cls in dict.fromkeys(type(layer) for layer in layers):
+        missing = [a for a in _LAYER_ARGUMENTS if a not in _arguments(cls)]
         if missing:
-            raise changed(name, f"its layers ({kind.__name__}) take no {missing[0]}")
+            raise changed(name, f"its layers ({cls.__name__}) take no {missing[0]}")
     known = _TEXT_ARGUMENTS | (set(DEEPSTACK) if deepstack else set())
     unknown = sorted(_arguments(type(text)) - known)
     if unknown:

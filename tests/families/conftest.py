@@ -7,9 +7,11 @@ differ: one image, two images, another image, no image.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -380,6 +382,25 @@ class Case:
             self.model.set_attn_implementation("sdpa")
 
 
+def save(case: Case, folder: Path) -> None:
+    """A checkpoint folder laid out as on the hub, the processor's parts in files of their own."""
+    processor = case.vlm.processor
+    case.model.save_pretrained(folder)
+    processor.tokenizer.save_pretrained(folder)
+    processor.image_processor.save_pretrained(folder)
+    path = folder / "preprocessor_config.json"
+    kind = {"processor_class": type(processor).__name__}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **kind}))
+    (folder / "chat_template.jinja").write_text(processor.chat_template)
+    own = (
+        *("num_image_tokens", "vision_feature_select_strategy", "patch_size"),
+        *("num_additional_image_tokens", "image_seq_length", "image_seq_len"),
+    )
+    facts = {name: getattr(processor, name) for name in own if hasattr(processor, name)}
+    if facts:
+        (folder / "processor_config.json").write_text(json.dumps({**kind, **facts}))
+
+
 def make(builder: Callable[[], tuple[Any, Any]]) -> Case:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -395,6 +416,12 @@ def make(builder: Callable[[], tuple[Any, Any]]) -> Case:
 def case(request: pytest.FixtureRequest) -> Case:
     """Each family in turn."""
     return make(request.param)
+
+
+@pytest.fixture(scope="session")
+def folder_of() -> Callable[[Case, Path], None]:
+    """The function `save`; see its docstring."""
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Profiling is exact in every family: scores are its own attention, re-runs those made one by one."""
+"""Profiling is exact in every family: scores are its attention, re-runs those made one by one."""
 
 from __future__ import annotations
 

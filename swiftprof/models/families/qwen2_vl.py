@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from swiftprof.measure.flops import DecoderShape
@@ -20,11 +21,10 @@ def large_image(config: Any) -> int:
 
 def resized(processor: Any, width: int, height: int) -> tuple[int, int]:
     """Size of an image after the processor has resized it to whole patches within its limits."""
-    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
     images = processor.image_processor
+    rule: Any = sys.modules[type(images).__module__]  # there is one with torchvision, one without
     limits = dict(images.size)
-    tall, wide = smart_resize(
+    tall, wide = rule.smart_resize(
         height,
         width,
         factor=images.patch_size * images.merge_size,
