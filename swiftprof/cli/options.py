@@ -13,6 +13,7 @@ __all__ = [
     "AttnOpt",
     "BatchSizeOpt",
     "BudgetOpt",
+    "DataRootOpt",
     "DatasetsOpt",
     "DeviceOpt",
     "DtypeOpt",
@@ -22,6 +23,7 @@ __all__ = [
     "MethodOpt",
     "ModelOpt",
     "PlanOpt",
+    "PromptStyleOpt",
     "RatioOpt",
     "RetainOpt",
     "ScheduleOpt",
@@ -45,8 +47,24 @@ DatasetsOpt = Annotated[
     str | None,
     typer.Option(
         "--datasets",
-        help="Data sets, separated by commas.",
+        help="Data sets or .jsonl and .parquet files, separated by commas.",
         show_default="those of the bundled model",
+    ),
+]
+DataRootOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        envvar="SWIFTPROF_DATA_ROOT",
+        help="Folder with local copies of data sets and of COCO's train2014.",
+    ),
+]
+PromptStyleOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt-style",
+        help="Wording of the data sets' prompts: llava, lmms, qwen or internvl.",
+        show_default="the model family's own",
     ),
 ]
 PlanOpt = Annotated[Path | None, typer.Option("--plan", help="A plan.json.")]

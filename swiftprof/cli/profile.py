@@ -10,11 +10,13 @@ import typer
 from swiftprof.cli.options import (
     AttnOpt,
     BatchSizeOpt,
+    DataRootOpt,
     DatasetsOpt,
     DeviceOpt,
     DtypeOpt,
     JsonOpt,
     ModelOpt,
+    PromptStyleOpt,
     SeedOpt,
     batch_size,
     split_list,
@@ -26,7 +28,8 @@ __all__ = ["EXAMPLES", "profile"]
 EXAMPLES = (
     "swiftprof profile",
     "swiftprof profile --samples 200 --keep 0.2 --seed 1",
-    "swiftprof profile --model path/to/model --datasets scenes-ref,scenes-qa --out profiles/mine",
+    "swiftprof profile --model llava-1.5-7b --datasets refcoco,textvqa --data-root /data",
+    "swiftprof profile --model path/to/model --datasets my/questions.jsonl --out profiles/mine",
 )
 SAMPLES, BUNDLED_SAMPLES = 1000, 200
 
@@ -41,14 +44,18 @@ def profile(
             "--limit",
             min=1,
             help="Samples drawn from each data set's train split.",
-            show_default=f"{SAMPLES}; {BUNDLED_SAMPLES} of a bundled data set",
+            show_default=f"{SAMPLES}, or all of a smaller set; {BUNDLED_SAMPLES} of a bundled set",
         ),
     ] = None,
     keep: Annotated[
         float, typer.Option("--keep", "-V", help="V: share of visual tokens a selection holds.")
     ] = 0.2,
     seed: SeedOpt = 0,
-    split: Annotated[str, typer.Option("--split", help="Split to draw from.")] = "train",
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split to draw from.", show_default="train")
+    ] = None,
+    data_root: DataRootOpt = None,
+    prompt_style: PromptStyleOpt = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to write.", show_default="profiles/<model>-<settings>"),
@@ -66,7 +73,7 @@ def profile(
     an interruption the same command goes on where it stopped.
     """
     output = Output(json)
-    from swiftprof.data.registry import BUNDLED, get_dataset
+    from swiftprof.data.registry import BUNDLED, get_datasets
     from swiftprof.errors import SwiftprofError
 
     if not 0 < keep <= 1:
@@ -74,22 +81,23 @@ def profile(
     names = split_list(datasets) if datasets is not None else list(BUNDLED)
     if not names:
         raise SwiftprofError("--datasets: no name given; see swiftprof datasets")
-    for name in names:
-        get_dataset(name)
+    sets = get_datasets(names, data_root)
+    for each in sets:
+        each.check_split(split or each.train_split)
     bundled = set(names) <= set(BUNDLED)
     rows = batch_size(size)
 
     from swiftprof.cli.loading import load_model
 
-    vlm = load_model(output, model, dtype, device, attn)
+    vlm = load_model(output, model, dtype, device, attn, prompt_style)
     from swiftprof.profiling.api import profile as measure
 
     with output.progress(f"profiling {vlm.name}") as step:
         done = measure(
             vlm,
-            names,
+            sets,
             keep=keep,
-            samples=samples or (BUNDLED_SAMPLES if bundled else SAMPLES),
+            samples=samples or (BUNDLED_SAMPLES if bundled else None),
             seed=seed,
             split=split,
             batch_size=rows,
@@ -102,3 +110,9 @@ def profile(
 
         show_profile(output, done)
         output.print(f"\nWrote {done.path}/. Next: swiftprof plan {done.path} --budget 3")
+    from swiftprof.cli.show_skipped import show_skipped
+
+    summary = done.summary
+    raise typer.Exit(
+        show_skipped(output, summary.skipped, summary.samples, str(done.path / "profile.json"))
+    )

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.asking import Skipped, ask_all
+from swiftprof.data.base import Dataset, Sample, Scored
+from swiftprof.errors import SwiftprofError
 from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.methods import method_class
 from swiftprof.models.loading import VLM
@@ -22,6 +24,8 @@ from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
 VANILLA = "vanilla"
+HELD = 512
+"""Samples whose images are in memory at a time."""
 
 Progress = Callable[[int, int], None]
 
@@ -31,6 +35,11 @@ class Outcome:
     """What one variant did on one data set. Lists run over the samples, in the order drawn.
 
     Attributes:
+        split: the split that the samples are from.
+        protocol: how the score came about, in one line.
+        source: where the samples came from, with the revision.
+        metrics: metrics of the whole set, beside the mean score.
+        skipped: samples that could not be used, the same for every variant.
         retained: per sample the retained tokens N that were really there (mean over layers).
         tflops: per sample the prefill's TFLOPs (paper eq. 17-19) from the counts that were there.
         seconds: wall time of all ``generate`` calls.
@@ -45,6 +54,13 @@ class Outcome:
     retained: list[float] = field(default_factory=list)
     tflops: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    split: str = ""
+    protocol: str = ""
+    source: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    answers: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -64,6 +80,11 @@ class Outcome:
             "samples": n,
             "score": self.score,
             "score_by_kind": self.score_by_kind(),
+            "metrics": self.metrics,
+            "split": self.split,
+            "protocol": self.protocol,
+            "source": self.source,
+            "skipped": [vars(s) for s in self.skipped],
             "retained_tokens": sum(self.retained) / n,
             "tflops": sum(self.tflops) / n,
             "seconds": self.seconds,
@@ -86,27 +107,45 @@ def compare(
         variants: name → plan; None is the vanilla model.
 
     Raises:
-        SwiftprofError: a plan does not fit the model.
+        SwiftprofError: a plan does not fit the model, or every sample is broken.
     """
-    out = {name: Outcome(name, dataset.name) for name in variants}
+    protocol, source = dataset.protocol(vlm.conventions), dataset.source(split)
+    out = {name: Outcome(name, dataset.name, split=split) for name in variants}
     shape = vlm.decoder_shape
-    samples = [dataset.sample(split, i) for i in indices]
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].question))  # less padding
-    done = 0
-    for start in range(0, len(order), batch_size):
-        batch = [samples[i] for i in order[start : start + batch_size]]
-        inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
-        for name, plan in variants.items():
-            _run(vlm, dataset, batch, inputs, plan, shape, out[name])
-        done += len(batch)
-        if progress:
-            progress(done, len(order))
+    skipped: list[Skipped] = []
+    order: list[int] = []  # places of the samples in the draw, as they are run
+    for held in range(0, len(indices), HELD):
+        samples, broken = ask_all(dataset, split, indices[held : held + HELD], vlm)
+        skipped += broken
+        base = len(order)
+        here = sorted(range(len(samples)), key=lambda i: len(samples[i].question))  # less padding
+        order += [base + i for i in here]
+        for start in range(0, len(here), batch_size):
+            batch = [samples[i] for i in here[start : start + batch_size]]
+            inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
+            for name, plan in variants.items():
+                _run(vlm, dataset, batch, inputs, plan, shape, out[name])
+            if progress:
+                progress(base + start + len(batch) + len(skipped), len(indices))
+    if not order:
+        raise SwiftprofError(
+            f"data set {dataset.name}: none of {len(skipped)} samples can be used; "
+            f"the first: {skipped[0].reason}"
+        )
     place = sorted(range(len(order)), key=order.__getitem__)  # back to the order drawn
     for outcome in out.values():
-        for lists in ("ids", "kinds", "predictions", "scores", "retained", "tflops"):
+        for lists in _PER_SAMPLE:
             values = getattr(outcome, lists)
             setattr(outcome, lists, [values[p] for p in place])
+        outcome.protocol, outcome.source, outcome.skipped = protocol, source, skipped
+        outcome.metrics = dataset.metrics(
+            [Scored(*each) for each in zip(*(getattr(outcome, n) for n in _SCORED), strict=True)]
+        )
     return out
+
+
+_SCORED = ("kinds", "groups", "answers", "predictions", "scores")
+_PER_SAMPLE = ("ids", "retained", "tflops", *_SCORED)
 
 
 def _run(
@@ -133,6 +172,8 @@ def _run(
     for row, (sample, answer) in enumerate(zip(batch, answers, strict=True)):
         outcome.ids.append(sample.id)
         outcome.kinds.append(sample.kind)
+        outcome.groups.append(sample.group)
+        outcome.answers.append(sample.answers)
         outcome.predictions.append(answer)
         outcome.scores.append(dataset.score(answer, sample))
         text = total[row] - visual[row]

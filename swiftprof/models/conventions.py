@@ -7,7 +7,9 @@ is one line in ``CONVENTIONS``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
+
+from swiftprof.errors import SwiftprofError, did_you_mean
 
 PromptStyle = Literal["llava", "lmms", "qwen", "internvl"]
 """Wording of prompts: as LLaVA was trained, as lmms-eval asks every model, or, for boxes, in the
@@ -61,3 +63,10 @@ padding leaves them alone."""
 def conventions_of(model_type: str) -> Conventions:
     """The conventions of a ``config.model_type``; the defaults for types not listed."""
     return CONVENTIONS.get(model_type, Conventions())
+
+
+def check_prompt_style(name: str | None) -> PromptStyle | None:
+    """The value of ``--prompt-style``. Raises SwiftprofError."""
+    if name is not None and name not in PROMPT_STYLES:
+        raise SwiftprofError(f"--prompt-style {name}: {did_you_mean(name, PROMPT_STYLES)}")
+    return cast("PromptStyle | None", name)

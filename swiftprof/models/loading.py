@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from swiftprof.measure.flops import DecoderShape
-from swiftprof.models.conventions import Conventions, conventions_of
+from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
 from swiftprof.models.family import Family
 from swiftprof.models.registry import ModelSource, find_family, find_model
 
@@ -26,6 +26,7 @@ class VLM:
     """A loaded vision-language model: a plain Hugging Face model beside its processor.
 
     Attributes:
+        prompt_style: wording of prompts where it is not the family's own.
         loading: how it was loaded, where that is not the default and decides results: quantised
             weights, model arguments.
     """
@@ -33,6 +34,7 @@ class VLM:
     source: ModelSource
     model: PreTrainedModel
     processor: ProcessorMixin
+    prompt_style: PromptStyle | None = None
     loading: tuple[str, ...] = ()
 
     @property
@@ -68,7 +70,8 @@ class VLM:
     @property
     def conventions(self) -> Conventions:
         """How this family wants prompts, images and boxes."""
-        return self.family.conventions or conventions_of(str(self.model.config.model_type))
+        own = self.family.conventions or conventions_of(str(self.model.config.model_type))
+        return own if self.prompt_style is None else replace(own, prompt_style=self.prompt_style)
 
     def seen_size(self, width: int, height: int) -> tuple[int, int]:
         """Size at which the model sees an image that is handed over with this size.

@@ -6,6 +6,7 @@ keeps its parts, and the next run makes only the missing ones.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.curve import SampleScores
 
 PART_SAMPLES = 50
 """Samples in a part."""
+SKIPPED = b"swiftprof.skipped"
+"""Key of a part's metadata: the samples that could not be used, and why."""
 
 SCHEMA = pa.schema(
     [
@@ -70,9 +74,11 @@ def part_count(samples: int) -> int:
     return -(-samples // PART_SAMPLES)
 
 
-def write_part(path: Path, rows: list[Row]) -> None:
+def write_part(path: Path, rows: list[Row], skipped: list[Skipped] | None = None) -> None:
     """Write a part whole or not at all."""
     table = pa.Table.from_pylist([vars(r) for r in rows], SCHEMA)
+    if skipped:
+        table = table.replace_schema_metadata({SKIPPED: json.dumps([vars(s) for s in skipped])})
     partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +107,12 @@ def read_scores(paths: list[Path], candidates: int) -> SampleScores:
             )
         reruns.append(flat.reshape(len(table), candidates))
     return SampleScores(vanilla=np.concatenate(vanilla), reruns=np.concatenate(reruns))
+
+
+def read_skipped(path: Path) -> list[Skipped]:
+    """The samples of a part that could not be used."""
+    notes = (read_part(path, ["id"]).schema.metadata or {}).get(SKIPPED)
+    return [Skipped(**each) for each in json.loads(notes)] if notes else []
 
 
 def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:

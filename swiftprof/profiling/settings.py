@@ -12,7 +12,13 @@ from swiftprof.planning.plan_file import ModelInfo
 
 
 class Settings(BaseModel):
-    """Everything that decides the result; parts of different settings never mix."""
+    """Everything that decides the result; parts of different settings never mix.
+
+    Attributes:
+        splits: data sets that were drawn from another split than ``split``.
+        protocol, sources: how the sets that come in files are asked and scored, and which files,
+            by revision or digest. The bundled sets have neither choice, so they are not here.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,6 +32,9 @@ class Settings(BaseModel):
     dtype: str = "float32"
     attention: str = "sdpa"
     score: Literal["generation"] = "generation"
+    splits: dict[str, str] = Field(default_factory=dict)
+    protocol: dict[str, str] = Field(default_factory=dict)
+    sources: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Settings:
@@ -37,7 +46,11 @@ class Settings(BaseModel):
 
     def digest(self) -> str:
         """Short name of these settings."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        values = self.model_dump(mode="json")
+        for name in ("splits", "protocol", "sources"):  # added later: old digests stay
+            if not values[name]:
+                del values[name]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def difference(self, other: Settings) -> str:

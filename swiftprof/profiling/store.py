@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.measure.flops import DecoderShape
@@ -27,7 +28,13 @@ MAX_BYTES = 1 << 26
 
 
 class Summary(BaseModel):
-    """``profile.json``. Curves map layer → value; x_i is relative to the vanilla model."""
+    """``profile.json``. Curves map layer → value; x_i is relative to the vanilla model.
+
+    Attributes:
+        samples: samples that were measured.
+        protocol: how each data set's scores came about, in one line.
+        skipped: samples that were drawn but could not be used, and why.
+    """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="allow")
 
@@ -43,6 +50,12 @@ class Summary(BaseModel):
     created: str
     seconds: float
     versions: dict[str, str]
+    protocol: dict[str, str] = Field(default_factory=dict)
+    skipped: dict[str, list[Skipped]] = Field(default_factory=dict)
+
+    def drawn(self, dataset: str) -> int:
+        """Samples that were drawn from a data set, usable or not."""
+        return self.samples[dataset] + len(self.skipped.get(dataset, ()))
 
 
 class RunFile(BaseModel):
@@ -131,7 +144,7 @@ class Profile:
         return [
             part_path(self.path, name, i)
             for name in names
-            for i in range(part_count(self.summary.samples[name]))
+            for i in range(part_count(self.summary.drawn(name)))
         ]
 
     @cached_property
