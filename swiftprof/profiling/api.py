@@ -21,6 +21,7 @@ from swiftprof.models.loading import VLM
 from swiftprof.planning.curve import combine
 from swiftprof.planning.plan_file import ModelInfo
 from swiftprof.planning.stability import curve_intervals
+from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.measure import measure_batch
 from swiftprof.profiling.parts import (
     PART_SAMPLES,
@@ -122,6 +123,7 @@ def profile(
     )
     folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
     open_run(folder, RunFile(settings=settings, draw=drawn))
+    check_steps(vlm.model)
     began = time.monotonic()
     work = [u for d in chosen for u in _units(d, splits[d.name], drawn[d.name])]
     total = done = sum(len(u.indices) for u in work)
