@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.methods.options import read_value
 
 __all__ = [
     "AttnOpt",
@@ -19,8 +20,11 @@ __all__ = [
     "DtypeOpt",
     "FlopsOpt",
     "JsonOpt",
+    "LayersOpt",
     "LimitOpt",
+    "MergeOpt",
     "MethodOpt",
+    "MethodOptionOpt",
     "ModelOpt",
     "PlanOpt",
     "PromptStyleOpt",
@@ -31,6 +35,9 @@ __all__ = [
     "TextTokensOpt",
     "VisualTokensOpt",
     "batch_size",
+    "layer_numbers",
+    "numbers",
+    "option_values",
     "split_list",
 ]
 
@@ -99,8 +106,30 @@ FlopsOpt = Annotated[
 ]
 MethodOpt = Annotated[str, typer.Option("--method", help="The method that prunes.")]
 ScheduleOpt = Annotated[
-    str,
-    typer.Option("--schedule", help="How tokens fall from stage to stage: geometric or uniform."),
+    str | None,
+    typer.Option(
+        "--schedule",
+        help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
+        "(0 is uniform, 1 geometric), or published.",
+        show_default="the method's",
+    ),
+]
+MergeOpt = Annotated[
+    float,
+    typer.Option("--merge", help="Merged tokens of a stage, as a fraction of the visual tokens."),
+]
+LayersOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        help="Where to prune: planned, own (the method's published layers), equal (equal depths), "
+        "or layers as 3,11,15.",
+        show_default="planned, or the method's own",
+    ),
+]
+MethodOptionOpt = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="An option of the method, as seeds=even; may be repeated."),
 ]
 VisualTokensOpt = Annotated[
     int | None, typer.Option("--visual-tokens", min=1, help="Visual tokens of a prompt.")
@@ -123,3 +152,34 @@ def batch_size(text: str) -> int | None:
     if text.isascii() and text.isdecimal() and int(text) > 0:
         return int(text)
     raise SwiftprofError(f"--batch-size {text}: must be a whole number above 0, or auto")
+
+
+def layer_numbers(text: str) -> tuple[int, ...]:
+    """`"3, 11"` as layers. Raises SwiftprofError."""
+    parts = split_list(text.replace("+", ","))
+    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise SwiftprofError(f"--layers {text}: must be layer numbers with commas, as 3,11,15")
+    return tuple(int(part) for part in parts)
+
+
+def numbers(option: str, text: str | None) -> list[float]:
+    """`"192, 128"` or `"1/3"` as numbers; empty for None. Raises SwiftprofError."""
+    found = []
+    try:
+        for part in split_list(text or ""):
+            above, sign, below = part.partition("/")
+            found.append(float(above) / float(below) if sign else float(above))
+        return found
+    except (ValueError, ZeroDivisionError):
+        raise SwiftprofError(f"{option} {text}: must be numbers with commas, as 192,128") from None
+
+
+def option_values(given: list[str] | None) -> dict[str, object]:
+    """`["seeds=even", "rope=false"]` as values: true, false, whole numbers, numbers or words."""
+    values: dict[str, object] = {}
+    for each in given or ():
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise SwiftprofError(f"--option {each}: must be name=value, as seeds=even")
+        values[name] = read_value(text)
+    return values

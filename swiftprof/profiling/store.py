@@ -158,8 +158,12 @@ class Profile:
         return Curve(num_layers=self.model.num_layers, layers=self.layers, x=values)
 
 
-def find_newest(root: Path = FOLDER) -> Profile:
+def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile:
     """The most recently made finished profile below ``root``.
+
+    Args:
+        root: folder of profiles.
+        model: only of the model with this name.
 
     Raises:
         SwiftprofError: there is none.
@@ -167,8 +171,11 @@ def find_newest(root: Path = FOLDER) -> Profile:
     found: list[tuple[str, Path]] = []
     for file in root.glob("*/profile.json"):
         try:
-            found.append((str(read_json_object(file, "profile", MAX_BYTES).get("created")), file))
-        except SwiftprofError:
+            document = read_json_object(file, "profile", MAX_BYTES)
+            name = document.get("settings", {}).get("model", {}).get("name")
+            if model is None or name == model:
+                found.append((str(document.get("created")), file))
+        except (SwiftprofError, AttributeError):
             continue  # a damaged neighbour must not hide the good ones
     if not found:
         raise SwiftprofError(

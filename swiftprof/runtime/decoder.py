@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
-from swiftprof.core.layout import gather_rope, gather_tokens
+from swiftprof.core.layout import compact, gather_rope, gather_tokens
 from swiftprof.core.masks import mask_kind
-from swiftprof.core.scores import attention_row
+from swiftprof.core.scores import attention_row, mean_attention
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.family import Family
 from swiftprof.models.registry import find_family
@@ -35,6 +36,9 @@ __all__ = [
     "rope_function",
     "rotary_tables",
 ]
+
+_ASKING_AT_ONCE = 32
+"""Query tokens whose attention rows exist at the same time."""
 
 _REFUSED = {
     "gemma3": "its image tokens see each other in both directions, its layers mix two attentions",
@@ -230,33 +234,72 @@ def attention_scores(
     position_embeddings: tuple[Tensor, Tensor],
     last: Tensor,
     visible: Tensor,
+    *,
+    rope: bool = True,
+    among: Tensor | None = None,
+    asking: Tensor | None = None,
+    most_asking: int = 0,
 ) -> Tensor:
     """T-V scores of a layer, from its own norm, W_Q, W_K and RoPE.
 
     Args:
         layer: a decoder layer.
         hidden: `(B, n, D)`, the input of the layer.
-        position_embeddings: cos and sin of the n tokens' original positions.
+        position_embeddings: cos and sin of the n tokens' positions.
         last: `(B,)` int64, column of the last prompt token.
         visible: `(B, n)` bool, tokens up to the last prompt token, padding excluded.
+        rope: rotate queries and keys; off, they are compared as they were projected.
+        among: `(B, n)` bool, the columns over which the softmax runs; all visible ones if None.
+        asking: `(B, n)` bool, tokens whose rows are averaged; the last prompt token if None (and
+            where a row asks with none).
+        most_asking: at least the largest number of asking tokens of a row, a host integer.
 
     Returns:
         `(B, n)` float32 (see `swiftprof.core.scores.attention_row`).
     """
     attention = cast(Any, layer).self_attn
+    if not rope:
+        position_embeddings = _no_rotation(position_embeddings)
     cos, sin = position_embeddings
-    column = last[:, None]
     normed = cast(Any, layer).input_layernorm(hidden)
-    rope = gather_rope(cos, column), gather_rope(sin, column)
-    query = queries(attention, gather_tokens(normed, column), rope)
     keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
     if hasattr(attention, "k_norm"):
         keys = attention.k_norm(keys)
     keys = keys.transpose(1, 2)
     _, keys = rope_function(attention)(keys[:, :1], keys, cos, sin)
-    # moves only where layers are spread over devices
-    query, keys = query.to(hidden.device), keys.to(hidden.device)
-    return attention_row(query[:, :, 0], keys, visible, attention.scaling)
+    keys = keys.to(hidden.device)  # moves only where layers are spread over devices
+    seen = visible if among is None else visible & among
+
+    def ask(columns: Tensor) -> Tensor:
+        here = gather_rope(cos, columns), gather_rope(sin, columns)
+        return queries(attention, gather_tokens(normed, columns), here).to(hidden.device)
+
+    if asking is None:
+        query = ask(last[:, None])[:, :, 0]
+        return attention_row(query, keys, seen, attention.scaling)
+    only_last = torch.zeros_like(visible).scatter(1, last[:, None], True)
+    asking = torch.where(asking.any(1, keepdim=True), asking & visible, only_last)
+    columns, real = compact(asking, min(most_asking, asking.shape[1]))
+    weight = real.float() / real.sum(1, keepdim=True).clamp_min(1)
+    place = torch.arange(hidden.shape[1], device=hidden.device)
+    total = hidden.new_zeros(hidden.shape[:2], dtype=torch.float32)
+    for start in range(0, columns.shape[1], _ASKING_AT_ONCE):
+        part = columns[:, start : start + _ASKING_AT_ONCE]
+        before = (place <= part[..., None]) & seen[:, None]  # each query sees what precedes it
+        nothing = ~before.any(-1, keepdim=True)
+        total += mean_attention(
+            ask(part),
+            keys,
+            before | nothing,
+            attention.scaling,
+            weight[:, start : start + _ASKING_AT_ONCE],
+        )
+    return total
+
+
+def _no_rotation(rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Tables that rotate by nothing."""
+    return torch.ones_like(rope[0]), torch.zeros_like(rope[1])
 
 
 def queries(attention: nn.Module, normed: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
