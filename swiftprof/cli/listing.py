@@ -87,7 +87,7 @@ def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
             "local_copies": sorted(
                 split
                 for split, part in dataset.parts.items()
-                if local_copy(part, dataset.name, data_root) is not None
+                if local_copy(part, data_root) is not None
             ),
         }
     return row
