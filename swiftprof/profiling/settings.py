@@ -17,8 +17,8 @@ from pydantic import (
 
 from swiftprof.planning.plan_file import ModelInfo
 
-IN_FILES = ("splits", "protocol", "sources")
-"""Fields that only data sets in files fill."""
+NOT_BUNDLED = ("splits", "protocol", "sources")
+"""Fields that the bundled data sets leave empty."""
 
 
 class Settings(BaseModel):
@@ -26,8 +26,8 @@ class Settings(BaseModel):
 
     Attributes:
         splits: data sets that were drawn from another split than ``split``.
-        protocol, sources: how the sets that come in files are asked and scored, and which files,
-            by revision or digest. The bundled sets have neither choice, so they are not here.
+        protocol: how sets are asked and scored; the bundled ones have no choice there.
+        sources: files of the sets that come in files, by revision or digest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class Settings(BaseModel):
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Profiles of bundled sets look as they did before sets came in files."""
         values: dict[str, Any] = serialize(self)
-        return {k: v for k, v in values.items() if v or k not in IN_FILES}
+        return {k: v for k, v in values.items() if v or k not in NOT_BUNDLED}
 
     def digest(self) -> str:
         """Short name of these settings."""
