@@ -38,7 +38,8 @@ class FakeHub:
             "huggingface_hub.HfApi.dataset_info", lambda _, id, timeout: self.info(id)
         )
         monkeypatch.setattr(
-            "huggingface_hub.HfFileSystem.open", lambda _, address, mode: self.open(address, mode)
+            "huggingface_hub.HfFileSystem.open",
+            lambda _, address, mode, **__: self.open(address, mode),
         )
         monkeypatch.setattr("huggingface_hub.hf_hub_download", self.download)
         import datasets

@@ -271,7 +271,7 @@ def test_copies_without_a_card_and_under_other_names(copied_root, tmp_path):
     (copied_root / "lmms-lab-encoder" / "POPE" / "README.md").unlink()
     dataset = get_dataset("pope", copied_root)
     assert (dataset.size("test"), dataset.size("popular")) == (12, 4)
-    for name in ("lmms-lab/POPE", "POPE", "pope"):
+    for name in ("lmms-lab/POPE", "POPE"):
         root = tmp_path / name.replace("/", "-")
         shutil.copytree(copied_root / "lmms-lab-encoder" / "POPE", root / name)
         assert get_dataset("pope", root).size("adversarial") == 4

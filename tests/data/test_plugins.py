@@ -79,13 +79,18 @@ def test_it_is_run_beside_our_own(package, bundled, capsys, tmp_path, monkeypatc
         ("def Clocks(): return 3", "clocks = clocks:Clocks", "makes a int"),
     ],
 )
-def test_a_plugin_that_fails_is_named(tmp_path, monkeypatch, source, point, message):
+def test_a_plugin_that_fails_is_named(tmp_path, monkeypatch, capsys, source, point, message):
     install(tmp_path, source, point)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, "clocks", raising=False)
     with pytest.raises(SwiftprofError, match=message) as caught:
         get_dataset("clocks")
     assert "package clocks" in str(caught.value)
+    assert main(["datasets", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "pope" in [d["name"] for d in json.loads(out)["datasets"]]
+    assert "warning" in err
+    assert "package clocks" in err
 
 
 def test_our_own_names_cannot_be_taken(tmp_path, monkeypatch):

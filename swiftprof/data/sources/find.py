@@ -57,17 +57,17 @@ def find(part: Part, name: str, data_root: Path | None) -> Found:
     Raises:
         SwiftprofError: nowhere to be found, no such split in a copy, no network, no access.
     """
-    copy = local_copy(part, name, data_root)
+    copy = local_copy(part, data_root)
     if copy is not None:
         return Found(tuple(_local_files(copy, part, name)), f"{part.ids[0]} (local copy)")
     return _on_hub(part, name)
 
 
-def local_copy(part: Part, name: str, data_root: Path | None) -> Path | None:
+def local_copy(part: Part, data_root: Path | None) -> Path | None:
     """The folder below ``data_root`` that holds a copy of the repository."""
     if data_root is None:
         return None
-    below = [p for id in part.ids for p in (id, id.split("/")[1])] + [name]
+    below = [*part.ids, *(id.split("/")[1] for id in part.ids)]
     return next((data_root / p for p in below if (data_root / p).is_dir()), None)
 
 
@@ -142,7 +142,7 @@ def _on_hub(part: Part, name: str) -> Found:
     else:
         advice = (
             "check the network, or give --data-root DIR with a copy: hf download "
-            f"{part.ids[0]} --repo-type dataset --local-dir DIR/{part.ids[0].split('/')[1]}"
+            f"{part.ids[0]} --repo-type dataset --local-dir DIR/{part.ids[0]}"
         )
     raise SwiftprofError(
         f"data set {name}: cannot get {' or '.join(part.ids)} from the Hugging Face Hub "
