@@ -16,7 +16,7 @@ __all__ = ["build", "main"]
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import demo, flops, listing, plan, profile, run
+    from swiftprof.cli import demo, doctor, flops, listing, models, plan, profile, run
 
     app = typer.Typer(
         name="swiftprof",
@@ -33,8 +33,9 @@ def build() -> typer.Typer:
     _add(app, plan.plan, plan.EXAMPLES)
     _add(app, run.run, run.EXAMPLES)
     _add(app, flops.flops, flops.EXAMPLES)
-    _add(app, listing.models, listing.MODEL_EXAMPLES)
+    _add(app, models.models, models.EXAMPLES)
     _add(app, listing.datasets, listing.DATASET_EXAMPLES)
+    _add(app, doctor.doctor, doctor.EXAMPLES)
     return app
 
 

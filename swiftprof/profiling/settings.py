@@ -18,6 +18,7 @@ class Settings(BaseModel):
         splits: data sets that were drawn from another split than ``split``.
         protocol, sources: how the sets that come in files are asked and scored, and which files,
             by revision or digest. The bundled sets have neither choice, so they are not here.
+        loading: quantised weights and model arguments, as `VLM.loading`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +36,7 @@ class Settings(BaseModel):
     splits: dict[str, str] = Field(default_factory=dict)
     protocol: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+    loading: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Settings:
@@ -47,7 +49,7 @@ class Settings(BaseModel):
     def digest(self) -> str:
         """Short name of these settings."""
         values = self.model_dump(mode="json")
-        for name in ("splits", "protocol", "sources"):  # added later: old digests stay
+        for name in ("splits", "protocol", "sources", "loading"):  # added later: old digests stay
             if not values[name]:
                 del values[name]
         text = json.dumps(values, sort_keys=True)
