@@ -16,7 +16,18 @@ __all__ = ["build", "main"]
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import bench, demo, evaluate, flops, listing, plan, profile, run
+    from swiftprof.cli import (
+        bench,
+        demo,
+        doctor,
+        evaluate,
+        flops,
+        listing,
+        models,
+        plan,
+        profile,
+        run,
+    )
 
     app = typer.Typer(
         name="swiftprof",
@@ -38,8 +49,9 @@ def build() -> typer.Typer:
     _add(timing, bench.bench_profile, bench.PROFILE_EXAMPLES, name="profile")
     app.add_typer(timing, name="bench", epilog=_epilog(bench.EXAMPLES))
     _add(app, flops.flops, flops.EXAMPLES)
-    _add(app, listing.models, listing.MODEL_EXAMPLES)
+    _add(app, models.models, models.EXAMPLES)
     _add(app, listing.datasets, listing.DATASET_EXAMPLES)
+    _add(app, doctor.doctor, doctor.EXAMPLES)
     return app
 
 

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftprof.cli.options import (
-    AttnOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
     SeedOpt,
     numbers,
     split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -62,9 +60,10 @@ OutOpt = Annotated[
 ]
 
 
+@takes_model
 def bench(
     context: typer.Context,
-    model: ModelOpt = None,
+    load: LoadOptions,
     config: ConfigOpt = None,
     random_weights: RandomOpt = False,
     scale: ScaleOpt = 1.0,
@@ -91,9 +90,6 @@ def bench(
     ] = 1,
     threads: ThreadsOpt = None,
     seed: SeedOpt = 0,
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     out: OutOpt = None,
     json: JsonOpt = False,
 ) -> None:
@@ -108,16 +104,16 @@ def bench(
     output = Output(json)
     if config is None and (random_weights or scale != 1.0):
         raise SwiftprofError("--random-weights and --scale: go with --config NAME")
-    if config is not None and model is not None:
+    if config is not None and load.model is not None:
         raise SwiftprofError("--config and --model: give only one of them")
     if retain is not None and ratio is not None:
         raise SwiftprofError("--retain and --ratio: give only one of them")
     batches = _whole("--batch", batch)
     _set_threads(threads)
     subject = (
-        _sized(config, scale, text_tokens, dtype, device, attn, seed)
+        _sized(config, scale, text_tokens, load, seed)
         if config is not None
-        else _loaded(output, model, dtype, device, attn)
+        else _loaded(output, load)
     )
     plans = _plans(subject, split_list(methods), retain, ratio)
     from swiftprof.measure.speed import compare_speed
@@ -150,8 +146,9 @@ def bench(
         show_speed(output, document)
 
 
+@takes_model
 def bench_profile(
-    model: ModelOpt = None,
+    load: LoadOptions,
     datasets: Annotated[
         str | None,
         typer.Option("--datasets", help="Data sets.", show_default="those of the bundled model"),
@@ -172,9 +169,6 @@ def bench_profile(
     repeats: RepeatsOpt = 3,
     threads: ThreadsOpt = None,
     seed: SeedOpt = 0,
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     out: OutOpt = None,
     json: JsonOpt = False,
 ) -> None:
@@ -195,7 +189,7 @@ def bench_profile(
     from swiftprof.measure.environment import environment
     from swiftprof.measure.profiling_speed import profiling_speed
 
-    vlm = load_model(output, model, dtype, device, attn)
+    vlm = load_model(output, load)
     with output.progress(f"timing the profiling of {vlm.name}") as step:
         found = profiling_speed(
             vlm,
@@ -241,9 +235,7 @@ def _sized(
     config: str,
     scale: float,
     text_tokens: int,
-    dtype: str,
-    device: str,
-    attn: str | None,
+    load: LoadOptions,
     seed: int,
 ) -> Subject:
     import torch
@@ -251,7 +243,7 @@ def _sized(
     from swiftprof.measure.random_model import random_model
     from swiftprof.models.settings import LoadSettings
 
-    settings = LoadSettings(dtype=dtype, device=device, attn=attn).checked()
+    settings = LoadSettings(dtype=load.dtype, device=load.device, attn=load.attn).checked()
     where = torch.device(settings.device)
     named = settings.dtype
     if named == "auto":
@@ -262,18 +254,16 @@ def _sized(
         text_tokens=text_tokens,
         dtype=getattr(torch, named),
         device=where,
-        attn=attn or "sdpa",
+        attn=load.attn or "sdpa",
         seed=seed,
     )
 
 
-def _loaded(
-    output: Output, model: str | None, dtype: str, device: str, attn: str | None
-) -> Subject:
+def _loaded(output: Output, load: LoadOptions) -> Subject:
     from swiftprof.cli.loading import load_model
     from swiftprof.measure.random_model import loaded_model
 
-    return loaded_model(load_model(output, model, dtype, device, attn))
+    return loaded_model(load_model(output, load))
 
 
 def _plans(

@@ -1,4 +1,4 @@
-"""`swiftprof models` and `swiftprof datasets`: what can be named."""
+"""`swiftprof datasets`: the data sets that can be named."""
 
 from __future__ import annotations
 
@@ -11,26 +11,13 @@ from swiftprof.cli.output import Output
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset
 
-__all__ = ["DATASET_EXAMPLES", "MODEL_EXAMPLES", "datasets", "models"]
+__all__ = ["DATASET_EXAMPLES", "datasets"]
 
-MODEL_EXAMPLES = ("swiftprof models", "swiftprof models --json")
 DATASET_EXAMPLES = (
     "swiftprof datasets",
     "swiftprof datasets --data-root /data",
     "swiftprof datasets --json",
 )
-
-
-def models(json: JsonOpt = False) -> None:
-    """List the models that have a short name. Any hub id or local folder of a LLaVA works too."""
-    from swiftprof.models.registry import ALIASES
-
-    output = Output(json)
-    rows = [{"name": s.name, "id": s.id, "bundled": s.bundled} for s in ALIASES.values()]
-    output.document({"models": rows})
-    for row in rows:
-        where = "bundled, works offline" if row["bundled"] else row["id"]
-        output.print(f"[bold]{row['name']:16}[/bold] {where}")
 
 
 def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:

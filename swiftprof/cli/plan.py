@@ -12,6 +12,7 @@ from swiftprof.cli.options import (
     BudgetOpt,
     FlopsOpt,
     JsonOpt,
+    LoadOptions,
     LayersOpt,
     MergeOpt,
     MethodOpt,
@@ -213,7 +214,7 @@ def _calibrated(output: Output, profile: Profile, setting: dict[str, Any], sampl
     from swiftprof.cli.loading import load_model
     from swiftprof.evaluation.search import search_schedule
 
-    vlm = load_model(output, profile.model.name, "auto", "auto", None)
+    vlm = load_model(output, LoadOptions(model=profile.model.name))
     with output.progress("calibrating") as step:
         found = search_schedule(vlm, profile, setting, samples=samples, progress=step)
     for name, score in found.scores.items():

@@ -27,6 +27,10 @@ _INSTEAD = {
 
 def unsupported(model_type: str, where: str) -> SwiftprofError:
     """The error for a model type that no family has."""
+    if not model_type:
+        return SwiftprofError(
+            f"{where}: has no config.json with a model_type; give a transformers checkpoint"
+        )
     what = _INSTEAD.get(model_type)
     if what is None:
         what = f"supported are {supported()}; docs/models.md tells how to add a family"
@@ -36,11 +40,14 @@ def unsupported(model_type: str, where: str) -> SwiftprofError:
 @contextmanager
 def one_line(source: ModelSource, revision: str | None) -> Iterator[None]:
     """Turn whatever the libraries raise while a model is read into one `SwiftprofError`."""
+    from safetensors import SafetensorError
+
+    expected = (OSError, ValueError, ImportError, KeyError, TypeError, MemoryError, SafetensorError)
     try:
         yield
     except SwiftprofError:
         raise
-    except (OSError, ValueError, ImportError, KeyError, TypeError, MemoryError) as error:
+    except expected as error:
         raise SwiftprofError(explain(error, source, revision)) from error
     except RuntimeError as error:
         if "out of memory" in str(error).lower() or "not enough memory" in str(error).lower():

@@ -11,7 +11,7 @@ import torch
 
 from swiftprof.measure.flops import DecoderShape
 from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
-from swiftprof.models.family import Family
+from swiftprof.models.family import Family, read
 from swiftprof.models.registry import ModelSource, find_family, find_model
 
 if TYPE_CHECKING:
@@ -116,14 +116,14 @@ class VLM:
 
 
 def family_of(config: Any, where: str) -> Family:
-    """The family of a configuration.
+    """The family of a configuration, or of the mapping of a `config.json`.
 
     Raises:
         SwiftprofError: no family has its model type.
     """
     from swiftprof.models.failures import unsupported
 
-    kind = str(getattr(config, "model_type", ""))
+    kind = str(read(config, "model_type", default=""))
     family = find_family(kind)
     if family is None:
         raise unsupported(kind, where)
@@ -184,14 +184,15 @@ def load(
     from swiftprof.models.failures import check_folder, one_line
 
     with one_line(source, settings.revision), _quiet(source.bundled):
-        from transformers import AutoConfig, AutoModelForImageTextToText
+        from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
 
         from swiftprof.models.processors import load_processor
 
         if source.local:
             check_folder(source.location)
+        raw, _ = PretrainedConfig.get_config_dict(source.location, **settings.shared())
+        family = family_of(raw, source.id)
         config = AutoConfig.from_pretrained(source.location, **settings.shared())
-        family = family_of(config, source.id)
         processor = load_processor(source.location, settings.shared(), settings.processor_args())
         if check_memory and not source.bundled:
             from swiftprof.models.memory import check_fits
@@ -205,7 +206,7 @@ def load(
     commit = getattr(model.config, "_commit_hash", None)
     if commit and not source.local:
         source = replace(source, revision=str(commit))  # what was read, not what was asked for
-    return VLM(source, model.eval(), processor, settings.said())
+    return VLM(source, model.eval(), processor, loading=settings.said())
 
 
 class _quiet:

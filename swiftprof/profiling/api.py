@@ -120,6 +120,7 @@ def profile(
         splits={name: own for name, own in splits.items() if own != usual},
         protocol={name: line for name, line in protocol.items() if name not in BUNDLED},
         sources={name: source for name, source in sources.items() if source},
+        loading=vlm.loading,
     )
     folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
     open_run(folder, RunFile(settings=settings, draw=drawn))

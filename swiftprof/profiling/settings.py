@@ -17,8 +17,8 @@ from pydantic import (
 
 from swiftprof.planning.plan_file import ModelInfo
 
-NOT_BUNDLED = ("splits", "protocol", "sources")
-"""Fields that the bundled data sets leave empty."""
+LATER = ("splits", "protocol", "sources", "loading")
+"""Fields that are left out where they are empty: the bundled data sets and model fill none."""
 
 
 class Settings(BaseModel):
@@ -28,6 +28,7 @@ class Settings(BaseModel):
         splits: data sets that were drawn from another split than ``split``.
         protocol: how sets are asked and scored; the bundled ones have no choice there.
         sources: files of the sets that come in files, by revision or digest.
+        loading: quantised weights and model arguments, as `VLM.loading`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     splits: dict[str, str] = Field(default_factory=dict)
     protocol: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+    loading: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Settings:
@@ -58,7 +60,7 @@ class Settings(BaseModel):
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Profiles of bundled sets look as they did before sets came in files."""
         values: dict[str, Any] = serialize(self)
-        return {k: v for k, v in values.items() if v or k not in NOT_BUNDLED}
+        return {k: v for k, v in values.items() if v or k not in LATER}
 
     def digest(self) -> str:
         """Short name of these settings."""
