@@ -86,11 +86,11 @@ def tests_table(results: Mapping[str, Any]) -> list[str]:
 
 
 def budget_title(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """`Retain 48 tokens (33.3 %)`, or the upper bound."""
-    whole = settings["model"]["visual_tokens"]
-    if not row["budget"]:
-        return f"Upper bound, {whole} tokens (100 %)" if whole else "Upper bound (100 %)"
-    return f"{row['budget']} ({100 * row['retained']['share']:.1f} %)"
+    """`Retain 192 tokens of 576`, as the budget was asked for, or the upper bound."""
+    whole, budget = settings["model"]["visual_tokens"], row["budget"]
+    if not budget:
+        return f"Upper bound, {whole} tokens" if whole else "Upper bound, all tokens"
+    return f"Retain {budget}" + (f" of {whole}" if whole and budget.endswith(" tokens") else "")
 
 
 def share(relative: Mapping[str, float]) -> str:
