@@ -1,4 +1,4 @@
-"""`swiftprof bench`: what pruning saves on the clock; `swiftprof bench profile`: how fast profiling is."""
+"""`swiftprof bench`: what pruning saves on the clock; `bench profile`: how fast profiling is."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def bench(
     text_tokens: Annotated[
         int, typer.Option("--text-tokens", min=2, help="Tokens beside the visual ones (--config).")
     ] = 70,
-    new_tokens: Annotated[
-        int, typer.Option("--new-tokens", min=1, help="Tokens to generate.")
-    ] = 8,
+    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Tokens to generate.")] = 8,
     repeats: RepeatsOpt = 5,
     warmup: Annotated[
         int, typer.Option("--warmup", min=0, help="Rounds before those that count.")
@@ -153,9 +151,7 @@ def bench_profile(
         str | None,
         typer.Option("--datasets", help="Data sets.", show_default="those of the bundled model"),
     ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Samples of each set.")
-    ] = 24,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples of each set.")] = 24,
     naive_samples: Annotated[
         int,
         typer.Option(

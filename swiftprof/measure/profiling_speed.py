@@ -1,4 +1,4 @@
-"""How fast profiling is: against one `generate()` call per layer, and against the FLOPs it needs."""
+"""How fast profiling is: against a `generate()` call per layer, and against the FLOPs it needs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from swiftprof.measure.clock import Clock, paired_ratio, summary
 from swiftprof.measure.flops import DecoderShape, layer_flops, vanilla_flops
 from swiftprof.measure.naive import Answers, profile_one
 from swiftprof.models.loading import VLM
+from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import batches, default_batch_size, measure_batch
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.record import FULL_LAYERS, record
@@ -57,11 +58,10 @@ def profiling_speed(
     Raises:
         SwiftprofError: a set has no usable sample.
     """
-    from swiftprof.profiling.api import settings_of
-
     clock = Clock(vlm.model.device)
     size = batch_size or default_batch_size(vlm)
-    settings = settings_of(vlm, datasets, keep=keep, samples=samples, seed=seed)
+    request = Request(tuple(datasets), keep, samples, seed)
+    settings = prepare(vlm, request).settings
     work = []
     for each in datasets:
         drawn = draw(each, each.train_split, samples, seed, at_most=True)

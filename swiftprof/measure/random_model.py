@@ -1,7 +1,7 @@
 """Models of true or scaled sizes with random weights: speed needs no checkpoint.
 
-The sizes come with swiftprof as numbers (a decoder's from the registry of models, the vision tower's
-below), so nothing is downloaded.
+The sizes come with swiftprof as numbers (a decoder's from the registry of models, the vision
+tower's below), so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def random_model(
             patch_size=14,
             projection_dim=768,
         ),
-        image_token_id=_IMAGE,
+        image_token_index=_IMAGE,
         image_seq_length=576,
     )
     device = device or torch.device("cpu")

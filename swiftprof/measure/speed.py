@@ -136,4 +136,3 @@ def compare_speed(
                     progress(done, total)
         rows += [each.row(measured[0], subject) for each in measured]
     return rows
-

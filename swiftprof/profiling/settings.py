@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,8 +18,15 @@ from pydantic import (
 
 from swiftprof.planning.plan_file import ModelInfo
 
+Score = Literal["generation", "nll"]
+"""Greedy answers and the data set's metric, or the likelihood of the reference answer."""
 LATER = ("splits", "protocol", "sources", "loading")
 """Fields that are left out where they are empty: the bundled data sets and model fill none."""
+
+
+SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
+"""Names become names of files, so they can hold nothing that leads elsewhere."""
 
 
 class Settings(BaseModel):
@@ -34,15 +42,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelInfo
-    datasets: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[SetName, ...] = Field(min_length=1, max_length=1000)
     split: str = "train"
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, le=10**9)
     keep: float = Field(gt=0, le=1)
     seed: int = 0
-    layers: tuple[int, ...] = Field(min_length=1)
+    layers: tuple[int, ...] = Field(min_length=1, max_length=4096)
     dtype: str = "float32"
     attention: str = "sdpa"
-    score: Literal["generation"] = "generation"
+    score: Score = "generation"
     splits: dict[str, str] = Field(default_factory=dict)
     protocol: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
