@@ -23,6 +23,7 @@ def build() -> typer.Typer:
         evaluate,
         flops,
         listing,
+        merge,
         models,
         plan,
         profile,
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     _add(app, demo.demo, demo.EXAMPLES)
     _add(app, profile.profile, profile.EXAMPLES)
+    _add(app, merge.merge, merge.EXAMPLES)
     _add(app, plan.plan, plan.EXAMPLES)
     _add(app, run.run, run.EXAMPLES)
     _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")

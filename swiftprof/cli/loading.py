@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from swiftprof.cli.options import LoadOptions
 from swiftprof.cli.output import Output
 
 if TYPE_CHECKING:
+    from swiftprof.models.conventions import PromptStyle
     from swiftprof.models.loading import VLM
     from swiftprof.planning.plan_file import Plan
 
@@ -17,17 +20,45 @@ def load_model(output: Output, options: LoadOptions, prompt_style: str | None = 
 
     Unknown names and impossible options fail before anything heavy starts.
     """
-    from dataclasses import replace
+    load = loader(options, prompt_style)
+    output.note(f"loading {source_name(options)} …")
+    return load()
 
+
+def source_name(options: LoadOptions) -> str:
+    """Short name of the model; unknown ones are refused."""
+    from swiftprof.models.registry import BUNDLED_MODEL, find_model
+
+    return find_model(options.model or BUNDLED_MODEL).name
+
+
+def loader(options: LoadOptions, prompt_style: str | None = None) -> Callable[[], VLM]:
+    """A function that loads what the options say, here or in another process."""
     from swiftprof.models.conventions import check_prompt_style
 
     style = check_prompt_style(prompt_style)
-    from swiftprof.models.registry import BUNDLED_MODEL, find_model
+    from swiftprof.models.registry import BUNDLED_MODEL
     from swiftprof.models.settings import parse_model_args
 
-    name = options.model or BUNDLED_MODEL
-    source, model_args = find_model(name), parse_model_args(options.model_arg or ())
-    output.note(f"loading {source.name} …")
+    source_name(options)
+    arguments = {
+        "dtype": options.dtype,
+        "device": options.device,
+        "attn": options.attn,
+        "revision": options.revision,
+        "trust_remote_code": options.trust_remote_code,
+        "device_map": options.device_map,
+        "load_in_8bit": options.load_in_8bit,
+        "load_in_4bit": options.load_in_4bit,
+        "model_args": parse_model_args(options.model_arg or ()),
+        "check_memory": not options.no_memory_check,
+    }
+    return partial(_load, options.model or BUNDLED_MODEL, style, arguments)
+
+
+def _load(name: str, style: PromptStyle | None, arguments: Mapping[str, Any]) -> VLM:
+    from dataclasses import replace
+
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
@@ -35,19 +66,7 @@ def load_model(output: Output, options: LoadOptions, prompt_style: str | None = 
 
     logging.set_verbosity_error()
     hub_logging.set_verbosity_error()
-    vlm = load(
-        name,
-        dtype=options.dtype,
-        device=options.device,
-        attn=options.attn,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-        device_map=options.device_map,
-        load_in_8bit=options.load_in_8bit,
-        load_in_4bit=options.load_in_4bit,
-        model_args=model_args,
-        check_memory=not options.no_memory_check,
-    )
+    vlm = load(name, **arguments)
     return vlm if style is None else replace(vlm, prompt_style=style)
 
 

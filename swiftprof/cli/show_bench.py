@@ -34,7 +34,8 @@ def show_speed(output: Output, document: Mapping[str, Any]) -> None:
         output.print(f"\nBefore the decoder (vision tower, projector): {_ms(min(vision))}.")
     output.print(
         "[dim]Medians; x: how many times faster than vanilla in the same round. pruning: "
-        "restoring, scoring, selecting and merging, inside the prefill. peak: above the weights.[/dim]"
+        "restoring, scoring, selecting and merging, inside the prefill. peak: above the "
+        "weights.[/dim]"
     )
 
 
