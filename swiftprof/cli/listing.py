@@ -1,48 +1,102 @@
-"""`swiftprof models` and `swiftprof datasets`: what can be named."""
+"""`swiftprof datasets`: the data sets that can be named."""
 
 from __future__ import annotations
 
-from swiftprof.cli.options import JsonOpt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swiftprof.cli.options import DataRootOpt, JsonOpt
 from swiftprof.cli.output import Output
 
-__all__ = ["DATASET_EXAMPLES", "MODEL_EXAMPLES", "datasets", "models"]
+if TYPE_CHECKING:
+    from swiftprof.data.base import Dataset
 
-MODEL_EXAMPLES = ("swiftprof models", "swiftprof models --json")
-DATASET_EXAMPLES = ("swiftprof datasets", "swiftprof datasets --json")
+__all__ = ["DATASET_EXAMPLES", "datasets"]
+
+DATASET_EXAMPLES = (
+    "swiftprof datasets",
+    "swiftprof datasets --data-root /data",
+    "swiftprof datasets --json",
+)
 
 
-def models(json: JsonOpt = False) -> None:
-    """List the models that have a short name. Any hub id or local folder of a LLaVA works too."""
-    from swiftprof.models.registry import ALIASES
+def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
+    """List the data sets: splits, sizes, metric, licence, and what of them is on this disk.
+
+    Any .jsonl or .parquet file of your own works too, wherever the name of a data set does.
+    """
+    from swiftprof.data.registry import DATASETS, dataset_names, get_dataset
+    from swiftprof.errors import SwiftprofError
 
     output = Output(json)
-    rows = [{"name": s.name, "id": s.id, "bundled": s.bundled} for s in ALIASES.values()]
-    output.document({"models": rows})
+    rows = []
+    for name in dataset_names():
+        try:
+            rows.append(_described(get_dataset(name, data_root), data_root))
+        except SwiftprofError as error:
+            if name in DATASETS:
+                raise
+            output.warn(str(error))  # another package's set; the others are still worth listing
+    output.document({"datasets": rows})
+    if json:
+        return
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
     for row in rows:
-        where = "bundled, works offline" if row["bundled"] else row["id"]
-        output.print(f"[bold]{row['name']:16}[/bold] {where}")
-
-
-def datasets(json: JsonOpt = False) -> None:
-    """List the data sets with their splits, metric and licence."""
-    from swiftprof.data.registry import DATASETS, get_dataset
-
-    output = Output(json)
-    found = [get_dataset(name) for name in DATASETS]
-    output.document(
-        {
-            "datasets": [
-                {
-                    "name": d.name,
-                    "description": d.description,
-                    "metric": d.metric,
-                    "splits": dict(d.splits),
-                    "licence": d.licence,
-                }
-                for d in found
-            ]
-        }
+        splits = ", ".join(f"{k} {v:,}" for k, v in row["splits"].items())
+        table.add_row(row["name"], row["description"])
+        for line in (
+            f"{row['metric']}; {row['counted']}: {splits}",
+            f"licence: {row['licence']}; {_on_disk(row)}",
+        ):
+            table.add_row("", f"[dim]{line}[/dim]")
+    output.print(table)
+    output.print(
+        "\nYour own: a .jsonl or .parquet file instead of a name (image, question, answers or box)"
     )
-    for d in found:
-        splits = ", ".join(f"{k} {v:,}" for k, v in d.splits.items())
-        output.print(f"[bold]{d.name:14}[/bold] {d.description}; {d.metric}; {splits}")
+
+
+def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
+    from swiftprof.data.hosted import HostedDataset
+    from swiftprof.data.sources.find import local_copy
+
+    row: dict[str, Any] = {
+        "name": dataset.name,
+        "description": dataset.description,
+        "metric": dataset.metric,
+        "splits": dict(dataset.splits),
+        "counted": dataset.counted,
+        "profile_split": dataset.train_split if dataset.train_split in dataset.splits else None,
+        "eval_split": dataset.eval_split,
+        "licence": dataset.licence,
+        "needs_files": isinstance(dataset, HostedDataset),
+    }
+    if isinstance(dataset, HostedDataset):
+        row |= {
+            "sources": {split: list(part.ids) for split, part in dataset.parts.items()},
+            "download_mb": dict(dataset.megabytes),
+            "read_in_part": sorted(s for s, part in dataset.parts.items() if part.in_part),
+            "cached_bytes": dataset.cached_bytes(),
+            "local_copies": sorted(
+                split
+                for split, part in dataset.parts.items()
+                if local_copy(part, data_root) is not None
+            ),
+        }
+    return row
+
+
+def _on_disk(row: dict[str, Any]) -> str:
+    if not row["needs_files"]:
+        return "made on the fly, nothing to download"
+    parts = []
+    if row["local_copies"]:
+        parts.append(f"local copy of {', '.join(row['local_copies'])}")
+    if row["cached_bytes"]:
+        parts.append(f"{row['cached_bytes'] / 1e6:,.0f} MB in the cache")
+    if not parts:
+        sizes = ", ".join(f"{k} {v:,} MB" for k, v in row["download_mb"].items())
+        parts.append("not on this disk" + (f" (download: {sizes})" if sizes else ""))
+    return ", ".join(parts)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.methods.options import read_value
 
 __all__ = [
-    "AttnOpt",
     "BatchSizeOpt",
     "BudgetOpt",
+    "DataRootOpt",
     "DatasetsOpt",
-    "DeviceOpt",
-    "DtypeOpt",
     "FlopsOpt",
     "JsonOpt",
+    "LayersOpt",
     "LimitOpt",
+    "LoadOptions",
+    "MergeOpt",
     "MethodOpt",
+    "MethodOptionOpt",
     "ModelOpt",
     "PlanOpt",
+    "PromptStyleOpt",
     "RatioOpt",
     "RetainOpt",
     "ScheduleOpt",
@@ -29,7 +37,11 @@ __all__ = [
     "TextTokensOpt",
     "VisualTokensOpt",
     "batch_size",
+    "layer_numbers",
+    "numbers",
+    "option_values",
     "split_list",
+    "takes_model",
 ]
 
 JsonOpt = Annotated[
@@ -45,24 +57,30 @@ DatasetsOpt = Annotated[
     str | None,
     typer.Option(
         "--datasets",
-        help="Data sets, separated by commas.",
+        help="Data sets or .jsonl and .parquet files, separated by commas.",
         show_default="those of the bundled model",
+    ),
+]
+DataRootOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        envvar="SWIFTPROF_DATA_ROOT",
+        help="Folder with local copies of data sets and of COCO's train2014.",
+    ),
+]
+PromptStyleOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt-style",
+        help="Wording of the data sets' prompts: llava, lmms, qwen or internvl.",
+        show_default="the model family's own",
     ),
 ]
 PlanOpt = Annotated[Path | None, typer.Option("--plan", help="A plan.json.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
 LimitOpt = Annotated[
     int | None, typer.Option("--limit", min=1, help="Use at most this many samples of a data set.")
-]
-DeviceOpt = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
-]
-DtypeOpt = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
-AttnOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--attn", help="sdpa, eager or flash_attention_2.", show_default="transformers' choice"
-    ),
 ]
 BatchSizeOpt = Annotated[
     str, typer.Option("--batch-size", help="Samples that run together, or auto.")
@@ -81,8 +99,30 @@ FlopsOpt = Annotated[
 ]
 MethodOpt = Annotated[str, typer.Option("--method", help="The method that prunes.")]
 ScheduleOpt = Annotated[
-    str,
-    typer.Option("--schedule", help="How tokens fall from stage to stage: geometric or uniform."),
+    str | None,
+    typer.Option(
+        "--schedule",
+        help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
+        "(0 is uniform, 1 geometric), or published.",
+        show_default="the method's",
+    ),
+]
+MergeOpt = Annotated[
+    float,
+    typer.Option("--merge", help="Merged tokens of a stage, as a fraction of the visual tokens."),
+]
+LayersOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        help="Where to prune: planned, own (the method's published layers), equal (equal depths), "
+        "or layers as 3,11,15.",
+        show_default="planned, or the method's own",
+    ),
+]
+MethodOptionOpt = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="An option of the method, as seeds=even; may be repeated."),
 ]
 VisualTokensOpt = Annotated[
     int | None, typer.Option("--visual-tokens", min=1, help="Visual tokens of a prompt.")
@@ -105,3 +145,121 @@ def batch_size(text: str) -> int | None:
     if text.isascii() and text.isdecimal() and int(text) > 0:
         return int(text)
     raise SwiftprofError(f"--batch-size {text}: must be a whole number above 0, or auto")
+
+
+def layer_numbers(text: str) -> tuple[int, ...]:
+    """`"3, 11"` as layers. Raises SwiftprofError."""
+    parts = split_list(text.replace("+", ","))
+    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise SwiftprofError(f"--layers {text}: must be layer numbers with commas, as 3,11,15")
+    return tuple(int(part) for part in parts)
+
+
+def numbers(option: str, text: str | None) -> list[float]:
+    """`"192, 128"` or `"1/3"` as numbers; empty for None. Raises SwiftprofError."""
+    found = []
+    try:
+        for part in split_list(text or ""):
+            above, sign, below = part.partition("/")
+            found.append(float(above) / float(below) if sign else float(above))
+        return found
+    except (ValueError, ZeroDivisionError):
+        raise SwiftprofError(f"{option} {text}: must be numbers with commas, as 192,128") from None
+
+
+def option_values(given: list[str] | None) -> dict[str, object]:
+    """`["seeds=even", "rope=false"]` as values: true, false, whole numbers, numbers or words."""
+    values: dict[str, object] = {}
+    for each in given or ():
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise SwiftprofError(f"--option {each}: must be name=value, as seeds=even")
+        values[name] = read_value(text)
+    return values
+
+
+_PANEL = "How the model is loaded"
+
+
+def _option(*names: str, **facts: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=_PANEL, **facts)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Which model a command runs, and how it is loaded: the options of every such command.
+
+    A command asks for them with `@takes_model` and a parameter `load: LoadOptions`.
+    """
+
+    model: ModelOpt = None
+    revision: Annotated[
+        str | None,
+        _option(
+            "--revision",
+            help="Commit, tag or branch on the hub.",
+            show_default="the alias's, or main",
+        ),
+    ] = None
+    device: Annotated[
+        str, _option("--device", help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
+    ] = "auto"
+    device_map: Annotated[
+        str | None,
+        _option("--device-map", help="auto spreads the layers over GPUs and CPU (accelerate)."),
+    ] = None
+    dtype: Annotated[str, _option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto"
+    attn: Annotated[
+        str | None,
+        _option(
+            "--attn", help="sdpa, eager or flash_attention_2.", show_default="transformers' choice"
+        ),
+    ] = None
+    load_in_8bit: Annotated[
+        bool, _option("--load-in-8bit", help="Weights in 8 bits (bitsandbytes).")
+    ] = False
+    load_in_4bit: Annotated[
+        bool, _option("--load-in-4bit", help="Weights in 4 bits (bitsandbytes).")
+    ] = False
+    model_arg: Annotated[
+        list[str] | None,
+        _option(
+            "--model-arg",
+            help="name=value for from_pretrained, or processor.name=value; again for more.",
+        ),
+    ] = None
+    trust_remote_code: Annotated[
+        bool, _option("--trust-remote-code", help="Let the checkpoint bring its own code.")
+    ] = False
+    no_memory_check: Annotated[
+        bool, _option("--no-memory-check", help="Load even if memory seems too small.")
+    ] = False
+
+
+def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `LoadOptions`, which it gets as its argument `load`."""
+    signature = inspect.signature(command, eval_str=True)
+    hints = inspect.get_annotations(LoadOptions, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "load"]
+    added = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(LoadOptions)
+    ]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+
+    @wraps(command)
+    def with_options(**given: Any) -> Any:
+        load = LoadOptions(**{p.name: given.pop(p.name) for p in added})
+        return command(load=load, **given)
+
+    del with_options.__wrapped__  # typer is to read the signature given here
+    first, *rest = added
+    everything = [first, *own, *rest]
+    with_options.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in everything}
+    return with_options

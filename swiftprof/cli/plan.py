@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +12,19 @@ from swiftprof.cli.options import (
     BudgetOpt,
     FlopsOpt,
     JsonOpt,
+    LayersOpt,
+    LoadOptions,
+    MergeOpt,
     MethodOpt,
+    MethodOptionOpt,
     RatioOpt,
     RetainOpt,
     ScheduleOpt,
     SeedOpt,
     TextTokensOpt,
     VisualTokensOpt,
+    layer_numbers,
+    option_values,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -26,6 +32,7 @@ from swiftprof.errors import SwiftprofError
 if TYPE_CHECKING:
     from swiftprof.planning.curve import Curve, Normalize
     from swiftprof.planning.plan_file import Plan
+    from swiftprof.profiling.store import Profile
 
 __all__ = ["EXAMPLES", "plan"]
 
@@ -58,7 +65,19 @@ def plan(
     visual_tokens: VisualTokensOpt = None,
     text_tokens: TextTokensOpt = None,
     method: MethodOpt = "swiftvlm",
-    schedule: ScheduleOpt = "geometric",
+    layers: LayersOpt = None,
+    schedule: ScheduleOpt = None,
+    merge: MergeOpt = 0.05,
+    option: MethodOptionOpt = None,
+    calibrate: Annotated[
+        int,
+        typer.Option(
+            "--calibrate",
+            min=0,
+            help="Samples a set of the train split on which schedules are scored; the best is "
+            "taken. Loads the model.",
+        ),
+    ] = 0,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
@@ -77,26 +96,37 @@ def plan(
 
     An exact dynamic program chooses the layers from the profile's curve. Give at most one of
     --retain, --ratio and --flops: without them a third of the visual tokens is retained. The
-    options --model, --visual-tokens and --text-tokens belong to --curve.
+    options --model, --visual-tokens and --text-tokens belong to --curve. Methods other than
+    swiftvlm and its ablations prune at layers of their own.
     """
     output = Output(json)
     if normalize not in ("relative", "minmax"):
         raise SwiftprofError(f"--normalize {normalize}: must be relative or minmax")
     if curve is not None and profile is not None:
         raise SwiftprofError(f"--curve: {profile} is given too; plan from one of them")
+    setting: dict[str, Any] = {
+        "budget": budget,
+        "retain": retain,
+        "ratio": ratio,
+        "flops": flops,
+        "method": method,
+        "layers": _layers(layers),
+        "schedule": schedule,
+        "merge_share": merge,
+        "options": option_values(option),
+    }
+    per_dataset = None
     if curve is not None:
-        drawn, made = _from_curve(
-            curve, budget, retain, ratio, flops, model, visual_tokens, text_tokens, method, schedule
-        )
-        per_dataset = None
+        if calibrate:
+            raise SwiftprofError("--calibrate: needs a profile, whose data sets and model it uses")
+        drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting)
     else:
         alone = {"model": model, "visual-tokens": visual_tokens, "text-tokens": text_tokens}
         for name, value in alone.items():
             if value is not None:
                 raise SwiftprofError(f"--{name}: only goes with --curve; a profile knows its model")
-        drawn, made, per_dataset = _from_profile(
-            profile, budget, retain, ratio, flops, method, schedule, bootstrap, normalize, seed
-        )
+        setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
+        drawn, made, per_dataset = _from_profile(output, profile, setting, calibrate)
     made.save(out)
     for note in made.notes:
         output.warn(note)
@@ -114,17 +144,18 @@ def plan(
         output.print(f"\nWrote {out}. Next: swiftprof run --plan {out}")
 
 
+def _layers(text: str | None) -> str | tuple[int, ...] | None:
+    from swiftprof.planning.api import LAYER_RULES
+
+    return text if text is None or text in LAYER_RULES else layer_numbers(text)
+
+
 def _from_curve(
     path: Path,
-    budget: int,
-    retain: float | None,
-    ratio: float | None,
-    flops: float | None,
     model: str | None,
     visual_tokens: int | None,
     text_tokens: float | None,
-    method: str,
-    schedule: str,
+    setting: dict[str, Any],
 ) -> tuple[Curve, Plan]:
     import hashlib
 
@@ -146,58 +177,50 @@ def _from_curve(
     made = quietly(
         plan_from_curve,
         curve,
-        budget,
-        retain,
-        ratio,
-        flops,
         model=info,
         decoder=known.shape if known else None,
         text_tokens=text_tokens,
-        method=method,
-        schedule=schedule,
         source=Source(profile=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()),
+        **setting,
     )
     return curve, made
 
 
 def _from_profile(
-    path: Path | None,
-    budget: int,
-    retain: float | None,
-    ratio: float | None,
-    flops: float | None,
-    method: str,
-    schedule: str,
-    bootstrap: int,
-    normalize: str,
-    seed: int,
+    output: Output, path: Path | None, setting: dict[str, Any], calibrate: int
 ) -> tuple[Curve, Plan, dict[str, Curve]]:
     from swiftprof.planning.api import plan as make
     from swiftprof.planning.curve import Curve, combine
     from swiftprof.profiling.store import Profile, find_newest
 
     profile = Profile.load(path) if path is not None else find_newest()
-    made = quietly(
-        make,
-        profile,
-        budget,
-        retain,
-        ratio,
-        flops,
-        method=method,
-        bootstrap=bootstrap,
-        seed=seed,
-        normalize=normalize,
-        schedule=schedule,
-    )
+    if calibrate:
+        if setting["schedule"] is not None:
+            raise SwiftprofError("--schedule: does not go with --calibrate, which chooses it")
+        setting = {**setting, "schedule": _calibrated(output, profile, setting, calibrate)}
+    made = quietly(make, profile, **setting)
 
     def curve_of(names: list[str]) -> Curve:
         chosen = {name: profile.samples[name] for name in names}
-        x = combine(chosen, normalize)  # type: ignore[arg-type]
+        x = combine(chosen, setting["normalize"])
         return Curve(profile.model.num_layers, profile.layers, x)
 
     names = list(profile.samples)
     return curve_of(names), made, {name: curve_of([name]) for name in names}
+
+
+def _calibrated(output: Output, profile: Profile, setting: dict[str, Any], samples: int) -> str:
+    """The schedule with the best measured score on calibration samples."""
+    from swiftprof.cli.loading import load_model
+    from swiftprof.evaluation.search import search_schedule
+
+    vlm = load_model(output, LoadOptions(model=profile.model.name))
+    with output.progress("calibrating") as step:
+        found = search_schedule(vlm, profile, setting, samples=samples, progress=step)
+    for name, score in found.scores.items():
+        output.note(f"schedule {name}: {score:.4f} of vanilla on {samples} samples a set")
+    output.note(f"chosen: {found.best}")
+    return found.best
 
 
 def quietly(make: Callable[..., Plan], *arguments: object, **named: object) -> Plan:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
-    DeviceOpt,
-    DtypeOpt,
+    DataRootOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
+    PromptStyleOpt,
     SeedOpt,
     batch_size,
+    split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -26,15 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "run"]
 
+SAMPLES = 100
 EXAMPLES = (
     "swiftprof run --plan plan.json",
     'swiftprof run --plan plan.json --image scene.png --prompt "What color is the star?" --compare',
     "swiftprof run --plan plan.json --image scene.png --prompt … --show-tokens tokens.png",
     "swiftprof run --plan plan.json --dataset scenes-ref --samples 200",
+    "swiftprof run --plan plan.json --dataset pope --data-root /data --samples 500",
+    "swiftprof run --plan plan.json --dataset my/questions.jsonl",
 )
 
 
+@takes_model
 def run(
+    load: LoadOptions,
     plan: Annotated[Path, typer.Option("--plan", help="A plan.json.")] = Path("plan.json"),
     image: Annotated[Path | None, typer.Option("--image", help="An image file.")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="A question about it.")] = None,
@@ -50,18 +56,30 @@ def run(
     ] = 128,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", help="Score on a data set instead.", show_default="bundled"),
+        typer.Option(
+            "--dataset",
+            help="Score on a data set, or a .jsonl or .parquet file, instead.",
+            show_default="bundled",
+        ),
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", "--limit", min=1, help="Samples of --dataset.")
-    ] = 100,
-    split: Annotated[str, typer.Option("--split", help="Split of --dataset.")] = "test",
-    model: ModelOpt = None,
+        int | None,
+        typer.Option(
+            "--samples",
+            "--limit",
+            min=1,
+            help="Samples of --dataset.",
+            show_default=f"{SAMPLES}, or all of a smaller set",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Split of --dataset.", show_default="the usual one to report"),
+    ] = None,
+    data_root: DataRootOpt = None,
+    prompt_style: PromptStyleOpt = None,
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Run a model with its visual tokens pruned by a plan.
@@ -91,39 +109,56 @@ def run(
         picture = open_image(image)
         from swiftprof.cli.loading import load_for_plan
 
-        vlm = load_for_plan(output, loaded, model, dtype, device, attn)
+        vlm = load_for_plan(output, loaded, load)
         _answer(output, vlm, loaded, picture, prompt, compare, show_tokens, max_new_tokens)
         return
-    from swiftprof.data.registry import BUNDLED, draw, get_dataset
+    from swiftprof.data.registry import BUNDLED, draw, get_datasets
 
-    sets = [get_dataset(n) for n in ([dataset] if dataset else BUNDLED)]
-    drawn = [draw(d, split, samples, seed) for d in sets]
+    names = BUNDLED if dataset is None else split_list(dataset)
+    if not names:
+        raise SwiftprofError("--dataset: no name given; see swiftprof datasets")
+    sets = get_datasets(names, data_root)
+    splits = [split or d.eval_split for d in sets]
+    drawn = [
+        draw(d, s, samples or SAMPLES, seed, at_most=samples is None)
+        for d, s in zip(sets, splits, strict=True)
+    ]
     rows = batch_size(size) or 16
     from swiftprof.cli.loading import load_for_plan
 
-    vlm = load_for_plan(output, loaded, model, dtype, device, attn)
+    vlm = load_for_plan(output, loaded, load, prompt_style)
     from swiftprof.cli.show_outcomes import show_outcomes
+    from swiftprof.cli.show_skipped import show_skipped
     from swiftprof.evaluation.compare import VANILLA
     from swiftprof.evaluation.compare import compare as measure
 
     outcomes = []
-    for each, indices in zip(sets, drawn, strict=True):
+    for each, part, indices in zip(sets, splits, drawn, strict=True):
         with output.progress(each.name) as step:
             variants = {VANILLA: None, "plan": loaded}
             result = measure(
-                vlm, each, indices, variants, split=split, batch_size=rows, progress=step
+                vlm, each, indices, variants, split=part, batch_size=rows, progress=step
             )
         outcomes.append(result)
     output.document(
         {
             "plan": str(plan),
-            "split": split,
+            "splits": {d.name: s for d, s in zip(sets, splits, strict=True)},
+            "draw": {d.name: list(i) for d, i in zip(sets, drawn, strict=True)},
             "seed": seed,
             "results": [o.summary() for result in outcomes for o in result.values()],
         }
     )
     if not json:
         show_outcomes(output, vlm, outcomes)
+    plain = {r[VANILLA].dataset: r[VANILLA] for r in outcomes}
+    code = show_skipped(
+        output,
+        {name: o.skipped for name, o in plain.items()},
+        {name: len(o.scores) for name, o in plain.items()},
+        "the output of --json",
+    )
+    raise typer.Exit(code)
 
 
 def open_image(path: Path) -> Any:

@@ -34,3 +34,5 @@ def show_profile(output: Output, profile: Profile) -> None:
     scores = "  ".join(f"{d} {summary.vanilla[d]:.3f}" for d in names)
     output.print(table)
     output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")
+    for name, protocol in summary.protocol.items():
+        output.print(f"[dim]{name}: {protocol}[/dim]")

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from swiftprof.core.layout import gather_tokens, scatter_tokens
+from swiftprof.core.select import hashed_scores
 
 __all__ = [
     "SEED_POLICIES",
     "Bypassed",
+    "Merged",
+    "Rest",
     "assign",
     "best_seeds",
+    "by_seeds",
     "even_seeds",
     "mean_merge",
     "restore",
@@ -49,6 +54,53 @@ class Bypassed:
     merged: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Rest:
+    """The unselected tokens of a stage, `(B, R)` from best to worst score.
+
+    Attributes:
+        slots: `(B, R)` int64.
+        present: `(B, R)` bool, false at the padding of rows with fewer.
+        index: `(B, R)` int64, place among the visual tokens of the prompt.
+        hidden: `(B, R, D)`, as they would enter the next layer.
+        count: `(B, 1)` int64, merged tokens Z of each row.
+        width: the largest Z, a host integer.
+        vision: what the vision tower knew; only for a method that reads it.
+    """
+
+    slots: Tensor
+    present: Tensor
+    index: Tensor
+    hidden: Tensor
+    count: Tensor
+    width: int
+    vision: Any = None
+
+    @property
+    def used(self) -> Tensor:
+        """`(B, Z)` bool, which of the `width` merged tokens a row has."""
+        return torch.arange(self.width, device=self.count.device) < self.count
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Merged tokens of a stage.
+
+    Attributes:
+        seeds: `(B, Z)` int64, places in the rest whose slots the merged tokens take; distinct
+            within a row.
+        tokens: `(B, Z, D)`.
+        group: `(B, R)` int64, the group of each token of the rest; None where none comes back.
+        front: how many of the first merged tokens stand before the kept visual tokens, where
+            merged tokens stand apart at all.
+    """
+
+    seeds: Tensor
+    tokens: Tensor
+    group: Tensor | None = None
+    front: int = 0
+
+
 def best_seeds(slots: Tensor, valid: Tensor, count: Tensor, width: int) -> Tensor:
     """Seeds are the best-scored of the rest (arguments: see `SEED_POLICIES`)."""
     return torch.arange(width, device=slots.device).expand(slots.shape[0], width)
@@ -62,15 +114,37 @@ def even_seeds(slots: Tensor, valid: Tensor, count: Tensor, width: int) -> Tenso
     return reading.gather(1, places.clamp_max(slots.shape[1] - 1))
 
 
+def random_seeds(slots: Tensor, valid: Tensor, count: Tensor, width: int) -> Tensor:
+    """Seeds are a random draw that depends on the slots alone (see `SEED_POLICIES`)."""
+    draw = hashed_scores(slots, 0).masked_fill(~valid, -1.0)
+    return draw.argsort(dim=1, descending=True, stable=True)[:, :width]
+
+
 SeedPolicy = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
-SEED_POLICIES: dict[str, SeedPolicy] = {"best": best_seeds, "even": even_seeds}
-"""Who founds a group. The paper leaves it open; `best` is the default.
+SEED_POLICIES: dict[str, SeedPolicy] = {
+    "best": best_seeds,
+    "even": even_seeds,
+    "random": random_seeds,
+}
+"""Who founds a group. The paper leaves it open.
 
 A policy maps (`slots (B, R)`, `valid (B, R)`, `count (B, 1)`, `width`) to `(B, width)` places in
 the rest, of which the first `count` of each row are used and must be distinct; `width` is the
 largest count, a host integer.
 """
+
+
+def by_seeds(rest: Rest, policy: str) -> Merged:
+    """Groups around seeds, each token with its most similar one, merged by mean (eq. 10, 11).
+
+    Args:
+        rest: the unselected tokens.
+        policy: a name in `SEED_POLICIES`.
+    """
+    seeds = SEED_POLICIES[policy](rest.slots, rest.present, rest.count, rest.width)
+    group = assign(rest.hidden, seeds, rest.used)
+    return Merged(seeds, mean_merge(rest.hidden, rest.present, group, rest.width), group)
 
 
 def assign(hidden: Tensor, seeds: Tensor, used: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attention_row"]
+__all__ = ["attention_row", "mean_attention"]
 
 
 def attention_row(query: Tensor, keys: Tensor, visible: Tensor, scaling: float) -> Tensor:
@@ -33,3 +33,27 @@ def attention_row(query: Tensor, keys: Tensor, visible: Tensor, scaling: float) 
     logits = grouped @ keys.float().transpose(-1, -2) * scaling  # (B, G, H/G, n)
     logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
     return torch.softmax(logits, dim=-1).mean(dim=(1, 2))
+
+
+def mean_attention(
+    query: Tensor, keys: Tensor, visible: Tensor, scaling: float, weight: Tensor
+) -> Tensor:
+    """Attention of several query tokens per row, averaged over the heads and summed over queries.
+
+    Args:
+        query: `(B, H, Q, d)` queries after RoPE.
+        keys: `(B, G, n, d)` keys after RoPE, grouped as in `attention_row`.
+        visible: `(B, Q, n)` bool, the tokens that each query may attend to; at least one.
+        scaling: factor on the logits.
+        weight: `(B, Q)` float32, weight of each query in the sum.
+
+    Returns:
+        `(B, n)` float32. Largest intermediate: `(B, H, Q, n)`; give the queries in portions.
+    """
+    batch, heads, count, dim = query.shape
+    groups = keys.shape[1]
+    grouped = query.reshape(batch, groups, heads // groups, count, dim).float()
+    logits = grouped @ keys[:, :, None].float().transpose(-1, -2) * scaling  # (B, G, H/G, Q, n)
+    logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
+    rows = torch.softmax(logits, dim=-1).mean(dim=(1, 2))
+    return torch.einsum("bqn,bq->bn", rows, weight)

@@ -3,41 +3,109 @@
 from __future__ import annotations
 
 import importlib
-import random
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from swiftprof.data.base import Dataset
+from swiftprof.data.drawing import draw
 from swiftprof.errors import SwiftprofError, did_you_mean
+
+__all__ = ["BUNDLED", "DATASETS", "GROUP", "dataset_names", "draw", "get_dataset", "get_datasets"]
 
 DATASETS = {
     "scenes-ref": "swiftprof.data.scenes:scenes_ref",
     "scenes-text": "swiftprof.data.scenes:scenes_text",
     "scenes-qa": "swiftprof.data.scenes:scenes_qa",
+    "refcoco": "swiftprof.data.refcoco:refcoco",
+    "refcoco+": "swiftprof.data.refcoco:refcoco_plus",
+    "refcocog": "swiftprof.data.refcoco:refcocog",
+    "textvqa": "swiftprof.data.textvqa:textvqa",
+    "textvqa-ocr": "swiftprof.data.textvqa:textvqa_ocr",
+    "gqa": "swiftprof.data.gqa:gqa",
+    "vqav2": "swiftprof.data.vqav2:vqav2",
+    "scienceqa": "swiftprof.data.scienceqa:scienceqa",
+    "mme": "swiftprof.data.mme:mme",
+    "mmbench": "swiftprof.data.mmbench:mmbench",
+    "pope": "swiftprof.data.pope:pope",
 }
 BUNDLED = ("scenes-ref", "scenes-text", "scenes-qa")
+GROUP = "swiftprof.datasets"
+"""Entry points of this group add data sets: name → a function without arguments that makes one."""
 
 
-def get_dataset(name: str) -> Dataset:
-    """The data set of that name; SwiftprofError with the nearest names when there is none."""
-    if name not in DATASETS:
-        raise SwiftprofError(f"unknown data set {name!r}: {did_you_mean(name, DATASETS)}")
-    module, _, maker = DATASETS[name].partition(":")
-    dataset: Dataset = getattr(importlib.import_module(module), maker)()
-    return dataset
+def dataset_names() -> list[str]:
+    """All names: our own, then those of other packages."""
+    return [*DATASETS, *sorted(n for n in _plugins() if n not in DATASETS)]
 
 
-def draw(dataset: Dataset, split: str, n: int, seed: int) -> list[int]:
-    """Indices of n samples, drawn without replacement; a function of names, n and seed alone.
+def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
+    """The data set of a name, or of a ``.jsonl`` or ``.parquet`` file of the user's.
+
+    Args:
+        data_root: folder with local copies.
 
     Raises:
-        SwiftprofError: the split does not exist or has fewer than n samples.
+        SwiftprofError: no such data set (with the nearest names), no such file, no such folder.
     """
-    if split not in dataset.splits:
+    if data_root is not None and not data_root.is_dir():
+        raise SwiftprofError(f"--data-root {data_root}: no such folder")
+    if name in DATASETS:
+        module, _, maker = DATASETS[name].partition(":")
+        make: Callable[[], Dataset] = getattr(importlib.import_module(module), maker)
+        return make().at(data_root)
+    plugin = _plugins().get(name)
+    if plugin is not None:
+        return _from_plugin(plugin).at(data_root)
+    from swiftprof.data.own import OwnDataset, is_path
+
+    if is_path(name):
+        return OwnDataset(Path(name).expanduser()).at(data_root)
+    raise SwiftprofError(
+        f"unknown data set {name!r}: {did_you_mean(name, dataset_names())} "
+        "(or give a .jsonl or .parquet file)"
+    )
+
+
+def get_datasets(names: Sequence[str | Dataset], data_root: Path | None = None) -> list[Dataset]:
+    """Data sets in order, each once.
+
+    Raises:
+        SwiftprofError: as `get_dataset`, and for two that would go by one name.
+    """
+    given: dict[str, Dataset] = {}
+    asked: dict[str, str] = {}
+    for name in names:
+        if isinstance(name, str) and name in asked.values():
+            continue
+        dataset = get_dataset(name, data_root) if isinstance(name, str) else name
+        if dataset.name in given:
+            raise SwiftprofError(
+                f"{name} and {asked[dataset.name]} would both be called {dataset.name!r}; "
+                "rename one"
+            )
+        given[dataset.name] = dataset
+        asked[dataset.name] = name if isinstance(name, str) else dataset.name
+    return list(given.values())
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _from_plugin(point: EntryPoint) -> Dataset:
+    where = f"data set {point.name!r} of the package {getattr(point.dist, 'name', point.value)}"
+    try:
+        dataset = point.load()()
+    except Exception as error:
         raise SwiftprofError(
-            f"{dataset.name} has no split {split!r}: it has {', '.join(dataset.splits)}"
-        )
-    size = dataset.splits[split]
-    if not 1 <= n <= size:
+            f"{where} cannot be made: {type(error).__name__}: {error}; ask its authors"
+        ) from error
+    if not isinstance(dataset, Dataset):
         raise SwiftprofError(
-            f"{n} samples asked of {dataset.name} {split}, which has {size}: take 1 to {size}"
+            f"{where}: {point.value} makes a {type(dataset).__name__}, no "
+            "swiftprof.data.base.Dataset; ask its authors"
         )
-    return random.Random(f"{dataset.name}/{split}/{seed}").sample(range(size), n)
+    if dataset.name != point.name:
+        raise SwiftprofError(f"{where} calls itself {dataset.name!r}; the two must be equal")
+    return dataset

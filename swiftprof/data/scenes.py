@@ -12,9 +12,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from swiftprof.data.base import Sample
+from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.scoring.boxes import acc_at_half
 from swiftprof.data.scoring.exact import exact_match
+from swiftprof.models.conventions import Conventions
 from swiftprof.tiny.scenes.graph import draw_scene
 from swiftprof.tiny.scenes.questions import ask
 from swiftprof.tiny.scenes.render import render
@@ -23,15 +24,15 @@ SPLITS = {"train": 20_000, "test": 5_000}
 
 
 @dataclass(frozen=True)
-class ScenesDataset:
+class ScenesDataset(Dataset):
     """One family of questions about synthetic scenes; ``mix`` weighs its kinds."""
 
     name: str
     description: str
     metric: str
     mix: Mapping[str, float]
-    localization: bool
-    max_new_tokens: int
+    localization: bool = False
+    max_new_tokens: int = 5
     licence: str = "Apache-2.0 (synthetic scenes)"
 
     @property
@@ -56,6 +57,9 @@ class ScenesDataset:
             answers=(question.answer,),
             kind=kind,
         )
+
+    def protocol(self, conventions: Conventions) -> str:
+        return f"greedy, at most {self.max_new_tokens} new tokens; {self.metric}"
 
     def score(self, prediction: str, sample: Sample) -> float:
         if self.localization:

@@ -1,29 +1,25 @@
-"""Run several variants of one model (vanilla, plans) on the same samples, batch by batch in turn.
-
-Taking turns makes the times comparable on a machine whose speed drifts, and the scores paired.
-"""
+"""Several variants of one model (vanilla, plans) on one data set, summed up in memory."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from swiftprof.data.base import Dataset, Sample
-from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
-from swiftprof.methods import method_class
+from swiftprof.data.asking import Skipped
+from swiftprof.data.base import Dataset, Scored
+from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.answer import (
+    VANILLA,
+    Answer,
+    Progress,
+    Variants,
+    answer_samples,
+    check_plans,
+)
 from swiftprof.models.loading import VLM
-from swiftprof.planning.plan_file import Plan
-from swiftprof.runtime.prune import prune
-from swiftprof.runtime.trace import Trace
 
-VANILLA = "vanilla"
-
-Progress = Callable[[int, int], None]
+__all__ = ["VANILLA", "Outcome", "Progress", "compare", "set_metrics"]
 
 
 @dataclass
@@ -31,6 +27,11 @@ class Outcome:
     """What one variant did on one data set. Lists run over the samples, in the order drawn.
 
     Attributes:
+        split: the split that the samples are from.
+        protocol: how the score came about, in one line.
+        source: where the samples came from, with the revision.
+        metrics: metrics of the whole set, beside the mean score.
+        skipped: samples that could not be used, the same for every variant.
         retained: per sample the retained tokens N that were really there (mean over layers).
         tflops: per sample the prefill's TFLOPs (paper eq. 17-19) from the counts that were there.
         seconds: wall time of all ``generate`` calls.
@@ -45,6 +46,13 @@ class Outcome:
     retained: list[float] = field(default_factory=list)
     tflops: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    split: str = ""
+    protocol: str = ""
+    source: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    answers: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -64,6 +72,11 @@ class Outcome:
             "samples": n,
             "score": self.score,
             "score_by_kind": self.score_by_kind(),
+            "metrics": self.metrics,
+            "split": self.split,
+            "protocol": self.protocol,
+            "source": self.source,
+            "skipped": [vars(s) for s in self.skipped],
             "retained_tokens": sum(self.retained) / n,
             "tflops": sum(self.tflops) / n,
             "seconds": self.seconds,
@@ -74,7 +87,7 @@ def compare(
     vlm: VLM,
     dataset: Dataset,
     indices: Sequence[int],
-    variants: Mapping[str, Plan | None],
+    variants: Variants,
     *,
     split: str = "test",
     batch_size: int = 16,
@@ -86,68 +99,44 @@ def compare(
         variants: name → plan; None is the vanilla model.
 
     Raises:
-        SwiftprofError: a plan does not fit the model.
+        SwiftprofError: a plan does not fit the model, or every sample is broken.
     """
-    out = {name: Outcome(name, dataset.name) for name in variants}
-    shape = vlm.decoder_shape
-    samples = [dataset.sample(split, i) for i in indices]
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].question))  # less padding
-    done = 0
-    for start in range(0, len(order), batch_size):
-        batch = [samples[i] for i in order[start : start + batch_size]]
-        inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
-        for name, plan in variants.items():
-            _run(vlm, dataset, batch, inputs, plan, shape, out[name])
-        done += len(batch)
-        if progress:
-            progress(done, len(order))
-    place = sorted(range(len(order)), key=order.__getitem__)  # back to the order drawn
-    for outcome in out.values():
-        for lists in ("ids", "kinds", "predictions", "scores", "retained", "tflops"):
-            values = getattr(outcome, lists)
-            setattr(outcome, lists, [values[p] for p in place])
+    check_plans(vlm, variants)
+    answers, skipped = answer_samples(
+        vlm, dataset, split, indices, variants, batch_size=batch_size, progress=progress
+    )
+    if not answers:
+        raise SwiftprofError(
+            f"data set {dataset.name}: none of {len(skipped)} samples can be used; "
+            f"the first: {skipped[0].reason}"
+        )
+    protocol, source = dataset.protocol(vlm.conventions), dataset.source(split)
+    out = {}
+    for name in variants:
+        mine = [a for a in answers if a.variant == name]
+        out[name] = Outcome(
+            variant=name,
+            dataset=dataset.name,
+            ids=[a.id for a in mine],
+            kinds=[a.kind for a in mine],
+            predictions=[a.prediction for a in mine],
+            scores=[a.score for a in mine],
+            retained=[a.retained for a in mine],
+            tflops=[a.tflops for a in mine],
+            seconds=sum(a.seconds for a in mine),
+            split=split,
+            protocol=protocol,
+            source=source,
+            metrics=set_metrics(dataset, mine),
+            skipped=skipped,
+            groups=[a.group for a in mine],
+            answers=[a.answers for a in mine],
+        )
     return out
 
 
-def _run(
-    vlm: VLM,
-    dataset: Dataset,
-    batch: list[Sample],
-    inputs: dict[str, Any],
-    plan: Plan | None,
-    shape: DecoderShape,
-    outcome: Outcome,
-) -> None:
-    trace = Trace()
-    context: Any = nullcontext() if plan is None else prune(vlm.model, plan, on_stage=trace)
-    with torch.inference_mode(), context:
-        began = _now(vlm)
-        ids = vlm.model.generate(  # type: ignore[operator]
-            **inputs, do_sample=False, num_beams=1, max_new_tokens=dataset.max_new_tokens
-        )
-        outcome.seconds += _now(vlm) - began
-    prompt = inputs["input_ids"].shape[1]
-    visual = (inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
-    total = inputs["attention_mask"].sum(1).tolist()
-    answers = vlm.decode(ids[:, prompt:])
-    for row, (sample, answer) in enumerate(zip(batch, answers, strict=True)):
-        outcome.ids.append(sample.id)
-        outcome.kinds.append(sample.kind)
-        outcome.predictions.append(answer)
-        outcome.scores.append(dataset.score(answer, sample))
-        text = total[row] - visual[row]
-        if plan is None:
-            outcome.retained.append(float(visual[row]))
-            outcome.tflops.append(vanilla_flops(shape, visual[row], text) / 1e12)
-        else:
-            real = trace.prefills[0].retained(row, vlm.num_layers)
-            bypass = method_class(plan.method).bypass
-            flops = plan_flops(shape, plan.stages, visual[row], text, bypass=bypass)
-            outcome.retained.append(real)
-            outcome.tflops.append(flops / 1e12)
-
-
-def _now(vlm: VLM) -> float:
-    if vlm.model.device.type == "cuda":
-        torch.cuda.synchronize(vlm.model.device)
-    return time.perf_counter()
+def set_metrics(dataset: Dataset, answers: Sequence[Answer]) -> dict[str, float]:
+    """Metrics of the whole set beside the mean score, for the answers of one variant."""
+    return dataset.metrics(
+        [Scored(a.kind, a.group, a.answers, a.prediction, a.score) for a in answers]
+    )

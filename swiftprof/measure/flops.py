@@ -13,17 +13,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftprof.core.counts import kept_count, merged_count
+from swiftprof.methods import create
+from swiftprof.methods.base import Method
 from swiftprof.planning.tokens import StageLike, tokens_per_layer
 
 __all__ = [
+    "FORMULA",
     "PAPER_TEXT_TOKENS",
     "DecoderShape",
+    "decode_flops",
     "overhead_flops",
     "plan_flops",
     "prefill_flops",
     "stages_overhead_flops",
     "vanilla_flops",
 ]
+
+FORMULA = (
+    "arXiv 2602.03134 eq. 17-19: 4nd2 + 2n2d + 3ndm a layer, overhead of pruning included; decoder "
+    "layers only, a multiply-add counted once"
+)
+"""Named with every number, because papers on pruning use several formulas."""
 
 PAPER_TEXT_TOKENS = 70
 """Tokens beside the visual ones for which eq. 17 gives the paper's 4.29 T of LLaVA-1.5-7B."""
@@ -115,28 +125,44 @@ def overhead_flops(
 
 
 def stages_overhead_flops(
-    shape: DecoderShape, stages: Sequence[StageLike], n_visual: int, *, bypass: bool = True
+    shape: DecoderShape,
+    stages: Sequence[StageLike],
+    n_visual: int,
+    n_text: float = 0.0,
+    *,
+    method: Method | None = None,
 ) -> float:
     """What scoring, merging and restoring cost over all stages of a plan.
 
-    Eq. 19 is split over the stages it happens at. The first stage scores with its layer's own query
-    and keys, so it pays for the scores and the grouping alone. A later stage aligns the tokens that
-    the one before bypassed and projects query and keys anew. Without bypass there is nothing to
-    align, and the survivors' keys are part of the layer: scores, query and grouping remain.
+    Eq. 19 is split over the stages it happens at. A stage that the layer which has just run judges
+    needs scores and grouping alone: that layer's queries and keys exist. One that the next layer
+    judges projects the query anew, and where bypassed tokens come back it aligns them and projects
+    the keys of those that are not retained; the retained ones' keys are part of the layer.
+
+    Args:
+        shape: the decoder.
+        stages: the plan's stages.
+        n_visual: n_v.
+        n_text: the other tokens; counts where text tokens rate the visual ones (all of it at most).
+        method: what prunes; SwiftVLM if None.
     """
+    method = method or create("swiftvlm")
+    asking = {"nothing": 0.0, "last": 1.0, "raters": n_text, "all": n_text + n_visual}
     d, q, k = shape.hidden_size, shape.query_size, shape.key_size
     total, waiting, present = 0.0, 0, n_visual
+    if method.attends == "raters":
+        total += n_visual * n_text * d  # image features against text embeddings
     for position, stage in enumerate(stages):
         kept = min(present, kept_count(stage.keep, n_visual))
         merged = merged_count(stage.merge, n_visual, kept)
         rest = present - kept
-        total += 2 * present * q + 2 * rest * merged * d
-        if position:
-            total += 2 * d * q
-            if bypass:
+        total += 2 * asking[method.attends] * present * q + method.grouping_cost(rest, merged) * d
+        if method.scoring == "next" or (method.scoring == "own" and position):
+            total += 2 * d * q if method.attends != "nothing" else 0
+            if method.bypass:
                 total += waiting * d + 2 * rest * d * k
         waiting = rest
-        present = n_visual if bypass else kept + merged
+        present = n_visual if method.bypass else kept + merged
     return total
 
 
@@ -146,12 +172,22 @@ def plan_flops(
     n_visual: int,
     n_text: float,
     *,
-    bypass: bool = True,
+    method: Method | None = None,
 ) -> float:
     """FLOPs of a prefill under a plan: eq. 18 over its layers, and its overhead (eq. 19)."""
     counts = tokens_per_layer(stages, shape.num_layers, n_visual)
     layers = prefill_flops(shape, (visual + n_text for visual in counts))
-    return layers + stages_overhead_flops(shape, stages, n_visual, bypass=bypass)
+    return layers + stages_overhead_flops(shape, stages, n_visual, n_text, method=method)
+
+
+def decode_flops(
+    shape: DecoderShape, stages: Sequence[StageLike], n_visual: int, n_text: float
+) -> float:
+    """FLOPs of the first new token: eq. 17 for one token that attends to each layer's cache."""
+    d, q, k = shape.hidden_size, shape.query_size, shape.key_size
+    fixed = 2 * d * (q + k) + 3 * d * shape.intermediate_size
+    counts = tokens_per_layer(stages, shape.num_layers, n_visual)
+    return sum(fixed + 2 * (visual + n_text + 1) * q for visual in counts)
 
 
 def vanilla_flops(shape: DecoderShape, n_visual: float, n_text: float) -> float:

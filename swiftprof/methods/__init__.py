@@ -1,8 +1,8 @@
 """Pruning methods. One method is one file and one line in `REGISTRY`.
 
-A method answers three questions (see `base.Method`): how good is each candidate token at this
-stage, are the unselected tokens merged, and do they come back before the next stage. Everything
-else, from layouts and masks to caches, is the runtime's and the same for all.
+A method says how a budget becomes stages, how good each candidate token is at a stage, whether the
+unselected tokens are merged, and whether they come back before the next stage (see `base.Method`).
+Everything else, from layouts and masks to caches, is the runtime's and the same for all.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ __all__ = ["REGISTRY", "create", "method_class"]
 
 REGISTRY: dict[str, str] = {
     "drop": "swiftprof.methods.drop:Drop",
+    "fastv": "swiftprof.methods.fastv:FastV",
+    "feather": "swiftprof.methods.feather:Feather",
+    "merge": "swiftprof.methods.merge:Merge",
+    "pdrop": "swiftprof.methods.pdrop:PDrop",
     "random": "swiftprof.methods.random:Random",
+    "sparsevlm": "swiftprof.methods.sparsevlm:SparseVLM",
     "swiftvlm": "swiftprof.methods.swiftvlm:SwiftVLM",
     "uniform": "swiftprof.methods.uniform:Uniform",
     "vanilla": "swiftprof.methods.vanilla:Vanilla",
+    "visionzip": "swiftprof.methods.visionzip:VisionZip",
 }
-"""A plan's method name to `module:class`. Names are known without importing torch."""
+"""A plan's method name to `module:class`. Importing them does not import torch."""
 
 
 def method_class(name: str) -> type[Method]:

@@ -1,42 +1,26 @@
-"""What a pruning method is."""
+"""What a pruning method is: how it plans, and how it runs.
+
+Planning needs numbers alone, so nothing here imports torch before a model runs: a method's file is
+all that the rest of the package has to ask.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
+from swiftprof.methods.depths import scaled
 
-__all__ = ["Method", "StageView"]
+if TYPE_CHECKING:
+    from torch import Tensor
 
+    from swiftprof.core.merge import Merged, Rest
+    from swiftprof.methods.view import PromptView, StageView
 
-@dataclass(frozen=True)
-class StageView:
-    """What a method may look at when it scores a stage.
+__all__ = ["Method"]
 
-    Columns are the tokens present at the stage, by ascending slot: for a method with bypass always
-    the whole prompt (n = L), otherwise the survivors of the stages before.
-
-    Attributes:
-        stage: 0 for the first stage.
-        candidates: `(B, n)` bool, the visual tokens among which the stage selects.
-        index: `(B, n)` int64, place of a candidate among the visual tokens of the prompt (0 is the
-            first in reading order, padding and text do not count); -1 elsewhere.
-        keep: `(B, 1)` int64, how many candidates will be kept.
-        hidden: `(B, n, D)`, input of the stage's layer.
-        attention: computes the T-V scores with the stage layer's own W_Q and W_K: attention of the
-            last prompt token over all n columns, `(B, n)` float32, each row sums to 1. Costs a key
-            projection, hence a function.
-    """
-
-    stage: int
-    candidates: Tensor
-    index: Tensor
-    keep: Tensor
-    hidden: Tensor
-    attention: Callable[[], Tensor]
+Scoring = Literal["own", "before", "next"]
 
 
 @dataclass(frozen=True)
@@ -50,17 +34,94 @@ class Method(ABC):
             last stage.
         bypass: unselected tokens come back before the next stage; otherwise they are gone for good,
             and the survivors (merged ones included) are the next stage's candidates.
-        seeds: how groups are founded, a key of `swiftprof.core.merge.SEED_POLICIES`.
+        scoring: whose attention judges a stage. `before`: the layer that has just run; `next`: the
+            layer that runs next; `own`: the plan's layer itself, which has just run at the first
+            stage and runs next at the later ones (paper §3.3).
+        attends: which prompt tokens' attention is the score, for cost estimates.
+        planned: a profile chooses the method's layers; otherwise it prunes at its own.
+        merged_apart: merged tokens stand behind the kept visual tokens (those that `Merged.front`
+            counts before them) instead of in their seeds' slots. Needs `compacts`.
+        earliest: the least layer of the first stage; 0 is before the decoder.
+        schedule: how tokens fall from stage to stage unless said otherwise: a name in
+            `swiftprof.planning.schedules.SCHEDULES`, or `published` (see `published_shares`).
+        published: pruning layers in LLaVA-1.5-7B (32 layers), in the numbering of plans: the first
+            stage cuts after its layer, the later ones before theirs.
     """
 
     merges: ClassVar[bool] = False
     bypass: ClassVar[bool] = False
+    scoring: ClassVar[Scoring] = "own"
+    attends: ClassVar[Literal["nothing", "last", "raters", "all"]] = "last"
+    planned: ClassVar[bool] = False
+    merged_apart: ClassVar[bool] = False
+    earliest: ClassVar[int] = 1
+    schedule: ClassVar[str] = "geometric"
+    published: ClassVar[tuple[int, ...]] = (3, 11, 15)
+    reads_vision: ClassVar[bool] = False
 
     @property
-    def seed_policy(self) -> str:
-        """Name of the policy that founds groups; only asked when `merges` is true."""
-        return "best"
+    def compacts(self) -> bool:
+        """Whether survivors are renumbered after every stage, so that positions have no gaps."""
+        return False
+
+    # --- planning
+
+    def default_layers(self, num_layers: int, ratio: float | None = None) -> tuple[int, ...]:
+        """The method's pruning layers in a model of this depth, without a profile.
+
+        Args:
+            num_layers: L.
+            ratio: retained tokens as a fraction of all; some methods start earlier for less.
+        """
+        return scaled(self.published, num_layers)
+
+    def published_shares(self, parameter: float, stages: int, n_visual: int) -> list[float]:
+        """The method's own schedule: the share of n_v that goes on after each stage.
+
+        Args:
+            parameter: in [0, 1]; the total must rise with it.
+            stages: number of stages.
+            n_visual: n_v.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no schedule of its own")
+
+    def merged_of(self, total: int, present: int, wanted: int, *, last: bool) -> int:
+        """How many of the `total` tokens that go on after a stage are merged ones.
+
+        Args:
+            total: tokens that go on.
+            present: tokens that the stage chooses from.
+            wanted: merged tokens asked for (Z), where the method leaves that open.
+            last: it is the last stage.
+        """
+        return 0
+
+    def least_total(self, present: int, n_visual: int, stage: int) -> int:
+        """The fewest tokens that can go on after a stage (from 0) that chooses from `present`."""
+        return 1
+
+    def grouping_cost(self, rest: int, merged: int) -> float:
+        """Similarities computed to group `rest` tokens into `merged` ones, in products of size d.
+
+        Eq. 19 counts 2RZ.
+        """
+        return 2.0 * rest * merged
+
+    # --- running
+
+    def prepare(self, prompt: PromptView) -> Tensor | None:
+        """Note something about the prompt before the first layer; stages find it as `memo`.
+
+        Returns:
+            `(B, L)` over the slots of the prompt, or None. Only asked of a method that overrides
+            this.
+        """
+        return None
 
     @abstractmethod
     def scores(self, view: StageView) -> Tensor:
         """Score each column, `(B, n)` float32: the best candidates stay, ties to the lower slot."""
+
+    def merge(self, rest: Rest) -> Merged:
+        """Merge unselected tokens; only asked where the method merges."""
+        raise NotImplementedError(f"{type(self).__name__} does not merge")

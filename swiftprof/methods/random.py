@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from swiftprof.methods.base import Method
+from swiftprof.methods.options import whole
 
-from swiftprof.core.select import hashed_scores
-from swiftprof.errors import SwiftprofError
-from swiftprof.methods.base import Method, StageView
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftprof.methods.view import StageView
 
 __all__ = ["Random"]
 
@@ -27,10 +30,14 @@ class Random(Method):
 
     seed: int = 0
 
+    attends: ClassVar = "nothing"
+    planned: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise SwiftprofError(f"options.seed: must be an integer, not {self.seed!r}")
+        whole("seed", self.seed)
 
     def scores(self, view: StageView) -> Tensor:
         """One draw per visual token, the same at every stage."""
+        from swiftprof.core.select import hashed_scores
+
         return hashed_scores(view.index, self.seed)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.methods.base import Method, StageView
+from swiftprof.methods.base import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftprof.methods.view import StageView
 
 __all__ = ["Vanilla"]
 
@@ -15,6 +19,9 @@ __all__ = ["Vanilla"]
 @dataclass(frozen=True)
 class Vanilla(Method):
     """Keep every token."""
+
+    attends: ClassVar = "nothing"
+    published: ClassVar[tuple[int, ...]] = ()
 
     def scores(self, view: StageView) -> Tensor:
         """Refuse: there is nothing to select."""

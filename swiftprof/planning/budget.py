@@ -1,46 +1,36 @@
 """From pruning layers and a token budget to stages: how many tokens each stage keeps and merges.
 
-N, the retained tokens, is the average over layers of the visual tokens (kept + merged) that enter
-each layer. The layers up to the first stage see all n_v tokens, which is the floor of N. A schedule
-gives every later stretch of layers a share of n_v from one parameter in [0, 1]; the parameter is
-solved for N by bisection and the counts are then moved by a few tokens to meet N more closely.
+N, the retained tokens, is the average over layers of the visual tokens that enter each layer,
+everything counted: kept, merged, recycled, the CLS token. It means the same for every method. The
+layers up to the first stage see all n_v tokens, which is the floor of N. A schedule gives every
+later stretch of layers a share of n_v from one parameter in [0, 1]; the parameter is solved for N
+by bisection and the counts are then moved by a few tokens to meet N more closely. The method says
+how many of a stage's tokens are merged ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 from swiftprof.core.counts import kept_count, merged_count, round_half_up
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import SwiftprofError
+from swiftprof.methods import create
+from swiftprof.methods.base import Method
 from swiftprof.planning.plan_file import Stage
+from swiftprof.planning.schedules import SCHEDULES, shares_of
 
-__all__ = ["MERGE_SHARE", "SCHEDULES", "fill_budget", "smallest_retain", "stage_lengths"]
-
-Schedule = Callable[[float, int], list[float]]
-"""(parameter in [0, 1], number of stages) -> share of n_v at each stage, none above the one before.
-
-Each share must rise with the parameter, from 0 to 1.
-"""
-
-
-def geometric(parameter: float, stages: int) -> list[float]:
-    """Each stage has `parameter` times the tokens of the one before (the first: of all)."""
-    return [parameter ** (number + 1) for number in range(stages)]
-
-
-def uniform(parameter: float, stages: int) -> list[float]:
-    """Every stage has the same number of tokens; only which ones changes."""
-    return [parameter] * stages
-
-
-SCHEDULES: Mapping[str, Schedule] = {"geometric": geometric, "uniform": uniform}
+__all__ = [
+    "MERGE_SHARE",
+    "SCHEDULES",
+    "fill_budget",
+    "smallest_retain",
+    "stage_lengths",
+    "stages_of",
+]
 
 MERGE_SHARE = 0.05
 """Merged tokens of a stage as a fraction of n_v. The paper leaves Z open."""
-_MERGE_LIMIT = 0.5
-"""Merged tokens never take more than this part of a stage: in tight budgets selection comes first.
-"""
 _BISECTIONS = 60
 _REACH = 3
 """Tokens by which a count may leave its rounded value to meet N."""
@@ -55,10 +45,14 @@ def stage_lengths(layers: Sequence[int], num_layers: int) -> list[int]:
     return [after - before for before, after in pairwise([*cuts, num_layers])]
 
 
-def smallest_retain(layers: Sequence[int], num_layers: int, n_visual: int) -> float:
-    """The least possible N: all tokens up to the first stage, then a single one."""
+def smallest_retain(
+    layers: Sequence[int], num_layers: int, n_visual: int, method: Method | None = None
+) -> float:
+    """The least possible N: all tokens up to the first stage, then as few as the method can."""
     full, *rest = stage_lengths(layers, num_layers)
-    return (full * n_visual + sum(rest)) / num_layers
+    least = _least(method or create("swiftvlm"), len(layers), n_visual)
+    spent = sum(n * count for n, count in zip(rest, least, strict=True))
+    return (full * n_visual + spent) / num_layers
 
 
 def fill_budget(
@@ -67,30 +61,30 @@ def fill_budget(
     n_visual: int,
     retain: float,
     *,
+    method: Method | None = None,
     merge_share: float = MERGE_SHARE,
-    schedule: str = "geometric",
+    schedule: str | None = None,
 ) -> tuple[Stage, ...]:
     """Stages at the given layers whose average of visual tokens is `retain`.
 
-    The realised average is as near to `retain` as moving each count by at most one token allows,
-    and never above `retain` + 0.5.
+    The realised average is as near to `retain` as moving each count by a few tokens allows, and
+    never above `retain` + 0.5.
 
     Args:
         layers: pruning layers, increasing, the second at least two after the first.
         num_layers: L.
         n_visual: n_v, visual tokens of a prompt.
         retain: N.
-        merge_share: Z / n_v of every stage but the last; 0 for methods that do not merge. A stage
-            never merges more than half of its tokens.
-        schedule: a name in `SCHEDULES`.
+        method: what will prune; SwiftVLM if None.
+        merge_share: Z / n_v of a stage, for methods that leave Z open.
+        schedule: see `swiftprof.planning.schedules.shares_of`.
 
     Raises:
         SwiftprofError: unknown schedule, or an impossible N; the message names the possible ones.
     """
-    shape = SCHEDULES.get(schedule)
-    if shape is None:
-        raise SwiftprofError(f"--schedule {schedule}: {did_you_mean(schedule, SCHEDULES)}")
-    least = smallest_retain(layers, num_layers, n_visual)
+    method = method or create("swiftvlm")
+    shape = shares_of(schedule, method)
+    least = smallest_retain(layers, num_layers, n_visual, method)
     if retain >= n_visual:
         raise SwiftprofError(
             f"--retain {retain:g}: the model has {n_visual} visual tokens, so nothing would be "
@@ -98,37 +92,59 @@ def fill_budget(
             f"choose a number from {_up(least)} to {n_visual - 1}"
         )
     if retain < least:
+        floor = _least(method, len(layers), n_visual)[0]
+        why = "" if floor <= 1 else f" and the method goes on with no fewer than {floor}"
         raise SwiftprofError(
             f"--retain {retain:g}: impossible with layers {', '.join(map(str, layers))}: the first "
-            f"{layers[0]} of {num_layers} layers see all {n_visual} tokens; the smallest possible "
-            "is "
-            f"{_up(least)} (ratio {_up(least / n_visual, 4)})"
+            f"{layers[0]} of {num_layers} layers see all {n_visual} tokens{why}; the smallest "
+            f"possible is {_up(least)} (ratio {_up(least / n_visual, 4)})"
         )
     lengths = stage_lengths(layers, num_layers)
     target = retain * num_layers - lengths[0] * n_visual
+    floors = _least(method, len(layers), n_visual)
 
-    def spent(parameter: float) -> float:
-        shares = shape(parameter, len(layers))
-        return sum(n * max(1.0, s * n_visual) for n, s in zip(lengths[1:], shares, strict=True))
+    def ideal(parameter: float) -> list[float]:
+        shares = shape(parameter, len(layers), n_visual)
+        return [max(float(f), s * n_visual) for f, s in zip(floors, shares, strict=True)]
 
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        low, high = (middle, high) if spent(middle) < target else (low, middle)
-    ideal = [max(1.0, share * n_visual) for share in shape(high, len(layers))]
-    counts = _settle(ideal, lengths[1:], target, n_visual)
-    shares = [merge_share] * (len(layers) - 1) + [0.0]
-    return _stages(layers, counts, shares, n_visual)
+        spent = sum(n * count for n, count in zip(lengths[1:], ideal(middle), strict=True))
+        low, high = (middle, high) if spent < target else (low, middle)
+    counts = _settle(ideal(high), lengths[1:], target, n_visual, floors)
+    wanted = round_half_up(merge_share * n_visual)
+    merged, present = [], n_visual
+    for number, count in enumerate(counts):
+        last = number == len(counts) - 1
+        merged.append(max(0, method.merged_of(count, present, wanted, last=last)))
+        present = n_visual if method.bypass else count
+    return stages_of(layers, counts, merged, n_visual)
 
 
-def _settle(ideal: Sequence[float], lengths: Sequence[int], target: float, most: int) -> list[int]:
+def _least(method: Method, stages: int, n_visual: int) -> list[int]:
+    """The fewest tokens after each stage."""
+    counts, present = [], n_visual
+    for stage in range(stages):
+        counts.append(method.least_total(present, n_visual, stage))
+        present = n_visual if method.bypass else counts[-1]
+    return counts
+
+
+def _settle(
+    ideal: Sequence[float],
+    lengths: Sequence[int],
+    target: float,
+    most: int,
+    least: Sequence[int],
+) -> list[int]:
     """Whole counts near the ideal ones whose weighted sum is as near to the target as can be.
 
     Starts from the rounded counts and moves one or two of them while that helps, the smallest move
-    first. A count stays within `_REACH` of its rounded value, in 1..`most`, and never rises above
-    the one before.
+    first. A count stays within `_REACH` of its rounded value, from its `least` to `most`, and never
+    rises above the one before.
     """
-    rounded = [min(most, max(1, round_half_up(value))) for value in ideal]
+    rounded = [min(most, max(f, round_half_up(v))) for f, v in zip(least, ideal, strict=True)]
     counts = list(rounded)
     steps = sorted((step for step in range(-_REACH, _REACH + 1) if step), key=abs)
     single = [((place, step),) for place in range(len(counts)) for step in steps]
@@ -138,7 +154,7 @@ def _settle(ideal: Sequence[float], lengths: Sequence[int], target: float, most:
 
     def valid(values: Sequence[int]) -> bool:
         near = all(abs(v - r) <= _REACH for v, r in zip(values, rounded, strict=True))
-        inside = values[0] <= most and values[-1] >= 1
+        inside = values[0] <= most and all(v >= f for v, f in zip(values, least, strict=True))
         return near and inside and all(after <= before for before, after in pairwise(values))
 
     while True:
@@ -156,18 +172,20 @@ def _settle(ideal: Sequence[float], lengths: Sequence[int], target: float, most:
         counts, missing = best, left
 
 
-def _stages(
-    layers: Sequence[int], counts: Sequence[int], merge_shares: Sequence[float], n_visual: int
+def stages_of(
+    layers: Sequence[int], counts: Sequence[int], merged: Sequence[int], n_visual: int
 ) -> tuple[Stage, ...]:
     """Fractions, as short as give every count back.
 
     `keep` and `keep + merge` are rounded to the same digits at all stages, so that equal counts
     have equal sums and sums never grow.
+
+    Args:
+        layers: pruning layers.
+        counts: tokens that go on after each stage.
+        merged: how many of them are merged ones.
+        n_visual: n_v.
     """
-    merged = [
-        min(round_half_up(share * n_visual), int(count * _MERGE_LIMIT))
-        for share, count in zip(merge_shares, counts, strict=True)
-    ]
     for digits in range(4, 17):
         stages = []
         for layer, count, extra in zip(layers, counts, merged, strict=True):

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from swiftprof import __version__
 from swiftprof.errors import did_you_mean
+from swiftprof.methods import REGISTRY, method_class
 
 __all__ = ["check_format", "check_layers", "check_no_misspelling", "first_error"]
 
@@ -50,8 +51,10 @@ def check_format(value: object) -> None:
 def check_layers(layers: Sequence[int], num_layers: int, method: str) -> None:
     """Refuse layers out of range, out of order, or two cuts at one place. Raises ValueError."""
     for number, layer in enumerate(layers):
-        # Layer 0 is "before the decoder", where methods that prune the image features start.
-        lowest = 0 if number == 0 and method != "swiftvlm" else 1
+        # Layer 0 is "before the decoder", where methods that prune the image features start. A
+        # method of a later version may be one.
+        known = method in REGISTRY
+        lowest = (method_class(method).earliest if known else 0) if number == 0 else 1
         if not lowest <= layer <= num_layers:
             raise ValueError(
                 f"stages[{number}].layer: {layer} is outside {lowest}..{num_layers}, the model's "

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from swiftprof import __version__
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.methods import REGISTRY, method_class
 from swiftprof.planning.checks import check_format, check_layers, check_no_misspelling, first_error
 from swiftprof.planning.tokens import tokens_per_layer
 
@@ -194,7 +195,8 @@ class Plan(_Part):
                     f"{stage.keep + stage.merge:g}; a later stage cannot have more tokens"
                 )
         # Bypass merges only what a later stage restores; others may merge for good, at the end too.
-        if self.method == "swiftvlm" and self.stages[-1].merge > 0:
+        bypass = self.method in REGISTRY and method_class(self.method).bypass
+        if bypass and self.stages[-1].merge > 0:
             raise ValueError(
                 f"stages[{len(self.stages) - 1}].merge: the last stage drops the rest, so it must "
                 "be 0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,14 @@ class Segment:
         first: 0-based index of the first layer.
         length: prompt tokens in the cache of each of its layers.
         valid: `(B, length)` bool, or None when no row is padded.
+        dropped: `(B, 1)` int64, by how much positions are less than in the prompt; None where
+            tokens keep their positions.
     """
 
     first: int
     length: int
     valid: Tensor | None
+    dropped: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,13 @@ class CacheState:
     Attributes:
         prompt: L, slots of the prompt; the length of the caches of the layers before the first
             stage.
+        base: prompt tokens in the cache of the first layer: L, or fewer where tokens leave before
+            the decoder.
         segments: by layer; None for the layers before the first stage.
     """
 
     prompt: int
+    base: int
     segments: tuple[Segment | None, ...]
 
     @classmethod
@@ -54,7 +60,8 @@ class CacheState:
         by_layer: list[Segment | None] = [None] * num_layers
         for segment in segments:
             by_layer[segment.first :] = [segment] * (num_layers - segment.first)
-        return cls(prompt, tuple(by_layer))
+        first = by_layer[0]
+        return cls(prompt, prompt if first is None else first.length, tuple(by_layer))
 
 
 def read_state(cache: object) -> CacheState | None:
@@ -77,13 +84,20 @@ class Step:
         padding: `(B, L + t)`, the call's own mask over the prompt and everything after it; None if
             not given.
         kind: form of the masks, see `swiftprof.core.masks.mask_kind`.
+        rotate: makes rotary tables: `rotate(hidden, position_ids=…)`.
+        placed: the caller gave positions, which count the whole prompt. If not, Hugging Face counts
+            what the first layer's cache holds.
         masks: masks made so far in this step, one per segment and device.
+        tables: the same for rotary tables.
     """
 
     state: CacheState
     padding: Tensor | None
     kind: str
+    rotate: Callable[..., Any]
+    placed: bool = True
     masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
+    tables: dict[tuple[int, torch.device], Any] = field(default_factory=dict)
 
     def mask(self, layer: int, hidden: Tensor, cache: Any, full: Tensor | None) -> Tensor | None:
         """Attention mask for a layer behind the first stage.
@@ -114,15 +128,37 @@ class Step:
             )
         return self.masks[key]
 
+    def positions(self, layer: int, hidden: Tensor, position_ids: Tensor | None) -> Any:
+        """Rotary tables for the new tokens where tokens were renumbered; None where not.
+
+        Args:
+            layer: 0-based layer index, of a layer with a segment.
+            hidden: `(B, q, D)`, the new tokens.
+            position_ids: `(B or 1, q)`, as Hugging Face gave them to the layer.
+        """
+        segment = self.state.segments[layer]
+        assert segment is not None
+        if segment.dropped is None:
+            return None
+        if position_ids is None or position_ids.ndim != 2:
+            raise SwiftprofError("renumbered positions need plain position_ids of two dimensions")
+        key = (segment.first, hidden.device)
+        if key not in self.tables:
+            shift, first = segment.dropped, self.state.segments[0]
+            if not self.placed and first is not None and first.dropped is not None:
+                shift = shift - first.dropped
+            moved = position_ids - shift.to(position_ids.device)
+            self.tables[key] = self.rotate(hidden, position_ids=moved)
+        return self.tables[key]
+
     def _align(self, segment: Segment, layer: int, cache: Any, queries: int) -> None:
         """Take back tokens that the full caches have given up.
 
         Assisted decoding crops rejected tokens. Before transformers 5.18 it does so by an absolute
         length, which only fits the first layers; these tell how many new tokens are left.
         """
-        new = (
-            cache.get_seq_length() - queries - self.state.prompt
-        )  # layer 1 holds this call's already
+        # The first layer holds this call's tokens already, unless it is the one that asks.
+        new = cache.get_seq_length() - (queries if layer else 0) - self.state.base
         if new < 0:
             raise SwiftprofError(
                 "this cache was cropped into its pruned prompt: prefill again to shorten the prompt"

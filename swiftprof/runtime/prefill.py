@@ -11,6 +11,7 @@ from torch import Tensor
 
 from swiftprof.core.layout import gather_rope
 from swiftprof.core.merge import Bypassed
+from swiftprof.methods.view import PromptView, Vision
 from swiftprof.runtime.decode import Segment
 from swiftprof.runtime.schedule import Schedule, StageLike
 
@@ -52,7 +53,10 @@ class Prefill:
             elsewhere.
         segments: runs of layers with equally long sequences, in order.
         waiting: the bypassed tokens; None when there are none.
-        scores: the first stage's scores, from its layer's hook until the next layer's.
+        compacts: survivors are renumbered after every stage.
+        memo: `(B, L)`, what the method noted about the prompt.
+        vision: what the vision tower knew, for a method that reads it.
+        scores: a stage's scores, from its layer's hook until the next layer's.
         rope: cos and sin of the tokens present; None until they are needed, see `positions`.
         mask: attention mask for the tokens present.
     """
@@ -62,7 +66,10 @@ class Prefill:
     prompt: Tokens
     tokens: Tokens
     index: Tensor
+    compacts: bool = False
     segments: list[Segment] = field(default_factory=list)
+    memo: Tensor | None = None
+    vision: Vision | None = None
     waiting: Bypassed | None = None
     scores: Tensor | None = None
     rope: Rope | None = None
@@ -78,9 +85,34 @@ class Prefill:
         if self.tokens.whole:
             return whole
         if self.rope is None:
-            slots = self.tokens.slots
+            slots = self._renumbered() if self.compacts else self.tokens.slots
             self.rope = (gather_rope(whole[0], slots), gather_rope(whole[1], slots))
         return self.rope
+
+    def most_asking(self, attends: str) -> int:
+        """At least as many tokens as ask at a stage: all of a row, or its text."""
+        if attends == "all":
+            return self.tokens.slots.shape[1]
+        return max(self.schedule.text)
+
+    def prompt_view(self, hidden: Tensor) -> PromptView:
+        """What a method may note about the prompt; `hidden` are the input embeddings."""
+        visual, text = max(self.schedule.visual), max(self.schedule.text)
+        return PromptView(hidden, self.prompt.candidates, self.prompt.valid, visual, text)
+
+    def _renumbered(self) -> Tensor:
+        """Slots whose positions the tokens present take: the first ones of the prompt, in order."""
+        valid = self.tokens.valid
+        columns = valid.shape[1]
+        place = torch.arange(columns, device=valid.device) - (columns - valid.sum(1, keepdim=True))
+        first = (~self.prompt.valid).long().argsort(dim=1, stable=True)
+        return first.gather(1, place.clamp_min(0))
+
+    def dropped(self) -> Tensor | None:
+        """How far positions have moved, `(B, 1)`; None where tokens keep theirs."""
+        if not self.compacts:
+            return None
+        return self.prompt.valid.sum(1, keepdim=True) - self.tokens.valid.sum(1, keepdim=True)
 
     def move(self, device: torch.device) -> None:
         """Bring everything to a layer's device; mostly it is there already."""
@@ -97,6 +129,7 @@ def begin_prefill(
     *,
     merges: bool,
     bypass: bool,
+    compacts: bool = False,
 ) -> Prefill | None:
     """Read the prompt and count its tokens: the only place where the host waits for the device.
 
@@ -107,6 +140,7 @@ def begin_prefill(
         stages: the plan's stages.
         merges: the method merges.
         bypass: the method brings unselected tokens back.
+        compacts: the method renumbers the survivors.
 
     Returns:
         None when no row has a visual token. The last prompt token counts as text even if it is
@@ -133,7 +167,8 @@ def begin_prefill(
     ]
     index = torch.where(visual, visual.long().cumsum(1) - 1, -1)
     prompt = Tokens(slots, valid, visual, last, whole=True)
-    return Prefill(schedule, counts.to(slots.device, non_blocking=True), prompt, prompt, index)
+    counts = counts.to(slots.device, non_blocking=True)
+    return Prefill(schedule, counts, prompt, prompt, index, compacts)
 
 
 def _moved(value: Any, device: torch.device) -> Any:
@@ -142,7 +177,7 @@ def _moved(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=True)
     if isinstance(value, tuple) and isinstance(value[0], Tensor):
         return tuple(_moved(each, device) for each in value)
-    if isinstance(value, (Tokens, Bypassed)):
+    if isinstance(value, (Tokens, Bypassed, Vision)):
         return replace(
             value,
             **{each.name: _moved(getattr(value, each.name), device) for each in fields(value)},

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,15 @@ from swiftprof.core.layout import scatter_tokens
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
+from swiftprof.methods.base import Method
 from swiftprof.runtime.conformance import check_scores
 from swiftprof.runtime.decode import CacheState, Step, read_state, write_state
 from swiftprof.runtime.decoder import Decoder, check_call, check_window, locate
 from swiftprof.runtime.prefill import Prefill, begin_prefill
-from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers
+from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers, score_layers
 from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
-from swiftprof.runtime.trace import OnStage, StageEvent
+from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
+from swiftprof.runtime.vision import VisionTap
 
 __all__ = ["Pruning", "prune"]
 
@@ -38,7 +41,14 @@ _IMAGE_INPUTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
 _IMAGE_WORDS = ("pixel", "image", "video", "mm_encoder_outputs")  # in the names of image inputs
 
 
-def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) -> Pruning:
+def prune(
+    model: nn.Module,
+    plan: PlanLike,
+    *,
+    method: Method | None = None,
+    on_stage: OnStage | None = None,
+    on_span: OnSpan | None = None,
+) -> Pruning:
     """Prune a model's visual tokens by a plan, inside a `with` block.
 
     Any `generate()` arguments work: batches with padding on the left, greedy search, sampling,
@@ -51,8 +61,11 @@ def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) 
             hooks are gone when the block ends, also after an exception.
         plan: a `swiftprof.Plan`, or any object with its `method`, `stages`, `options` and
             `model.num_layers`.
+        method: runs instead of the plan's own, for methods that no registry knows.
         on_stage: called after each stage with a `StageEvent`, for example a
             `swiftprof.runtime.trace.Trace`.
+        on_span: makes a context manager around each piece of pruning work, by its name: "restore",
+            "score" or "select" (merging included); for clocks and profilers.
 
     Returns:
         A `Pruning`, a context manager with `attach()` and `detach()`.
@@ -66,21 +79,33 @@ def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) 
         >>> with prune(model, plan):  # doctest: +SKIP
         ...     model.generate(**inputs, max_new_tokens=20)
     """
-    return Pruning(model, plan, on_stage=on_stage)
+    return Pruning(model, plan, method=method, on_stage=on_stage, on_span=on_span)
 
 
 class Pruning:
     """Hooks that prune one model by one plan; see `prune`. Can be attached again and again."""
 
     def __init__(
-        self, model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None
+        self,
+        model: nn.Module,
+        plan: PlanLike,
+        *,
+        method: Method | None = None,
+        on_stage: OnStage | None = None,
+        on_span: OnSpan | None = None,
     ) -> None:
         self._decoder: Decoder = locate(model)
         self._stages = tuple(plan.stages)
-        self._method = create(plan.method, plan.options)
+        self._method = method or create(plan.method, plan.options)
         self._on_stage = on_stage
+        self._span = on_span or _no_span
+        self._vision = (
+            VisionTap(self._decoder) if self._stages and self._method.reads_vision else None
+        )
         self._check_plan(plan)
         self._cuts = cut_layers(self._stages)
+        self._judges = score_layers(self._cuts, self._method.scoring)
+        self._prepares = type(self._method).prepare is not Method.prepare
         self._local = threading.local()
         self._handles: list[RemovableHandle] = []
 
@@ -91,7 +116,18 @@ class Pruning:
                 f"plan: made for a model with {planned} layers, this one has {layers}: "
                 "make a plan for this model"
             )
-        check_stages(self._stages, layers)
+        check_stages(self._stages, layers, self._method.earliest)
+        cuts = cut_layers(self._stages)
+        if self._method.scoring == "before" and len(set(cuts)) < len(cuts):
+            raise SwiftprofError(
+                f"plan: stages[1].layer is {self._stages[1].layer}, where the first stage cuts "
+                f"already; method '{plan.method}' needs it at least two layers on"
+            )
+        if self._method.compacts and self._decoder.mrope:
+            raise SwiftprofError(
+                f"plan: method '{plan.method}' renumbers positions, which this model gives in "
+                "three dimensions; set options.positions to 'kept'"
+            )
         first = self._decoder.first_cut
         if self._stages and self._stages[0].layer < first:
             raise SwiftprofError(
@@ -126,8 +162,8 @@ class Pruning:
         if decoder.model.training:
             raise SwiftprofError("the model is in training mode: call model.eval() before pruning")
         _ = decoder.mask_kind
-        if self._stages:
-            check_scores(decoder, self._stages[0].layer - 1)
+        if self._stages and self._method.attends != "nothing":
+            check_scores(decoder, min(self._judges[0], len(decoder.layers) - 1))
         handles = self._handles
         try:
             handles.append(
@@ -135,7 +171,10 @@ class Pruning:
             )
             handles.append(decoder.root.register_forward_hook(self._after_model, always_call=True))
             handles.append(decoder.text.register_forward_hook(self._after_text, with_kwargs=True))
-            first = self._stages[0].layer - 1 if self._stages else len(decoder.layers)
+            if self._vision is not None:
+                handles.extend(self._vision.attach())
+            first = min(self._judges[0], self._cuts[0]) if self._stages else len(decoder.layers)
+            first = 0 if self._prepares else first
             for i, layer in list(enumerate(decoder.layers))[first:]:
                 hook = _Hook(partial(self._before_layer, i))
                 handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
@@ -180,7 +219,8 @@ class Pruning:
                     "prefill in chunks): give the whole prompt at once, with an empty cache"
                 )
             if state is not None:
-                self._local.call = self._begin_step(state, cache, padding, ids)
+                placed = kwargs.get("position_ids") is not None
+                self._local.call = self._begin_step(state, cache, padding, ids, placed)
             return
         if ids is None:
             raise SwiftprofError(
@@ -197,6 +237,7 @@ class Pruning:
             self._stages,
             merges=self._method.merges,
             bypass=self._method.bypass,
+            compacts=self._method.compacts,
         )
         if call is not None:
             if not any(_given(v) for k, v in kwargs.items() if any(s in k for s in _IMAGE_WORDS)):
@@ -208,7 +249,12 @@ class Pruning:
             self._local.call = call
 
     def _begin_step(
-        self, state: CacheState, cache: Any, padding: Tensor | None, ids: Tensor | None
+        self,
+        state: CacheState,
+        cache: Any,
+        padding: Tensor | None,
+        ids: Tensor | None,
+        placed: bool,
     ) -> Step:
         if self._decoder.sliding_window is not None:
             check_window(
@@ -218,11 +264,15 @@ class Pruning:
             state,
             padding if padding is not None and padding.ndim == 2 else None,
             self._decoder.mask_kind,
+            cast(Any, self._decoder.text).rotary_emb,
+            placed,
         )
 
     def _after_model(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         """Forget the call, also after an exception."""
         self._local.call = None
+        if self._vision is not None:
+            self._vision.clear()
 
     def _after_text(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -269,7 +319,11 @@ class Pruning:
         if step.state.segments[i] is None:
             return None
         mask = step.mask(i, hidden, kwargs["past_key_values"], kwargs.get("attention_mask"))
-        return args, {**kwargs, "attention_mask": mask, "position_ids": None}
+        changed = {**kwargs, "attention_mask": mask, "position_ids": None}
+        rope = step.positions(i, hidden, kwargs.get("position_ids"))
+        if rope is not None:
+            changed["position_embeddings"] = rope
+        return args, changed
 
     def _prefilling(
         self,
@@ -286,11 +340,15 @@ class Pruning:
                 f"{type(layer).__name__} cannot be pruned: it is not given position_embeddings"
             )
         call.move(hidden.device)
-        if i == self._stages[0].layer - 1 and not changes_nothing(call, self._method, 0):
-            call.scores = score(call, self._method, 0, layer, hidden, rope)
+        if i == 0 and self._prepares:
+            call.memo = self._method.prepare(call.prompt_view(hidden))
         for j, cut in enumerate(self._cuts):
             if cut == i:
                 hidden = self._stage(call, j, layer, hidden, rope)
+        for j, judge in enumerate(self._judges):
+            if judge == i < self._cuts[j] and not changes_nothing(call, self._method, j):
+                with self._span("score"):
+                    call.scores = score(call, self._method, j, layer, hidden, rope)
         if not call.segments:
             return None
         segment = call.segments[-1]
@@ -327,13 +385,24 @@ class Pruning:
                     StageEvent.make(call, j, number, cut, tokens.slots, tokens.candidates, none)
                 )
             return hidden
-        if j == 0:
-            scores, call.scores = call.scores, None
-            assert scores is not None
-        else:
+        if self._vision is not None:
+            call.vision = self._vision.rows(call.schedule.visual)
+        with self._span("restore"):
             hidden = restore_bypassed(call, hidden)
-            scores = score(call, self._method, j, layer, hidden, rope)
-        return select(call, self._method, j, cut, scores, hidden, self._on_stage, number)
+        scores, call.scores = call.scores, None
+        if scores is None:
+            with self._span("score"):
+                scores = score(call, self._method, j, layer, hidden, rope)
+        with self._span("select"):
+            return select(call, self._method, j, cut, scores, hidden, self._on_stage, number)
+
+
+def _no_span(name: str) -> AbstractContextManager[None]:
+    """Around pruning work that nobody times."""
+    return _NOTHING
+
+
+_NOTHING = nullcontext()
 
 
 class _Hook:

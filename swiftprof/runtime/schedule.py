@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from swiftprof.core.counts import kept_count, merged_count
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["PlanLike", "Schedule", "StageLike", "check_stages", "cut_layers"]
+__all__ = ["PlanLike", "Schedule", "StageLike", "check_stages", "cut_layers", "score_layers"]
 
 
 class StageLike(Protocol):
@@ -64,17 +64,29 @@ def cut_layers(stages: Sequence[StageLike]) -> list[int]:
     return [stage.layer if j == 0 else stage.layer - 1 for j, stage in enumerate(stages)]
 
 
-def check_stages(stages: Sequence[StageLike], num_layers: int) -> None:
+def score_layers(cuts: Sequence[int], scoring: str) -> list[int]:
+    """For each stage the 0-based index of the layer that judges (see `Method.scoring`)."""
+    if scoring == "own":
+        return [cut - (j == 0) for j, cut in enumerate(cuts)]
+    return [cut - (scoring == "before") for cut in cuts]
+
+
+def check_stages(stages: Sequence[StageLike], num_layers: int, earliest: int = 1) -> None:
     """Refuse stages that mean nothing for a model of `num_layers` layers.
+
+    Args:
+        stages: the plan's stages.
+        num_layers: L.
+        earliest: least layer of the first stage; 0 where the method prunes before the decoder.
 
     Raises:
         SwiftprofError: a layer is out of range or not above the one before, or a fraction is out of
             range.
     """
-    before = 0
+    before = -1
     for j, stage in enumerate(stages):
         where = f"plan: stages[{j}]"
-        if not 1 <= stage.layer <= num_layers:
+        if not (earliest if j == 0 else 1) <= stage.layer <= num_layers:
             raise SwiftprofError(
                 f"{where}.layer is {stage.layer}; the model has layers 1 to {num_layers}"
             )

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from swiftprof.core.layout import compact, gather_tokens
-from swiftprof.core.merge import SEED_POLICIES, Bypassed, assign, mean_merge, restore
+from swiftprof.core.merge import Bypassed, Rest, restore
 from swiftprof.core.select import rank, top
-from swiftprof.methods.base import Method, StageView
+from swiftprof.methods.base import Method
+from swiftprof.methods.view import StageView
 from swiftprof.runtime.decode import Segment
 from swiftprof.runtime.decoder import attention_scores
 from swiftprof.runtime.prefill import Prefill, Tokens
@@ -38,7 +39,7 @@ def score(
     stage: int,
     layer: nn.Module,
     hidden: Tensor,
-    rope: tuple[Tensor, Tensor],
+    whole_rope: tuple[Tensor, Tensor],
 ) -> Tensor:
     """The method's scores for the tokens present, `(B, n)`.
 
@@ -48,18 +49,36 @@ def score(
         stage: 0-based stage.
         layer: the stage's decoder layer.
         hidden: `(B, n, D)`, input of the layer.
-        rope: cos and sin of the whole prompt.
+        whole_rope: cos and sin of the whole prompt.
     """
-    tokens = call.tokens
+    tokens, memo = call.tokens, call.memo
+
+    def attention(
+        *, rope: bool = True, among: Tensor | None = None, queries: Tensor | None = None
+    ) -> Tensor:
+        return attention_scores(
+            layer,
+            hidden,
+            call.positions(whole_rope),
+            tokens.last,
+            tokens.valid,
+            rope=rope,
+            among=among,
+            asking=queries,
+            most_asking=call.most_asking(method.attends),
+        )
+
     view = StageView(
         stage=stage,
         candidates=tokens.candidates,
         index=torch.where(tokens.candidates, call.index.gather(1, tokens.slots), -1),
+        visible=tokens.valid,
         keep=call.counts[stage, 0],
+        n_visual=call.schedule.visual,
         hidden=hidden,
-        attention=lambda: attention_scores(
-            layer, hidden, call.positions(rope), tokens.last, tokens.valid
-        ),
+        attention=attention,
+        memo=None if memo is None else memo.gather(1, tokens.slots),
+        vision=call.vision,
     )
     return method.scores(view)
 
@@ -97,7 +116,8 @@ def select(
     order = rank(scores, tokens.candidates)
     chosen = top(order, keep)
     staying = (tokens.valid & ~tokens.candidates) | chosen
-    seeded = torch.zeros_like(chosen)
+    number = torch.full_like(order, -1)  # at a seed's column: which merged token stands there
+    front = 0
     source = torch.arange(hidden.shape[1], device=hidden.device).expand_as(order)
     pool, waiting = hidden, None
     if groups or (method.bypass and not final):
@@ -105,29 +125,31 @@ def select(
         columns = order.gather(
             1, (keep + places).clamp_max(order.shape[1] - 1)
         )  # (B, R), best first
-        present = places < rest
-        slots = tokens.slots.gather(1, columns)
+        slots, present = tokens.slots.gather(1, columns), places < rest
         waiting = Bypassed(slots, present, gather_tokens(hidden, columns))
         if groups:
-            seeds = SEED_POLICIES[method.seed_policy](slots, present, merge, groups)
-            number = torch.arange(groups, device=hidden.device)
-            used = number < merge
-            group = assign(waiting.hidden, seeds, used)
-            merged = mean_merge(waiting.hidden, present, group, groups)
-            waiting = Bypassed(
-                slots, present, waiting.hidden, group, slots.gather(1, seeds), merged
-            )
+            index = call.index.gather(1, slots)
+            bypassed = Rest(slots, present, index, waiting.hidden, merge, groups, call.vision)
+            merged = method.merge(bypassed)
+            front = merged.front
+            seeds = slots.gather(1, merged.seeds)
+            waiting = Bypassed(slots, present, waiting.hidden, merged.group, seeds, merged.tokens)
             # Merged tokens stand behind the others in the pool; their seeds' columns point there.
-            at = columns.gather(1, seeds).masked_fill(
-                ~used, order.shape[1]
+            at = columns.gather(1, merged.seeds).masked_fill(
+                ~bypassed.used, order.shape[1]
             )  # one column too many takes the unused
-            pool = torch.cat([hidden, merged], dim=1)
-            source = _put(source, at, hidden.shape[1] + number)
-            seeded = _put(seeded, at, torch.ones_like(used))
+            pool = torch.cat([hidden, merged.tokens], dim=1)
+            each = torch.arange(groups, device=hidden.device)
+            source = _put(source, at, hidden.shape[1] + each)
+            number = _put(number, at, each)
 
+    seeded = number >= 0
     lengths = schedule.lengths(stage)
     length = max(lengths)
     picked, valid = compact(staying | seeded, length)
+    if groups and method.merged_apart and method.compacts:
+        moved = _apart(call, tokens.slots.gather(1, picked), number.gather(1, picked), valid, front)
+        picked = picked.gather(1, moved)
     call.tokens = Tokens(
         slots=tokens.slots.gather(1, picked),
         valid=valid,
@@ -137,10 +159,39 @@ def select(
     )
     call.waiting = waiting if method.bypass and not final else None
     call.rope = None
-    call.segments.append(Segment(cut, length, valid if min(lengths) < length else None))
+    call.segments.append(
+        Segment(cut, length, valid if min(lengths) < length else None, call.dropped())
+    )
     if on_stage is not None:
         on_stage(StageEvent.make(call, stage, layer, cut, tokens.slots, chosen, seeded))
     return gather_tokens(pool, source.gather(1, picked))
+
+
+def _apart(call: Prefill, slots: Tensor, number: Tensor, valid: Tensor, front: int) -> Tensor:
+    """Order of columns in which merged tokens stand before or behind all kept visual tokens.
+
+    Args:
+        call: the prefill.
+        slots: `(B, n)`, slots of the columns, ascending where nothing was moved before.
+        number: `(B, n)`, which merged token a column holds; -1 for the others.
+        valid: `(B, n)`, padding stays where it is.
+        front: the first so many merged tokens stand before, the others behind.
+
+    Returns:
+        `(B, n)` int64, a permutation of the columns.
+    """
+    visual, length = call.prompt.candidates, call.length
+    place = torch.arange(length, device=slots.device)
+    first = torch.where(visual, place, length).amin(1, keepdim=True)
+    last = torch.where(visual, place, -1).amax(1, keepdim=True)
+    columns = slots.shape[1]
+    # A visual token that was moved before keeps its place among the visual tokens.
+    inside = (slots >= first) & (slots <= last)
+    key = torch.where(inside, first, slots) * (3 * columns)
+    key = key + torch.where(inside, columns + torch.arange(columns, device=slots.device), 0)
+    key = torch.where((number >= 0) & (number < front), first * 3 * columns + number, key)
+    key = torch.where(number >= front, first * 3 * columns + 2 * columns + number, key)
+    return torch.where(valid, key, -1).argsort(dim=1, stable=True)
 
 
 def _put(row: Tensor, at: Tensor, value: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ def test_no_tensor_of_a_pruned_prefill_has_two_prompt_dimensions(
 def test_keeping_everything_scores_nothing(
     llava: Any, prompts: Any, plan_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("scored")
 
     monkeypatch.setattr(stage, "attention_scores", fail)

@@ -1,0 +1,56 @@
+"""ScienceQA-IMG: multiple-choice questions of school science that come with an image.
+
+Example: "Which of these states is farthest north?" with options A to D → ``A``; accuracy by LLaVA's
+reading of the letter. The image is not padded, as in LLaVA's own evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swiftprof.data.base import BadSample, Sample
+from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
+from swiftprof.data.scoring.choices import LETTERS, scienceqa_letter
+from swiftprof.data.sources.find import Part
+from swiftprof.data.wording import OPTION_LETTER, lettered
+
+COLUMNS = ("image", "question", "choices", "answer", "hint")
+
+
+class ScienceQA(HostedDataset):
+    name = "scienceqa"
+    description = "school science with an image, multiple choice (ScienceQA-IMG)"
+    metric = "accuracy"
+    licence = "CC BY-NC-SA 4.0"
+    pads = False
+    published: Mapping[str, int] = {"train": 6_218, "validation": 2_097, "test": 2_017}
+    megabytes: Mapping[str, int] = {"train": 400, "test": 130}
+    parts: Mapping[str, Part] = {
+        split: Part(hub("ScienceQA"), split, COLUMNS, "ScienceQA-IMG")
+        for split in ("train", "validation", "test")
+    }
+
+    def sample(self, split: str, index: int) -> Sample:
+        row = self.rows(split).row(index)
+        choices, answer = texts_in(row, "choices"), row["answer"]
+        if not isinstance(answer, int) or not 0 <= answer < min(len(choices), len(LETTERS)):
+            raise BadSample(f"answer is {answer!r}, no number of an option")
+        return Sample(
+            id=f"{split}-{index:05d}",
+            image=image_in(row),
+            question=text_in(row, "question"),
+            answers=(LETTERS[answer],),
+            choices=choices,
+            hint=row["hint"] or "",
+        )
+
+    def prompt(self, sample: Sample, style: str) -> str:
+        context = f"Context: {sample.hint}\n" if sample.hint else ""
+        return f"{context}{sample.question}\n{lettered(sample.choices)}{OPTION_LETTER}"
+
+    def score(self, prediction: str, sample: Sample) -> float:
+        return float(scienceqa_letter(prediction, len(sample.choices)) == sample.answers[0])
+
+
+def scienceqa() -> ScienceQA:
+    return ScienceQA()

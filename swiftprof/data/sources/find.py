@@ -1,0 +1,208 @@
+"""Find the parquet files of a split: in a local copy below ``--data-root``, else on the Hub.
+
+``datasets`` resolves what a repository calls its configurations and splits; the files are then read
+by ``parquet.Rows``, which gives random access to rows without preparing the whole set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.files import read_json_object, write_text_atomic
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of a repository.
+
+    Attributes:
+        ids: where it is, and where it was before, as ``owner/name``.
+        in_part: read only the row groups that are needed over the network, for sets of many GB;
+            others are downloaded whole into the Hub's own cache.
+    """
+
+    ids: tuple[str, ...]
+    split: str
+    columns: tuple[str, ...]
+    config: str | None = None
+    in_part: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a part.
+
+    Attributes:
+        files: local paths or ``hf://`` addresses, in order.
+        source: id and revision, for the record.
+        cache: where row groups read over the network are kept; None for local files.
+    """
+
+    files: tuple[str, ...]
+    source: str
+    cache: Path | None = None
+
+
+def find(part: Part, name: str, data_root: Path | None) -> Found:
+    """The files of a part.
+
+    Raises:
+        SwiftprofError: nowhere to be found, no such split in a copy, no network, no access.
+    """
+    copy = local_copy(part, data_root)
+    if copy is not None:
+        return Found(tuple(_local_files(copy, part, name)), f"{part.ids[0]} (local copy)")
+    return _on_hub(part, name)
+
+
+def local_copy(part: Part, data_root: Path | None) -> Path | None:
+    """The folder below ``data_root`` that holds a copy of the repository."""
+    if data_root is None:
+        return None
+    below = [*part.ids, *(id.split("/")[1] for id in part.ids)]
+    return next((data_root / p for p in below if (data_root / p).is_dir()), None)
+
+
+def cache_root() -> Path:
+    """Folder for row groups and images that were read over the network."""
+    if own := os.environ.get("SWIFTPROF_CACHE"):
+        return Path(own)
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(HF_HOME) / "swiftprof"
+
+
+def cached_bytes(ids: Iterable[str]) -> int:
+    """Bytes of repositories on this disk, in the Hub's cache and in our own."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    total = 0
+    for id in ids:
+        flat = id.replace("/", "--")
+        for folder in (Path(HF_HUB_CACHE) / f"datasets--{flat}", cache_root() / flat):
+            with suppress(OSError):
+                total += sum(
+                    f.stat().st_size
+                    for f in folder.rglob("*")
+                    if f.is_file() and not f.is_symlink() and f.suffix != ".json"
+                )
+    return total
+
+
+def _local_files(folder: Path, part: Part, name: str) -> list[str]:
+    from datasets import load_dataset_builder
+
+    splits: list[str] = []
+    with suppress(ValueError, OSError):  # no such configuration: the copy lacks its README
+        builder = load_dataset_builder(str(folder), part.config)
+        files = {str(k): [str(f) for f in v] for k, v in builder.config.data_files.items()}
+        if part.config is None or builder.config.name == part.config:
+            if found := [f for f in files.get(part.split, []) if f.endswith(".parquet")]:
+                return found
+            splits = sorted(files)
+    inside = [folder / d for d in (part.config, "data", "") if d is not None]
+    for place in inside:
+        found = sorted(str(f) for f in place.glob(f"{part.split}*.parquet"))
+        found = [f for f in found if re.fullmatch(rf"{part.split}(-.*)?", Path(f).stem)]
+        if found:
+            return found
+    of = f" of configuration {part.config}" if part.config else ""
+    has = f"; splits there: {', '.join(splits)}" if splits else ""
+    raise SwiftprofError(
+        f"data set {name}: {folder} has no parquet files for split {part.split}{of}{has}; fetch "
+        f"them with: hf download {part.ids[0]} --repo-type dataset --local-dir {folder}"
+    )
+
+
+def _on_hub(part: Part, name: str) -> Found:
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if not HF_HUB_OFFLINE:
+        for id in part.ids:
+            revision, reason = _revision(id)
+            if revision is not None:
+                return _resolve(part, name, id, revision)
+            if reason != "no such data set":
+                break
+    else:
+        reason = "HF_HUB_OFFLINE is set"
+    remembered = _remembered(part)
+    if remembered is not None:
+        return remembered
+    if reason == "it is gated":
+        advice = "accept its terms on its page and log in with: hf auth login"
+    else:
+        advice = (
+            "check the network, or give --data-root DIR with a copy: hf download "
+            f"{part.ids[0]} --repo-type dataset --local-dir DIR/{part.ids[0]}"
+        )
+    raise SwiftprofError(
+        f"data set {name}: cannot get {' or '.join(part.ids)} from the Hugging Face Hub "
+        f"({reason}), and it is not in the cache; {advice}"
+    )
+
+
+def _revision(id: str) -> tuple[str | None, str]:
+    """The current commit of a repository, or None and why."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return HfApi().dataset_info(id, timeout=20).sha, ""
+    except GatedRepoError:
+        return None, "it is gated"
+    except RepositoryNotFoundError:
+        return None, "no such data set"
+    except Exception as error:  # the HTTP library's own kinds differ between hub versions
+        first = str(error).strip().splitlines()
+        return None, first[0] if first else type(error).__name__
+
+
+def _resolve(part: Part, name: str, id: str, revision: str) -> Found:
+    from datasets import load_dataset_builder
+
+    try:
+        builder = load_dataset_builder(id, part.config, revision=revision)
+        files = {str(k): [str(f) for f in v] for k, v in builder.config.data_files.items()}
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise SwiftprofError(
+            f"data set {name}: {id} at {revision[:12]} cannot be opened ({first}); give "
+            "--data-root DIR with a local copy"
+        ) from error
+    if part.split not in files:
+        raise SwiftprofError(
+            f"data set {name}: {id} at {revision[:12]} has no split {part.split!r}: "
+            f"{did_you_mean(part.split, files)}; the repository has changed, give --data-root DIR "
+            "with an older copy"
+        )
+    folder = cache_root() / id.replace("/", "--") / revision
+    found = Found(tuple(files[part.split]), f"{id}@{revision}", folder / _flat(part))
+    text = json.dumps({"files": found.files, "source": found.source, "columns": part.columns})
+    write_text_atomic(folder / f"{_flat(part)}.json", text + "\n")
+    return found
+
+
+def _remembered(part: Part) -> Found | None:
+    """The newest listing of an earlier call, for work without a network."""
+    notes: list[Path] = []
+    for id in part.ids:
+        notes += (cache_root() / id.replace("/", "--")).glob(f"*/{_flat(part)}.json")
+    for note in sorted(notes, key=lambda f: f.stat().st_mtime, reverse=True):
+        with suppress(SwiftprofError, KeyError, TypeError):
+            there: dict[str, Any] = read_json_object(note, "listing", max_bytes=1 << 24)
+            files: Sequence[str] = there["files"]
+            return Found(tuple(files), str(there["source"]), note.parent / _flat(part))
+    return None
+
+
+def _flat(part: Part) -> str:
+    return f"{part.config or 'default'}-{part.split}"

@@ -1,0 +1,50 @@
+"""VQAv2: open questions about COCO images, each answered by ten people.
+
+Example: "How many zebras are there?" → ``2``; official VQA accuracy. lmms-lab's repository has no
+train split; it comes from Multimodal-Fatima's. ``test`` and ``testdev`` have no answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from swiftprof.data.base import Sample
+from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
+from swiftprof.data.scoring.vqa import vqa_accuracy
+from swiftprof.data.sources.find import Part
+from swiftprof.data.wording import SHORT_ANSWER
+
+COLUMNS = ("question_id", "question", "image", "answers")
+
+
+class VQAv2(HostedDataset):
+    name = "vqav2"
+    description = "open questions about COCO images"
+    metric = "VQA accuracy"
+    licence = "CC BY 4.0, images: Flickr terms (COCO); the train copy declares none"
+    eval_split = "validation"
+    block = 100
+    published: Mapping[str, int] = {"train": 443_757, "validation": 214_354}
+    parts: Mapping[str, Part] = {
+        "train": Part(("Multimodal-Fatima/VQAv2_train",), "train", COLUMNS, in_part=True),
+        "validation": Part(hub("VQAv2"), "validation", COLUMNS, in_part=True),
+    }
+
+    def sample(self, split: str, index: int) -> Sample:
+        row = self.rows(split).row(index)
+        return Sample(
+            id=str(row["question_id"]),
+            image=image_in(row),
+            question=text_in(row, "question"),
+            answers=texts_in(row, "answers"),
+        )
+
+    def prompt(self, sample: Sample, style: str) -> str:
+        return sample.question + SHORT_ANSWER
+
+    def score(self, prediction: str, sample: Sample) -> float:
+        return vqa_accuracy(prediction, sample.answers)
+
+
+def vqav2() -> VQAv2:
+    return VQAv2()

@@ -1,0 +1,201 @@
+"""The loop that all comparisons share: several variants of one model answer the same samples.
+
+Batch by batch in turn, so that times are comparable on a machine whose speed drifts, and scores are
+paired. A sample that fails with one variant is left out for all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from swiftprof.data.asking import Skipped, ask_all
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.methods import create
+from swiftprof.models.loading import VLM
+from swiftprof.planning.plan_file import Plan
+from swiftprof.runtime.prune import prune
+from swiftprof.runtime.trace import Trace
+
+__all__ = ["HELD", "VANILLA", "Answer", "Progress", "Variants", "answer_samples", "check_plans"]
+
+VANILLA = "vanilla"
+HELD = 512
+"""Samples whose images are in memory at a time."""
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+Variants = Mapping[str, Plan | None]
+"""Name -> plan; None is the unpruned model."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one variant said to one sample, and what it cost.
+
+    Attributes:
+        place: number of the sample in the draw.
+        retained: visual tokens that were really there, averaged over layers.
+        tflops: of the prefill (paper eq. 17-19), from the counts that were there.
+        seconds: wall time of the batch's ``generate`` call, per sample.
+    """
+
+    variant: str
+    place: int
+    id: str
+    kind: str
+    group: str
+    question: str
+    answers: tuple[str, ...]
+    prediction: str
+    score: float
+    n_visual: int
+    text_tokens: int
+    retained: float
+    tflops: float
+    seconds: float
+
+
+def check_plans(vlm: VLM, variants: Variants) -> None:
+    """Refuse plans that do not fit the model, before anything runs. Raises SwiftprofError."""
+    for plan in variants.values():
+        if plan is not None:
+            prune(vlm.model, plan)
+
+
+def answer_samples(
+    vlm: VLM,
+    dataset: Dataset,
+    split: str,
+    indices: Sequence[int],
+    variants: Variants,
+    *,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+    first: int = 0,
+) -> tuple[list[Answer], list[Skipped]]:
+    """Greedy answers of every variant on the samples ``indices`` of a split.
+
+    Args:
+        variants: see `Variants`.
+        progress: called after every batch.
+        first: place of the first index in the whole draw.
+
+    Returns:
+        Answers by variant and, within it, in the order drawn; and the samples that could not be
+        used.
+    """
+    answers: list[Answer] = []
+    skipped: list[Skipped] = []
+    shape, done = vlm.decoder_shape, 0
+    for held in range(0, len(indices), HELD):
+        here = indices[held : held + HELD]
+        places = {index: first + held + n for n, index in enumerate(here)}
+        samples, broken = ask_all(dataset, split, here, vlm)
+        skipped += broken
+        done += len(broken)
+        bad = {each.index for each in broken}
+        pairs = list(zip((i for i in here if i not in bad), samples, strict=True))
+        pairs.sort(key=lambda pair: len(pair[1].question))  # less padding
+        for start in range(0, len(pairs), batch_size):
+            batch = pairs[start : start + batch_size]
+            found, failed = _answer(vlm, dataset, batch, places, variants, shape)
+            answers += found
+            skipped += failed
+            done += len(batch)
+            if progress:
+                progress(done, len(indices))
+    order = {name: n for n, name in enumerate(variants)}
+    answers.sort(key=lambda a: (order[a.variant], a.place))
+    return answers, skipped
+
+
+def _answer(
+    vlm: VLM,
+    dataset: Dataset,
+    batch: list[tuple[int, Sample]],
+    places: Mapping[int, int],
+    variants: Variants,
+    shape: DecoderShape,
+) -> tuple[list[Answer], list[Skipped]]:
+    """All variants on one batch; where that fails, on one sample at a time."""
+    samples = [sample for _, sample in batch]
+    answers: list[Answer] = []
+    try:
+        inputs = vlm.inputs([s.image for s in samples], [s.question for s in samples])
+        for name, plan in variants.items():
+            numbers = [places[index] for index, _ in batch]
+            answers += _run(vlm, dataset, samples, numbers, inputs, name, plan, shape)
+        return answers, []
+    except Exception as error:  # whatever a model or a broken sample may raise
+        if len(batch) == 1:
+            text = " ".join(str(error).split())
+            return [], [Skipped(batch[0][0], f"{type(error).__name__}: {text}")]
+    answers, skipped = [], []
+    for one in batch:
+        found, failed = _answer(vlm, dataset, [one], places, variants, shape)
+        answers += found
+        skipped += failed
+    return answers, skipped
+
+
+def _run(
+    vlm: VLM,
+    dataset: Dataset,
+    batch: Sequence[Sample],
+    places: Sequence[int],
+    inputs: dict[str, Any],
+    name: str,
+    plan: Plan | None,
+    shape: DecoderShape,
+) -> list[Answer]:
+    trace = Trace()
+    context: Any = nullcontext() if plan is None else prune(vlm.model, plan, on_stage=trace)
+    with torch.inference_mode(), context:
+        began = _now(vlm)
+        ids = vlm.model.generate(  # type: ignore[operator]
+            **inputs, do_sample=False, num_beams=1, max_new_tokens=dataset.max_new_tokens
+        )
+        seconds = (_now(vlm) - began) / len(batch)
+    prompt = inputs["input_ids"].shape[1]
+    visual = (inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
+    total = inputs["attention_mask"].sum(1).tolist()
+    method = None if plan is None else create(plan.method, plan.options)
+    answers = []
+    for row, (sample, said) in enumerate(zip(batch, vlm.decode(ids[:, prompt:]), strict=True)):
+        text, retained = total[row] - visual[row], float(visual[row])
+        flops = vanilla_flops(shape, visual[row], text)
+        if plan is not None and plan.stages and trace.prefills:
+            retained = trace.prefills[0].retained(row, vlm.num_layers)
+            flops = plan_flops(shape, plan.stages, visual[row], text, method=method)
+        answers.append(
+            Answer(
+                variant=name,
+                place=places[row],
+                id=sample.id,
+                kind=sample.kind,
+                group=sample.group,
+                question=sample.question,
+                answers=sample.answers,
+                prediction=said,
+                score=dataset.score(said, sample),
+                n_visual=visual[row],
+                text_tokens=text,
+                retained=retained,
+                tflops=flops / 1e12,
+                seconds=seconds,
+            )
+        )
+    return answers
+
+
+def _now(vlm: VLM) -> float:
+    if vlm.model.device.type == "cuda":
+        torch.cuda.synchronize(vlm.model.device)
+    return time.perf_counter()

@@ -1,0 +1,77 @@
+"""Choosing a schedule by measurement: the same layers and tokens, split in several ways."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swiftprof.data.drawing import draw
+from swiftprof.data.registry import get_datasets
+from swiftprof.evaluation.answer import VANILLA, Progress, answer_samples
+from swiftprof.models.loading import VLM
+from swiftprof.planning.api import PlanWarning, plan
+from swiftprof.planning.plan_file import Plan
+from swiftprof.planning.schedules import SCHEDULES
+from swiftprof.profiling.store import Profile
+
+__all__ = ["Found", "search_schedule"]
+
+_PREFERRED = ("geometric", *(name for name in SCHEDULES if name != "geometric"))
+"""Ties go to the earlier."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best schedule, and the measured score of each relative to the unpruned model."""
+
+    best: str
+    scores: dict[str, float]
+
+
+def search_schedule(
+    vlm: VLM,
+    profile: Profile,
+    setting: Mapping[str, Any],
+    *,
+    samples: int,
+    progress: Progress | None = None,
+) -> Found:
+    """Score every schedule on calibration samples of the profile's data sets.
+
+    Args:
+        vlm: the model.
+        profile: gives layers, data sets, split; its own samples are not used again, as far as the
+            split has others.
+        setting: arguments of `swiftprof.plan`, without a schedule.
+        samples: calibration samples of each set.
+        progress: called after every batch with (done, total) samples.
+    """
+    plans: dict[str, Plan | None] = {VANILLA: None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanWarning)
+        for name in _PREFERRED:
+            plans[name] = plan(profile, **{**setting, "schedule": name, "bootstrap": 0})
+    settings = profile.summary.settings
+    datasets = get_datasets(list(settings.datasets))
+    relative: dict[str, list[float]] = {name: [] for name in _PREFERRED}
+    for number, dataset in enumerate(datasets):
+        split = settings.splits.get(dataset.name, settings.split)
+        indices = draw(dataset, split, samples, settings.seed + 1, at_most=True)
+
+        def report(done: int, total: int, before: int = number) -> None:
+            if progress:
+                progress(before * total + done, len(datasets) * total)
+
+        answers, _ = answer_samples(vlm, dataset, split, indices, plans, progress=report)
+        mean = {
+            name: float(np.mean([a.score for a in answers if a.variant == name])) for name in plans
+        }
+        for name in _PREFERRED:
+            relative[name].append(mean[name] / mean[VANILLA] if mean[VANILLA] > 0 else 1.0)
+    scores = {name: float(np.mean(values)) for name, values in relative.items()}
+    best = max(_PREFERRED, key=lambda name: (scores[name], -_PREFERRED.index(name)))
+    return Found(best, scores)

@@ -1,0 +1,189 @@
+"""Methods as they are named on a command line, and the plans that they become.
+
+swiftvlm                        at the profile's layers
+pdrop:positions=kept            with an option
+drop@equal, drop@own, drop@3+9  at equal depths, the published layers, or layers named
+swiftvlm:schedule=uniform:merge=0.1:budget=2
+my/plan.json                    a plan as it is
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.evaluation.settings import VariantSettings
+from swiftprof.methods import REGISTRY, method_class
+from swiftprof.methods.depths import equal_depths
+from swiftprof.methods.options import read_value
+from swiftprof.planning.api import LAYER_RULES, PlanWarning, ProfileLike
+from swiftprof.planning.api import plan as make_plan
+from swiftprof.planning.budget import MERGE_SHARE
+from swiftprof.planning.fill import Cost, Setting, Target, fill_plan, tokens_for
+from swiftprof.planning.plan_file import Plan
+
+__all__ = ["ABLATION", "Planner", "Spec", "TargetText", "parse_spec"]
+
+ABLATION = ("pdrop:positions=kept", "drop", "merge", "swiftvlm")
+"""Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
++ merging, + bypass."""
+
+_PLANNING = ("schedule", "merge", "budget")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One method of a comparison.
+
+    Attributes:
+        text: as it was typed.
+        method: its name; empty for a plan file.
+        layers: a rule, layers, or None for the method's default.
+        options: the method's own.
+        planning: `schedule`, `merge`, `budget`.
+        path: a plan file.
+    """
+
+    text: str
+    method: str = ""
+    layers: str | tuple[int, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    planning: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class TargetText:
+    """A budget and how it was typed."""
+
+    text: str
+    target: Target
+
+
+def parse_spec(text: str) -> Spec:
+    """Read one method.
+
+    Raises:
+        SwiftprofError: unknown names; values are checked when the plan is made.
+    """
+    if text.endswith(".json"):
+        return Spec(text, path=Path(text))
+    head, *settings = text.split(":")
+    name, _, where = head.partition("@")
+    if name not in REGISTRY:
+        raise SwiftprofError(f"--methods {text}: unknown method '{name}': " + _hint(name))
+    layers: str | tuple[int, ...] | None = where or None
+    if where and where not in LAYER_RULES:
+        parts = where.split("+")
+        if not all(part.isascii() and part.isdecimal() for part in parts):
+            raise SwiftprofError(
+                f"--methods {text}: '{where}' must be {', '.join(LAYER_RULES)}, or layers as 3+9"
+            )
+        layers = tuple(int(part) for part in parts)
+    options: dict[str, Any] = {}
+    planning: dict[str, Any] = {}
+    for each in settings:
+        key, sign, value = each.partition("=")
+        if not sign:
+            raise SwiftprofError(f"--methods {text}: '{each}' must be name=value")
+        (planning if key in _PLANNING else options)[key] = (
+            value if key == "schedule" else read_value(value)
+        )
+    return Spec(text, name, layers, options, planning)
+
+
+def _hint(name: str) -> str:
+    return did_you_mean(name, REGISTRY) + " (or give the path of a plan.json)"
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes plans for a comparison.
+
+    Attributes:
+        cost: the model, its decoder, and a prompt's usual number of text tokens.
+        profile: chooses the layers of methods that are planned.
+        layers: these layers instead, for example a published plan's.
+        budget: m, pruning layers at most.
+        normalize, seed: see `swiftprof.planning.api.plan`.
+    """
+
+    cost: Cost
+    profile: ProfileLike | None = None
+    layers: tuple[int, ...] | None = None
+    budget: int = 3
+    normalize: str = "relative"
+
+    def variants(
+        self, specs: Sequence[Spec], targets: Sequence[TargetText]
+    ) -> list[VariantSettings]:
+        """Vanilla first, then every method at every budget; plan files once each.
+
+        Raises:
+            SwiftprofError: an impossible budget or option, named with its method.
+        """
+        found = [VariantSettings.of("vanilla")]
+        methods = [s for s in specs if s.method != "vanilla"]
+        for target in targets:
+            for spec in methods:
+                if spec.path is None:
+                    plan = self._plan(spec, target)
+                    found.append(VariantSettings.of(spec.text, target.text, plan))
+        for spec in methods:
+            if spec.path is not None:
+                plan = Plan.load(spec.path)
+                plan.check_model(self.cost.model.num_layers, self.cost.model.name)
+                found.append(VariantSettings.of(spec.text, "own budget", plan))
+        return list({variant.name: variant for variant in found}.values())
+
+    def _plan(self, spec: Spec, target: TargetText) -> Plan:
+        try:
+            return self._filled(spec, target.target)
+        except SwiftprofError as error:
+            raise SwiftprofError(f"method {spec.text} at {target.text}: {error}") from None
+
+    def _filled(self, spec: Spec, target: Target) -> Plan:
+        merge = spec.planning.get("merge", MERGE_SHARE)
+        if isinstance(merge, bool) or not isinstance(merge, int | float):
+            raise SwiftprofError(f"merge={merge}: must be a fraction from 0 to 1")
+        budget = spec.planning.get("budget", self.budget)
+        if isinstance(budget, bool) or not isinstance(budget, int):
+            raise SwiftprofError(f"budget={budget}: must be a number of pruning layers")
+        schedule = spec.planning.get("schedule")
+        planned = method_class(spec.method).planned
+        where = spec.layers or ("planned" if planned else "own")
+        if where in ("planned", "equal") and self.layers is None:
+            if self.profile is None:
+                raise SwiftprofError(
+                    "its layers come from a profile, and there is none: make one with swiftprof "
+                    "profile, name it with --profile, or give a plan's layers with --plan"
+                )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PlanWarning)
+                return make_plan(
+                    self.profile,
+                    budget,
+                    **vars(target),
+                    method=spec.method,
+                    bootstrap=0,
+                    normalize=self.normalize,  # type: ignore[arg-type]
+                    schedule=schedule,
+                    merge_share=merge,
+                    options=spec.options,
+                    layers=where,
+                )
+        setting = Setting.of(spec.method, spec.options, schedule=schedule, merge_share=merge)
+        depth = self.cost.model.num_layers
+        if isinstance(where, tuple):
+            layers = where
+        elif where == "own" or self.layers is None:
+            layers = setting.method.default_layers(depth, self.cost.ratio_of(target))
+        elif where == "equal":
+            layers = equal_depths(self.layers[0], len(self.layers), depth)
+        else:
+            layers = self.layers
+        return fill_plan(layers, tokens_for(target, layers, self.cost, setting), self.cost, setting)

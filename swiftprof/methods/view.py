@@ -1,0 +1,101 @@
+"""What a method may look at while a model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+__all__ = ["Attention", "PromptView", "StageView", "Vision"]
+
+
+class Attention(Protocol):
+    """Computes attention rows of the layer that judges; a function, as it costs a projection."""
+
+    def __call__(
+        self, *, rope: bool = True, among: Tensor | None = None, queries: Tensor | None = None
+    ) -> Tensor:
+        """Attention over all n columns, averaged over the heads: `(B, n)` float32.
+
+        Args:
+            rope: rotate queries and keys to their positions.
+            among: `(B, n)` bool, the columns over which the softmax runs; all visible ones if None.
+            queries: `(B, n)` bool, tokens whose rows are averaged, each seeing what precedes it;
+                the last prompt token if None.
+        """
+
+
+@dataclass(frozen=True)
+class PromptView:
+    """The prompt as it enters the decoder, B rows of L slots.
+
+    Attributes:
+        hidden: `(B, L, D)` input embeddings, image features in place.
+        visual: `(B, L)` bool, visual tokens.
+        valid: `(B, L)` bool, false at padding.
+        most_visual: largest number of visual tokens of a row, a host integer.
+        most_text: the same of the other tokens.
+    """
+
+    hidden: Tensor
+    visual: Tensor
+    valid: Tensor
+    most_visual: int
+    most_text: int
+
+
+@dataclass(frozen=True)
+class Vision:
+    """What the vision tower knew about the images of a prefill, one image a row.
+
+    Rows without an image hold some other row's values; nothing of theirs is selected.
+
+    Attributes:
+        attention: `(B, P)` float32, attention of the CLS token over the patches, mean of heads, at
+            the layer whose output the decoder gets.
+        keys: `(B, P, d)`, keys of that layer, mean of heads.
+        patches: `(B, P, C)`, the layer's output at the patches, before the projector.
+        cls: `(B, C)`, at the CLS token.
+        project: maps features `(…, C)` to embeddings `(…, D)`.
+    """
+
+    attention: Tensor
+    keys: Tensor
+    patches: Tensor
+    cls: Tensor
+    project: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class StageView:
+    """What a method may look at when it scores a stage.
+
+    Columns are the tokens present at the stage, in the order of the sequence: for a method with
+    bypass always the whole prompt (n = L), otherwise the survivors of the stages before.
+
+    Attributes:
+        stage: 0 for the first stage.
+        candidates: `(B, n)` bool, the visual tokens among which the stage selects.
+        index: `(B, n)` int64, place of a candidate among the visual tokens of the prompt (0 is the
+            first in reading order, padding and text do not count); -1 elsewhere.
+        visible: `(B, n)` bool, false at padding.
+        keep: `(B, 1)` int64, how many candidates will be kept.
+        n_visual: visual tokens of each row's prompt, on the host.
+        hidden: `(B, n, D)`, input of the layer that judges.
+        attention: T-V scores of that layer; by default those of the last prompt token.
+        memo: what `Method.prepare` returned, at the columns present; None if it returned nothing.
+        vision: what the vision tower knew; only for a method that reads it.
+    """
+
+    stage: int
+    candidates: Tensor
+    index: Tensor
+    visible: Tensor
+    keep: Tensor
+    n_visual: tuple[int, ...]
+    hidden: Tensor
+    attention: Attention
+    memo: Tensor | None = None
+    vision: Vision | None = None

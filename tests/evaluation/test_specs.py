@@ -1,0 +1,163 @@
+"""Methods as they are typed, and the plans they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.settings import EvalSettings, VariantSettings
+from swiftprof.evaluation.specs import ABLATION, Planner, TargetText, parse_spec
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.methods import REGISTRY
+from swiftprof.planning.curve import SampleScores
+from swiftprof.planning.fill import Cost, Target
+from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+
+MODEL = ModelInfo(name="tiny", num_layers=24, visual_tokens=144)
+SHAPE = DecoderShape(24, 128, 384, 4, 4, 32)
+COST = Cost(MODEL, SHAPE, 20.0)
+THIRD = TargetText("1/3 of the tokens", Target(ratio=1 / 3))
+
+
+class FakeProfile:
+    """Records at layers 3, 7 and 11 of 24."""
+
+    model, decoder, keep, text_tokens, path, sha256 = MODEL, SHAPE, 0.2, 20.0, None, "ab" * 32
+    layers = tuple(range(2, 25))
+
+    @property
+    def samples(self) -> dict[str, SampleScores]:
+        row = [{3: 0.6, 7: 0.8, 11: 0.9}.get(layer, 0.3) for layer in self.layers]
+        return {"boxes": SampleScores(np.ones(10), np.tile(row, (10, 1)))}
+
+
+def planner(**changes: object) -> Planner:
+    return Planner(**{"cost": COST, "profile": FakeProfile(), **changes})  # type: ignore[arg-type]
+
+
+def only(text: str, **changes: object) -> Plan:
+    """The plan of one method at a third of the tokens."""
+    _, variant = planner(**changes).variants([parse_spec(text)], [THIRD])
+    plan = variant.load()
+    assert plan is not None
+    return plan
+
+
+def test_every_method_gets_the_same_average_number_of_tokens() -> None:
+    for name in set(REGISTRY) - {"vanilla"}:
+        for ratio in (1 / 3, 2 / 9):
+            target = TargetText("n", Target(ratio=ratio))
+            _, variant = planner().variants([parse_spec(name)], [target])
+            plan = variant.load()
+            assert plan is not None
+            counts = plan.tokens_per_layer(144)
+            assert sum(counts) / 24 == pytest.approx(ratio * 144, abs=0.5), name
+
+
+def test_layers_come_from_the_profile_the_method_or_the_text() -> None:
+    assert only("swiftvlm").pruning_layers == (3, 7, 11)
+    assert only("drop@equal").pruning_layers == (3, 10, 17)
+    assert only("drop@2+9").pruning_layers == (2, 9)
+    assert only("fastv").pruning_layers == (2,)
+    assert only("pdrop").pruning_layers == (2, 7, 13, 19)
+    assert only("swiftvlm:budget=1").pruning_layers == (7,)
+    published = only("swiftvlm", profile=None, layers=(4, 8))
+    assert published.pruning_layers == (4, 8)
+    with pytest.raises(SwiftprofError, match=r"method swiftvlm at 1/3.*swiftprof profile"):
+        planner(profile=None).variants([parse_spec("swiftvlm")], [THIRD])
+
+
+def test_options_reach_the_plan_and_planning_options_its_stages() -> None:
+    plan = only("swiftvlm:seeds=even:rope=false:merge=0.1:schedule=uniform")
+    assert plan.options == {"seeds": "even", "rope": False}
+    assert plan.stages[0].merge == pytest.approx(0.1, abs=0.004)
+    totals = [s.keep + s.merge for s in plan.stages]
+    assert max(totals) - min(totals) < 0.03
+
+
+def test_the_ablation_adds_one_idea_at_a_time() -> None:
+    base, layers, merging, bypass = (only(text) for text in ABLATION)
+    assert base.options == {"positions": "kept"}
+    assert base.pruning_layers != layers.pruning_layers == merging.pruning_layers
+    assert all(s.merge == 0 for s in layers.stages)
+    assert any(s.merge > 0 for s in merging.stages)
+    assert merging.stages == bypass.stages
+    assert bypass.method == "swiftvlm"
+
+
+def test_budgets_in_flops_leave_every_method_at_most_what_was_asked() -> None:
+    target = TargetText("f", Target(flops=0.0004))
+    for name in ("fastv", "swiftvlm", "sparsevlm"):
+        _, variant = planner().variants([parse_spec(name)], [target])
+        plan = variant.load()
+        assert plan is not None
+        cost = COST.tflops(plan.stages, _method(plan))
+        assert cost is not None
+        assert 0.00038 < cost <= 0.0004
+
+
+def _method(plan: Plan):  # type: ignore[no-untyped-def]
+    from swiftprof.methods import create
+
+    return create(plan.method, plan.options)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("swiftvml", "did you mean 'swiftvlm'"),
+        ("drop@late", "planned, own, equal"),
+        ("drop:seed", "'seed' must be name=value"),
+    ],
+)
+def test_a_slip_is_named(text: str, named: str) -> None:
+    with pytest.raises(SwiftprofError, match=named):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("swiftvlm:seeds=odd", "options.seeds"),
+        ("fastv:seed=3", "no option 'seed'"),
+        ("swiftvlm:merge=much", "merge=much"),
+        ("swiftvlm:schedule=odd", "--schedule odd"),
+        ("feather@8+17", "smallest possible is 5"),
+        ("no/such.json", "no such plan file"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_names_method_and_reason(text: str, named: str) -> None:
+    target = THIRD if "8+17" not in text else TargetText("20 tokens", Target(retain=20))
+    with pytest.raises(SwiftprofError, match=named):
+        planner().variants([parse_spec(text)], [target])
+
+
+def test_plan_files_take_part_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    Plan(model=MODEL, method="fastv", stages=(Stage(layer=2, keep=0.5),)).save(path)
+    found = planner().variants([parse_spec("vanilla"), parse_spec(str(path))], [THIRD])
+    assert [v.label for v in found] == ["vanilla", str(path)]
+
+
+def settings(*variants: VariantSettings, **changes: object) -> EvalSettings:
+    fields = {
+        "model": MODEL,
+        "datasets": ("boxes",),
+        "splits": {"boxes": "test"},
+        "samples": 10,
+        "variants": (VariantSettings.of("vanilla"), *variants),
+    }
+    return EvalSettings(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_differences_name_the_setting() -> None:
+    one = VariantSettings.of("fastv", "48", only("fastv"))
+    two = VariantSettings.of("fastv", "48", only("fastv:queries=all"))
+    assert "seed: 0 here, 1 there" in settings().difference(settings(seed=1))
+    assert "only here: fastv | 48" in settings(one).difference(settings())
+    assert "other plans: fastv | 48" in settings(one).difference(settings(two))
+    assert settings(one).difference(settings(one)) == ""
+    assert settings(one).digest() != settings(two).digest()
