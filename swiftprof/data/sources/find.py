@@ -6,6 +6,7 @@ by ``parquet.Rows``, which gives random access to rows without preparing the who
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -59,7 +60,8 @@ def find(part: Part, name: str, data_root: Path | None) -> Found:
     """
     copy = local_copy(part, data_root)
     if copy is not None:
-        return Found(tuple(_local_files(copy, part, name)), f"{part.ids[0]} (local copy)")
+        files = _local_files(copy, part, name)
+        return Found(tuple(files), f"{part.ids[0]} (local copy, {_local_revision(copy, files)})")
     return _on_hub(part, name)
 
 
@@ -120,6 +122,20 @@ def _local_files(folder: Path, part: Part, name: str) -> list[str]:
         f"data set {name}: {folder} has no parquet files for split {part.split}{of}{has}; fetch "
         f"them with: hf download {part.ids[0]} --repo-type dataset --local-dir {folder}"
     )
+
+
+def _local_revision(folder: Path, files: Sequence[str]) -> str:
+    """The commit that ``hf download`` noted beside a file, else a digest of names and sizes."""
+    first = Path(files[0])
+    with suppress(OSError, ValueError):
+        inside = first.resolve().relative_to(folder.resolve())
+        note = folder / ".cache" / "huggingface" / "download" / f"{inside}.metadata"
+        with note.open(encoding="ascii") as lines:
+            commit = lines.readline().strip()
+        if re.fullmatch(r"[0-9a-f]{40}", commit):
+            return f"revision {commit}"
+    listing = "\n".join(f"{Path(f).name} {Path(f).stat().st_size}" for f in files)
+    return f"files {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 
 
 def _on_hub(part: Part, name: str) -> Found:
