@@ -278,6 +278,17 @@ def test_copies_without_a_card_and_under_other_names(copied_root, tmp_path):
         assert get_dataset("pope", root).size("adversarial") == 4
 
 
+def test_a_copy_with_missing_files_is_refused(copied_root):
+    folder = copied_root / "lmms-lab-encoder" / "textvqa"
+    (folder / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(SwiftprofError, match=r"has 1 of 2 files of split train.*hf download"):
+        get_dataset("textvqa", copied_root).size("train")
+    (folder / "README.md").unlink()
+    with pytest.raises(SwiftprofError, match="has 1 of 2 files"):
+        get_dataset("textvqa", copied_root).size("train")
+    assert get_dataset("textvqa", copied_root).size("validation") == 10
+
+
 def test_a_copy_records_the_revision_that_was_downloaded(copied_root):
     folder = copied_root / "lmms-lab-encoder" / "POPE"
     before = get_dataset("pope", copied_root).source("random")
