@@ -25,10 +25,18 @@ def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
 
     Any .jsonl or .parquet file of your own works too, wherever the name of a data set does.
     """
-    from swiftprof.data.registry import dataset_names, get_dataset
+    from swiftprof.data.registry import DATASETS, dataset_names, get_dataset
+    from swiftprof.errors import SwiftprofError
 
     output = Output(json)
-    rows = [_described(get_dataset(name, data_root), data_root) for name in dataset_names()]
+    rows = []
+    for name in dataset_names():
+        try:
+            rows.append(_described(get_dataset(name, data_root), data_root))
+        except SwiftprofError as error:
+            if name in DATASETS:
+                raise
+            output.warn(str(error))  # another package's set; the others are still worth listing
     output.document({"datasets": rows})
     if json:
         return
@@ -74,7 +82,7 @@ def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
             "local_copies": sorted(
                 split
                 for split, part in dataset.parts.items()
-                if local_copy(part, dataset.name, data_root) is not None
+                if local_copy(part, data_root) is not None
             ),
         }
     return row

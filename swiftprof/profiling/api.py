@@ -15,7 +15,7 @@ from swiftprof import __version__
 from swiftprof.data.asking import ask_all
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.drawing import draw
-from swiftprof.data.registry import get_datasets
+from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.planning.curve import combine
@@ -118,7 +118,7 @@ def profile(
         dtype=str(vlm.model.dtype).removeprefix("torch."),
         attention=str(vlm.model.config._attn_implementation),
         splits={name: own for name, own in splits.items() if own != usual},
-        protocol={name: protocol[name] for name, source in sources.items() if source},
+        protocol={name: line for name, line in protocol.items() if name not in BUNDLED},
         sources={name: source for name, source in sources.items() if source},
         loading=vlm.loading,
     )
