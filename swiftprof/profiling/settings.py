@@ -66,7 +66,7 @@ class Settings(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Profiles of bundled sets look as they did before sets came in files."""
+        """Empty fields are left out: older profiles, which lack them, stay the same."""
         values: dict[str, Any] = serialize(self)
         return {k: v for k, v in values.items() if v or k not in LATER}
 
