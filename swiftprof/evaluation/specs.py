@@ -32,7 +32,7 @@ ABLATION = ("pdrop:positions=kept", "drop", "merge", "swiftvlm")
 """Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
 + merging, + bypass."""
 
-_PLANNING = ("schedule", "merge", "budget")
+_PLANNING = ("schedule", "merge", "budget", "normalize")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Spec:
         method: its name; empty for a plan file.
         layers: a rule, layers, or None for the method's default.
         options: the method's own.
-        planning: `schedule`, `merge`, `budget`.
+        planning: `schedule`, `merge`, `budget`, `normalize`.
         path: a plan file.
     """
 
@@ -91,7 +91,7 @@ def parse_spec(text: str) -> Spec:
         if not sign:
             raise SwiftprofError(f"--methods {text}: '{each}' must be name=value")
         (planning if key in _PLANNING else options)[key] = (
-            value if key == "schedule" else read_value(value)
+            value if key in ("schedule", "normalize") else read_value(value)
         )
     return Spec(text, name, layers, options, planning)
 
@@ -109,14 +109,12 @@ class Planner:
         profile: chooses the layers of methods that are planned.
         layers: these layers instead, for example a published plan's.
         budget: m, pruning layers at most.
-        normalize, seed: see `swiftprof.planning.api.plan`.
     """
 
     cost: Cost
     profile: ProfileLike | None = None
     layers: tuple[int, ...] | None = None
     budget: int = 3
-    normalize: str = "relative"
 
     def variants(
         self, specs: Sequence[Spec], targets: Sequence[TargetText]
@@ -170,7 +168,7 @@ class Planner:
                     **vars(target),
                     method=spec.method,
                     bootstrap=0,
-                    normalize=self.normalize,  # type: ignore[arg-type]
+                    normalize=spec.planning.get("normalize", "relative"),
                     schedule=schedule,
                     merge_share=merge,
                     options=spec.options,

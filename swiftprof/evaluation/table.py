@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAMES", "budget_title", "markdown", "share", "verdict"]
+__all__ = ["NAMES", "OWN_BUDGET", "budget_title", "markdown", "share", "verdict"]
 
 NAMES = {
     "localization": "localization",
     "non_localization": "non-localization",
     "overall": "all sets",
 }
+
+OWN_BUDGET = "own budget"
+"""Budget of a plan that is taken as it is."""
 
 _SIGNIFICANT = 0.05
 
@@ -90,7 +93,11 @@ def budget_title(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     whole, budget = settings["model"]["visual_tokens"], row["budget"]
     if not budget:
         return f"Upper bound, {whole} tokens" if whole else "Upper bound, all tokens"
-    return f"Retain {budget}" + (f" of {whole}" if whole and budget.endswith(" tokens") else "")
+    if "TFLOPs" in budget or budget == OWN_BUDGET:
+        return budget
+    if "of the tokens" in budget:
+        return f"Retain {budget}" + (f" ({whole})" if whole else "")
+    return f"Retain {budget}" + (f" of {whole}" if whole else "")
 
 
 def share(relative: Mapping[str, float]) -> str:
