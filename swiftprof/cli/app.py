@@ -16,7 +16,7 @@ __all__ = ["build", "main"]
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import demo, evaluate, flops, listing, plan, profile, run
+    from swiftprof.cli import demo, doctor, evaluate, flops, listing, models, plan, profile, run
 
     app = typer.Typer(
         name="swiftprof",
@@ -34,8 +34,9 @@ def build() -> typer.Typer:
     _add(app, run.run, run.EXAMPLES)
     _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")
     _add(app, flops.flops, flops.EXAMPLES)
-    _add(app, listing.models, listing.MODEL_EXAMPLES)
+    _add(app, models.models, models.EXAMPLES)
     _add(app, listing.datasets, listing.DATASET_EXAMPLES)
+    _add(app, doctor.doctor, doctor.EXAMPLES)
     return app
 
 

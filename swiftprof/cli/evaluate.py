@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
     BudgetOpt,
     DataRootOpt,
     DatasetsOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
     PromptStyleOpt,
     SeedOpt,
     batch_size,
     numbers,
     split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -49,7 +47,9 @@ EXAMPLES = (
 )
 
 
+@takes_model
 def evaluate(
+    load: LoadOptions,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +97,6 @@ def evaluate(
     ] = None,
     data_root: DataRootOpt = None,
     prompt_style: PromptStyleOpt = None,
-    model: ModelOpt = None,
     profile: Annotated[
         Path | None,
         typer.Option(
@@ -119,9 +118,6 @@ def evaluate(
     ] = None,
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to write.", show_default="evals/<model>-<settings>"),
@@ -159,8 +155,8 @@ def evaluate(
     rows = batch_size(size)
     from swiftprof.cli.loading import load_model
 
-    found, layers = _layers(profile, plan, model)
-    vlm = load_model(output, model, dtype, device, attn, prompt_style)
+    found, layers = _layers(profile, plan, load.model)
+    vlm = load_model(output, load, prompt_style)
     planner = _planner(vlm, found, layers, budget)
     variants = planner.variants(specs, targets)
     from swiftprof.evaluation.api import evaluate as measure

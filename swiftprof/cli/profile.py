@@ -8,18 +8,16 @@ from typing import Annotated
 import typer
 
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
     DataRootOpt,
     DatasetsOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
     PromptStyleOpt,
     SeedOpt,
     batch_size,
     split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 
@@ -34,8 +32,9 @@ EXAMPLES = (
 SAMPLES, BUNDLED_SAMPLES = 1000, 200
 
 
+@takes_model
 def profile(
-    model: ModelOpt = None,
+    load: LoadOptions,
     datasets: DatasetsOpt = None,
     samples: Annotated[
         int | None,
@@ -61,9 +60,6 @@ def profile(
         typer.Option("--out", help="Folder to write.", show_default="profiles/<model>-<settings>"),
     ] = None,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Measure every layer's capability x_i.
@@ -89,7 +85,7 @@ def profile(
 
     from swiftprof.cli.loading import load_model
 
-    vlm = load_model(output, model, dtype, device, attn, prompt_style)
+    vlm = load_model(output, load, prompt_style)
     from swiftprof.profiling.api import profile as measure
 
     with output.progress(f"profiling {vlm.name}") as step:

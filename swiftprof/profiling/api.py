@@ -15,12 +15,13 @@ from swiftprof import __version__
 from swiftprof.data.asking import ask_all
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.drawing import draw
-from swiftprof.data.registry import get_datasets
+from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.planning.curve import combine
 from swiftprof.planning.plan_file import ModelInfo
 from swiftprof.planning.stability import curve_intervals
+from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.measure import measure_batch
 from swiftprof.profiling.parts import (
     PART_SAMPLES,
@@ -117,11 +118,13 @@ def profile(
         dtype=str(vlm.model.dtype).removeprefix("torch."),
         attention=str(vlm.model.config._attn_implementation),
         splits={name: own for name, own in splits.items() if own != usual},
-        protocol={name: protocol[name] for name, source in sources.items() if source},
+        protocol={name: line for name, line in protocol.items() if name not in BUNDLED},
         sources={name: source for name, source in sources.items() if source},
+        loading=vlm.loading,
     )
     folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
     open_run(folder, RunFile(settings=settings, draw=drawn))
+    check_steps(vlm.model)
     began = time.monotonic()
     work = [u for d in chosen for u in _units(d, splits[d.name], drawn[d.name])]
     total = done = sum(len(u.indices) for u in work)

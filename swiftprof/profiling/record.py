@@ -6,7 +6,7 @@ keys that are in the cache anyway; no L x L map exists at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,8 @@ from swiftprof.core.counts import kept_count
 from swiftprof.core.scores import attention_row
 from swiftprof.core.select import rank
 from swiftprof.profiling.steps import Rope, Steps
+from swiftprof.runtime.decoder import Decoder, check_call
+from swiftprof.runtime.structure import DEEPSTACK
 
 FULL_LAYERS = 2
 """Layers that always see every token (paper: the first two layers are excluded)."""
@@ -33,7 +35,10 @@ class Recording:
         visual: slots that hold a visual token, (B, P) bool.
         valid: slots that are not padding, (B, P) bool.
         hidden: hidden states that enter layer FULL_LAYERS + 1, (B, P, d).
-        rope: cos and sin of every slot, each (B or 1, P, head size).
+        added: what the text model adds to the hidden states after a layer, by 0-based layer from
+            FULL_LAYERS on (DeepStack's vision features), each (B, P, d); zero at text.
+        rope: cos and sin of every slot, each (B or 1, P, head size); M-RoPE may put 3 in front.
+        next_position: position of the first generated token, (B,).
         keys, values: the prompt's cache, per layer (B, KV heads, P, head size).
     """
 
@@ -42,7 +47,9 @@ class Recording:
     visual: Tensor
     valid: Tensor
     hidden: Tensor
+    added: dict[int, Tensor]
     rope: Rope
+    next_position: Tensor
     keys: list[Tensor]
     values: list[Tensor]
 
@@ -60,10 +67,15 @@ class Recording:
 def record(
     model: nn.Module, inputs: dict[str, Any], image_token_id: int, max_new_tokens: int
 ) -> Recording:
-    """Run the vanilla model on a left-padded batch and keep what profiling needs."""
+    """Run the vanilla model on a left-padded batch and keep what profiling needs.
+
+    Raises:
+        SwiftprofError: the model is not supported, or the prompt is longer than its window.
+    """
     steps = Steps.of(model)
     ids = inputs["input_ids"]
-    with _tap(steps.decoder.layers) as tapped:
+    check_call(steps.decoder, ids.shape[1] + max_new_tokens)
+    with _tap(steps.decoder) as tapped:
         out = model.generate(  # type: ignore[operator]
             **inputs,
             do_sample=False,
@@ -90,10 +102,19 @@ def record(
         visual=(ids == image_token_id) & valid,
         valid=valid,
         hidden=tapped.hidden,
+        added=tapped.added,
         rope=(cos, sin),
+        next_position=_next_position(tapped.positions, valid),
         keys=keys,
         values=values,
     )
+
+
+def _next_position(positions: Tensor, valid: Tensor) -> Tensor:
+    """One more than the last prompt token's: (1 or B, P), or M-RoPE's (3, B, P) → (B,)."""
+    if positions.ndim == 3:
+        positions = positions.amax(0)
+    return positions[:, -1].expand(len(valid)) + 1
 
 
 class _Tapped:
@@ -102,13 +123,15 @@ class _Tapped:
     def __init__(self, layers: int) -> None:
         self.last: list[Tensor] = [torch.empty(0)] * layers
         self.hidden = torch.empty(0)
+        self.positions = torch.empty(0)
         self.rope: Rope = (torch.empty(0), torch.empty(0))
+        self.added: dict[int, Tensor] = {}
 
 
 @contextmanager
-def _tap(layers: Sequence[nn.Module]) -> Iterator[_Tapped]:
+def _tap(decoder: Decoder) -> Iterator[_Tapped]:
     """Record each layer's input at the last prompt token (left padding: the last slot)."""
-    seen = _Tapped(len(layers))
+    seen = _Tapped(len(decoder.layers))
 
     def tap(i: int) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -121,9 +144,27 @@ def _tap(layers: Sequence[nn.Module]) -> Iterator[_Tapped]:
 
         return hook
 
+    def tap_rotary(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        positions = kwargs.get("position_ids", args[-1])
+        if positions.shape[-1] > 1:
+            seen.positions = positions
+
+    def tap_text(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        where, features = (kwargs.get(name) for name in DEEPSTACK)
+        if where is None or not features:
+            return
+        for i, some in enumerate(features):
+            if i >= FULL_LAYERS:
+                full = some.new_zeros(*where.shape, some.shape[-1])
+                full[where] = some
+                seen.added[i] = full
+
     handles = [
-        layer.register_forward_pre_hook(tap(i), with_kwargs=True) for i, layer in enumerate(layers)
+        layer.register_forward_pre_hook(tap(i), with_kwargs=True)
+        for i, layer in enumerate(decoder.layers)
     ]
+    handles.append(decoder.rotary.register_forward_pre_hook(tap_rotary, with_kwargs=True))
+    handles.append(decoder.text.register_forward_pre_hook(tap_text, with_kwargs=True))
     try:
         yield seen
     finally:

@@ -83,12 +83,14 @@ def _run(
     rope = gather_rows(recording.rope, sample, slots, len(valid))
     seen = torch.cat([prefix_valid[sample], own_valid], 1)
     mask = steps.mask(hidden, seen)
-    for layer in layers[FULL_LAYERS:]:
+    for i, layer in enumerate(layers[FULL_LAYERS:], FULL_LAYERS):
         hidden = steps.run(layer, hidden, rope, mask, cache)
+        if i in recording.added:
+            hidden = hidden + recording.added[i][sample[:, None], slots].to(hidden)
     logits = steps.logits(hidden[:, -1:])
     cache.advance()
 
-    full_seen, position = valid[sample], valid.sum(1)[sample]
+    full_seen, position = valid[sample], recording.next_position[sample]
     ends = torch.tensor(sorted(eos), dtype=torch.long, device=sample.device)
     answers = torch.full((len(sample), max_new_tokens), -1, device=sample.device)
     for step in range(max_new_tokens):

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from swiftprof.planning.plan_file import ModelInfo
+
+UNUSUAL = ("splits", "protocol", "sources", "loading")
+"""Fields that are empty for the bundled data sets and a model loaded as it is."""
 
 
 class Settings(BaseModel):
@@ -16,8 +26,9 @@ class Settings(BaseModel):
 
     Attributes:
         splits: data sets that were drawn from another split than ``split``.
-        protocol, sources: how the sets that come in files are asked and scored, and which files,
-            by revision or digest. The bundled sets have neither choice, so they are not here.
+        protocol: how sets are asked and scored; the bundled ones have no choice there.
+        sources: files of the sets that come in files, by revision or digest.
+        loading: quantised weights and model arguments, as `VLM.loading`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +46,7 @@ class Settings(BaseModel):
     splits: dict[str, str] = Field(default_factory=dict)
     protocol: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+    loading: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Settings:
@@ -44,18 +56,22 @@ class Settings(BaseModel):
             raise ValueError(f"layers must lie in 1..{self.model.num_layers}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Empty fields are left out: older profiles, which lack them, stay the same."""
+        values: dict[str, Any] = serialize(self)
+        return {k: v for k, v in values.items() if v or k not in UNUSUAL}
+
     def digest(self) -> str:
         """Short name of these settings."""
-        values = self.model_dump(mode="json")
-        for name in ("splits", "protocol", "sources"):  # added later: old digests stay
-            if not values[name]:
-                del values[name]
-        text = json.dumps(values, sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def difference(self, other: Settings) -> str:
         """Names and values of the settings that differ, for messages."""
         ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         return "; ".join(
-            f"{k}: {ours[k]} here, {theirs[k]} there" for k in ours if ours[k] != theirs[k]
+            f"{k}: {ours.get(k)} here, {theirs.get(k)} there"
+            for k in {**ours, **theirs}
+            if ours.get(k) != theirs.get(k)
         )

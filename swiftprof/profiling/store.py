@@ -189,7 +189,7 @@ def open_run(folder: Path, run: RunFile) -> None:
     """Begin a run in a folder, or go on with one of the same settings.
 
     Raises:
-        SwiftprofError: the folder holds a run with other settings.
+        SwiftprofError: the folder holds a run with other settings or another draw.
     """
     file = folder / "run.json"
     if file.is_file():
@@ -199,6 +199,12 @@ def open_run(folder: Path, run: RunFile) -> None:
                 f"{folder}: holds a profile with other settings "
                 f"({run.settings.difference(there.settings)}); choose another --out"
             )
+        for name, drawn in run.draw.items():
+            if there.draw.get(name) != drawn:
+                raise SwiftprofError(
+                    f"{folder}: holds another draw of {name}, so the data set has changed since; "
+                    "choose another --out"
+                )
         return
     write_text_atomic(file, run.model_dump_json(indent=1) + "\n")
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -246,7 +246,7 @@ class Pruning:
             state,
             padding if padding is not None and padding.ndim == 2 else None,
             self._decoder.mask_kind,
-            cast(Any, self._decoder.text).rotary_emb,
+            self._decoder.rotary,
             placed,
         )
 
