@@ -108,7 +108,7 @@ def profile(
     sources = {d.name: d.source(splits[d.name]) for d in chosen}
     protocol = {d.name: d.protocol(vlm.conventions) for d in chosen}
     settings = Settings(
-        model=_model_info(vlm),
+        model=model_info(vlm),
         datasets=tuple(d.name for d in chosen),
         split=usual,
         samples=samples,
@@ -167,7 +167,8 @@ def _batch_size(vlm: VLM) -> int:
     return 8 if vlm.model.device.type == "cpu" else 16
 
 
-def _model_info(vlm: VLM) -> ModelInfo:
+def model_info(vlm: VLM) -> ModelInfo:
+    """What files say of a model."""
     return ModelInfo(
         name=vlm.name,
         id=vlm.source.id,
