@@ -12,6 +12,7 @@ from swiftprof.evaluation.table import (
     NAMES,
     budget_title,
     flops_unit,
+    ladder_note,
     tokens,
     verdict,
 )
@@ -54,6 +55,9 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
     output.print()
     for name, text in settings["protocol"].items():
         output.print(f"[dim]{name} {settings['splits'][name]}: {text}[/dim]")
+    note = ladder_note(results)
+    if note:
+        output.print(f"[dim]{note}[/dim]")
     against = dict.fromkeys(t["reference"] for t in results["tests"])
     if against:
         output.print(

@@ -17,6 +17,7 @@ from typing import Any
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.evaluation.settings import VariantSettings
+from swiftprof.evaluation.table import LADDER, OWN_BUDGET
 from swiftprof.methods import REGISTRY, method_class
 from swiftprof.methods.depths import equal_depths
 from swiftprof.methods.options import read_value
@@ -28,7 +29,7 @@ from swiftprof.planning.plan_file import Plan
 
 __all__ = ["ABLATION", "Planner", "Spec", "TargetText", "parse_spec"]
 
-ABLATION = ("pdrop:positions=kept", "drop", "merge", "swiftvlm")
+ABLATION = tuple(LADDER)
 """Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
 + merging, + bypass."""
 
@@ -135,7 +136,7 @@ class Planner:
             if spec.path is not None:
                 plan = Plan.load(spec.path)
                 plan.check_model(self.cost.model.num_layers, self.cost.model.name)
-                found.append(VariantSettings.of(spec.text, "own budget", plan))
+                found.append(VariantSettings.of(spec.text, OWN_BUDGET, plan))
         return list({variant.name: variant for variant in found}.values())
 
     def _plan(self, spec: Spec, target: TargetText) -> Plan:

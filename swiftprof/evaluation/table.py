@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAMES", "OWN_BUDGET", "budget_title", "markdown", "share", "verdict"]
+__all__ = ["LADDER", "NAMES", "OWN_BUDGET", "budget_title", "markdown", "share", "verdict"]
 
 NAMES = {
     "localization": "localization",
     "non_localization": "non-localization",
     "overall": "all sets",
 }
+
+LADDER = {
+    "pdrop:positions=kept": "dropping at equal depths, positions kept",
+    "drop": "+ planned layers",
+    "merge": "+ merging",
+    "swiftvlm": "+ bypass",
+}
+"""The ablation of paper Table 3, by label."""
 
 OWN_BUDGET = "own budget"
 """Budget of a plan that is taken as it is."""
@@ -23,6 +31,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     """Scores and averages by budget, then the tests."""
     settings = results["settings"]
     lines = [*scores_table(results), "", _caption(results), ""]
+    note = ladder_note(results)
+    if note:
+        lines += [note, ""]
     tests = tests_table(results)
     if tests:
         lines += [*tests, ""]
@@ -86,6 +97,14 @@ def tests_table(results: Mapping[str, Any]) -> list[str]:
             f"| {p_text(test['p'])} | {p_text(test['p_holm'])} |"
         )
     return lines
+
+
+def ladder_note(results: Mapping[str, Any]) -> str:
+    """What each step of the ablation adds, where all of them are there; else empty."""
+    labels = {row["label"] for row in results["rows"]}
+    if not set(LADDER) <= labels:
+        return ""
+    return "; ".join(f"{label}: {text}" for label, text in LADDER.items())
 
 
 def budget_title(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
