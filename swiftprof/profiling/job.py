@@ -99,7 +99,7 @@ def prepare(vlm: VLM, request: Request) -> RunFile:
     usual = request.split or Dataset.train_split
     sources = {d.name: d.source(request.split_of(d)) for d in sets}
     settings = Settings(
-        model=_model_info(vlm),
+        model=model_info(vlm),
         datasets=tuple(d.name for d in sets),
         split=usual,
         samples=samples,
@@ -131,7 +131,7 @@ def _protocol(dataset: Dataset, vlm: VLM, request: Request) -> str:
     return line if request.score == "generation" else likelihood_protocol(line)
 
 
-def _model_info(vlm: VLM) -> ModelInfo:
+def model_info(vlm: VLM) -> ModelInfo:
     return ModelInfo(
         name=vlm.name,
         id=vlm.source.id,

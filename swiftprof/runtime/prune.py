@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -264,7 +264,7 @@ class Pruning:
             state,
             padding if padding is not None and padding.ndim == 2 else None,
             self._decoder.mask_kind,
-            cast(Any, self._decoder.text).rotary_emb,
+            self._decoder.rotary,
             placed,
         )
 
