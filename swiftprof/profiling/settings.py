@@ -17,8 +17,8 @@ from pydantic import (
 
 from swiftprof.planning.plan_file import ModelInfo
 
-NOT_BUNDLED = ("splits", "protocol", "sources")
-"""Fields that the bundled data sets leave empty."""
+OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources")
+"""Fields that the bundled data sets leave empty; without them their digests stay what they were."""
 
 
 class Settings(BaseModel):
@@ -58,7 +58,7 @@ class Settings(BaseModel):
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Profiles of bundled sets look as they did before sets came in files."""
         values: dict[str, Any] = serialize(self)
-        return {k: v for k, v in values.items() if v or k not in NOT_BUNDLED}
+        return {k: v for k, v in values.items() if v or k not in OMITTED_WHEN_EMPTY}
 
     def digest(self) -> str:
         """Short name of these settings."""
