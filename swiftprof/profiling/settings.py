@@ -20,7 +20,7 @@ from swiftprof.planning.plan_file import ModelInfo
 
 Score = Literal["generation", "nll"]
 """Greedy answers and the data set's metric, or the likelihood of the reference answer."""
-LATER = ("splits", "protocol", "sources", "loading")
+OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading")
 """Fields that are left out where they are empty: the bundled data sets and model fill none."""
 
 
@@ -68,7 +68,7 @@ class Settings(BaseModel):
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Empty fields are left out: older profiles, which lack them, stay the same."""
         values: dict[str, Any] = serialize(self)
-        return {k: v for k, v in values.items() if v or k not in LATER}
+        return {k: v for k, v in values.items() if v or k not in OMITTED_WHEN_EMPTY}
 
     def digest(self) -> str:
         """Short name of these settings."""
