@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import uuid4
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["read_json_object", "write_text_atomic"]
+__all__ = ["read_json_object", "write_atomic", "write_text_atomic"]
 
 
 def read_json_object(path: Path, what: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
@@ -75,18 +77,29 @@ def write_text_atomic(path: Path, text: str) -> None:
 
     Missing folders are made. Raises SwiftprofError where the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise SwiftprofError(
             f"{path}: cannot write here: {error.strerror or error}; choose another path"
         ) from error
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file and put it in the place of `path` when it is on disk.
+
+    Several processes may write the same file at once; the last one wins. Missing folders are made.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

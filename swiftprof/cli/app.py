@@ -16,7 +16,21 @@ __all__ = ["build", "main"]
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import analyze, demo, evaluate, flops, listing, plan, profile, report, run
+    from swiftprof.cli import (
+        analyze,
+        bench,
+        demo,
+        doctor,
+        evaluate,
+        flops,
+        listing,
+        merge,
+        models,
+        plan,
+        profile,
+        report,
+        run,
+    )
 
     app = typer.Typer(
         name="swiftprof",
@@ -30,14 +44,20 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     _add(app, demo.demo, demo.EXAMPLES)
     _add(app, profile.profile, profile.EXAMPLES)
+    _add(app, merge.merge, merge.EXAMPLES)
     _add(app, plan.plan, plan.EXAMPLES)
     _add(app, run.run, run.EXAMPLES)
     _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")
+    timing = typer.Typer(rich_markup_mode="rich")
+    timing.callback(invoke_without_command=True)(bench.bench)
+    _add(timing, bench.bench_profile, bench.PROFILE_EXAMPLES, name="profile")
+    app.add_typer(timing, name="bench", epilog=_epilog(bench.EXAMPLES))
     app.add_typer(analyze.group(_add), name="analyze")
     _add(app, report.report, report.EXAMPLES)
     _add(app, flops.flops, flops.EXAMPLES)
-    _add(app, listing.models, listing.MODEL_EXAMPLES)
+    _add(app, models.models, models.EXAMPLES)
     _add(app, listing.datasets, listing.DATASET_EXAMPLES)
+    _add(app, doctor.doctor, doctor.EXAMPLES)
     return app
 
 
@@ -53,8 +73,12 @@ def _add(
     name: str | None = None,
 ) -> None:
     """Register a command, under its function's name by default, with examples below its help."""
+    app.command(name or command.__name__, epilog=_epilog(examples))(command)
+
+
+def _epilog(examples: Sequence[str]) -> str:
     lines = "\n\n".join(f"  [cyan]{line}[/cyan]" for line in examples)
-    app.command(name or command.__name__, epilog=f"[bold]Examples[/bold]\n\n{lines}")(command)
+    return f"[bold]Examples[/bold]\n\n{lines}"
 
 
 def _root(

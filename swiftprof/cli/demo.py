@@ -35,9 +35,10 @@ def demo(
     """
     output = Output(json)
     from swiftprof.cli.loading import load_model
+    from swiftprof.cli.options import LoadOptions
     from swiftprof.data.registry import BUNDLED, draw, get_dataset
 
-    vlm = load_model(output, None, "auto", "auto", None)
+    vlm = load_model(output, LoadOptions())
     from swiftprof.cli.plan import quietly
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_plan import show_plan

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
     BudgetOpt,
     DataRootOpt,
     DatasetsOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
     PromptStyleOpt,
     SeedOpt,
     batch_size,
     numbers,
     split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -49,7 +47,9 @@ EXAMPLES = (
 )
 
 
+@takes_model
 def evaluate(
+    load: LoadOptions,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +97,6 @@ def evaluate(
     ] = None,
     data_root: DataRootOpt = None,
     prompt_style: PromptStyleOpt = None,
-    model: ModelOpt = None,
     profile: Annotated[
         Path | None,
         typer.Option(
@@ -119,9 +118,6 @@ def evaluate(
     ] = None,
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder to write.", show_default="evals/<model>-<settings>"),
@@ -159,8 +155,8 @@ def evaluate(
     rows = batch_size(size)
     from swiftprof.cli.loading import load_model
 
-    found, layers = _layers(profile, plan, model)
-    vlm = load_model(output, model, dtype, device, attn, prompt_style)
+    found, layers = _layers(profile, plan, load.model)
+    vlm = load_model(output, load, prompt_style)
     planner = _planner(vlm, found, layers, budget)
     variants = planner.variants(specs, targets)
     from swiftprof.evaluation.api import evaluate as measure
@@ -240,22 +236,15 @@ def _planner(
 ) -> Planner:
     from swiftprof.evaluation.specs import Planner
     from swiftprof.planning.fill import Cost
-    from swiftprof.planning.plan_file import ModelInfo
+    from swiftprof.profiling.job import model_info
 
     if profile is not None and profile.model.num_layers != vlm.num_layers:
         raise SwiftprofError(
             f"{profile.path}: is a profile of {profile.model.name} with {profile.model.num_layers} "
             f"layers, but {vlm.name} has {vlm.num_layers}; name another with --profile"
         )
-    model = ModelInfo(
-        name=vlm.name,
-        id=vlm.source.id,
-        revision=vlm.source.revision,
-        num_layers=vlm.num_layers,
-        visual_tokens=vlm.visual_tokens,
-    )
     text: Any = profile.text_tokens if profile is not None else 0.0
-    return Planner(Cost(model, vlm.decoder_shape, text), profile, layers, budget)
+    return Planner(Cost(model_info(vlm), vlm.decoder_shape, text), profile, layers, budget)
 
 
 def _command() -> str:

@@ -1,4 +1,4 @@
-"""`swiftprof models` and `swiftprof datasets`: what can be named."""
+"""`swiftprof datasets`: the data sets that can be named."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from swiftprof.cli.output import Output
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset
 
-__all__ = ["DATASET_EXAMPLES", "MODEL_EXAMPLES", "datasets", "models"]
+__all__ = ["DATASET_EXAMPLES", "datasets"]
 
-MODEL_EXAMPLES = ("swiftprof models", "swiftprof models --json")
 DATASET_EXAMPLES = (
     "swiftprof datasets",
     "swiftprof datasets --data-root /data",
@@ -21,27 +20,23 @@ DATASET_EXAMPLES = (
 )
 
 
-def models(json: JsonOpt = False) -> None:
-    """List the models that have a short name. Any hub id or local folder of a LLaVA works too."""
-    from swiftprof.models.registry import ALIASES
-
-    output = Output(json)
-    rows = [{"name": s.name, "id": s.id, "bundled": s.bundled} for s in ALIASES.values()]
-    output.document({"models": rows})
-    for row in rows:
-        where = "bundled, works offline" if row["bundled"] else row["id"]
-        output.print(f"[bold]{row['name']:16}[/bold] {where}")
-
-
 def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
     """List the data sets: splits, sizes, metric, licence, and what of them is on this disk.
 
     Any .jsonl or .parquet file of your own works too, wherever the name of a data set does.
     """
-    from swiftprof.data.registry import dataset_names, get_dataset
+    from swiftprof.data.registry import DATASETS, dataset_names, get_dataset
+    from swiftprof.errors import SwiftprofError
 
     output = Output(json)
-    rows = [_described(get_dataset(name, data_root), data_root) for name in dataset_names()]
+    rows = []
+    for name in dataset_names():
+        try:
+            rows.append(_described(get_dataset(name, data_root), data_root))
+        except SwiftprofError as error:
+            if name in DATASETS:
+                raise
+            output.warn(str(error))  # another package's set; the others are still worth listing
     output.document({"datasets": rows})
     if json:
         return
@@ -87,7 +82,7 @@ def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
             "local_copies": sorted(
                 split
                 for split, part in dataset.parts.items()
-                if local_copy(part, dataset.name, data_root) is not None
+                if local_copy(part, data_root) is not None
             ),
         }
     return row

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,17 +15,15 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods.options import read_value
 
 __all__ = [
-    "AttnOpt",
     "BatchSizeOpt",
     "BudgetOpt",
     "DataRootOpt",
     "DatasetsOpt",
-    "DeviceOpt",
-    "DtypeOpt",
     "FlopsOpt",
     "JsonOpt",
     "LayersOpt",
     "LimitOpt",
+    "LoadOptions",
     "MergeOpt",
     "MethodOpt",
     "MethodOptionOpt",
@@ -39,6 +41,7 @@ __all__ = [
     "numbers",
     "option_values",
     "split_list",
+    "takes_model",
 ]
 
 JsonOpt = Annotated[
@@ -79,16 +82,6 @@ SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every rando
 LimitOpt = Annotated[
     int | None, typer.Option("--limit", min=1, help="Use at most this many samples of a data set.")
 ]
-DeviceOpt = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
-]
-DtypeOpt = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
-AttnOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--attn", help="sdpa, eager or flash_attention_2.", show_default="transformers' choice"
-    ),
-]
 BatchSizeOpt = Annotated[
     str, typer.Option("--batch-size", help="Samples that run together, or auto.")
 ]
@@ -110,7 +103,7 @@ ScheduleOpt = Annotated[
     typer.Option(
         "--schedule",
         help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
-        "(0 is uniform, 1 geometric), or published.",
+        "(0 is uniform, 1 geometric), published, or nominal.",
         show_default="the method's",
     ),
 ]
@@ -183,3 +176,90 @@ def option_values(given: list[str] | None) -> dict[str, object]:
             raise SwiftprofError(f"--option {each}: must be name=value, as seeds=even")
         values[name] = read_value(text)
     return values
+
+
+_PANEL = "How the model is loaded"
+
+
+def _option(*names: str, **facts: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=_PANEL, **facts)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Which model a command runs, and how it is loaded: the options of every such command.
+
+    A command asks for them with `@takes_model` and a parameter `load: LoadOptions`.
+    """
+
+    model: ModelOpt = None
+    revision: Annotated[
+        str | None,
+        _option(
+            "--revision",
+            help="Commit, tag or branch on the hub.",
+            show_default="the alias's, or main",
+        ),
+    ] = None
+    device: Annotated[
+        str, _option("--device", help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
+    ] = "auto"
+    device_map: Annotated[
+        str | None,
+        _option("--device-map", help="auto spreads the layers over GPUs and CPU (accelerate)."),
+    ] = None
+    dtype: Annotated[str, _option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto"
+    attn: Annotated[
+        str | None,
+        _option(
+            "--attn", help="sdpa, eager or flash_attention_2.", show_default="transformers' choice"
+        ),
+    ] = None
+    load_in_8bit: Annotated[
+        bool, _option("--load-in-8bit", help="Weights in 8 bits (bitsandbytes).")
+    ] = False
+    load_in_4bit: Annotated[
+        bool, _option("--load-in-4bit", help="Weights in 4 bits (bitsandbytes).")
+    ] = False
+    model_arg: Annotated[
+        list[str] | None,
+        _option(
+            "--model-arg",
+            help="name=value for from_pretrained, or processor.name=value; again for more.",
+        ),
+    ] = None
+    trust_remote_code: Annotated[
+        bool, _option("--trust-remote-code", help="Let the checkpoint bring its own code.")
+    ] = False
+    no_memory_check: Annotated[
+        bool, _option("--no-memory-check", help="Load even if memory seems too small.")
+    ] = False
+
+
+def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `LoadOptions`, which it gets as its argument `load`."""
+    signature = inspect.signature(command, eval_str=True)
+    hints = inspect.get_annotations(LoadOptions, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "load"]
+    added = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(LoadOptions)
+    ]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+
+    @wraps(command)
+    def with_options(**given: Any) -> Any:
+        load = LoadOptions(**{p.name: given.pop(p.name) for p in added})
+        return command(load=load, **given)
+
+    del with_options.__wrapped__  # typer is to read the signature given here
+    first, *rest = added
+    everything = [first, *own, *rest]
+    with_options.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in everything}
+    return with_options

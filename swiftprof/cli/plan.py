@@ -211,9 +211,10 @@ def _from_profile(
 def _calibrated(output: Output, profile: Profile, setting: dict[str, Any], samples: int) -> str:
     """The schedule with the best measured score on calibration samples."""
     from swiftprof.cli.loading import load_model
+    from swiftprof.cli.options import LoadOptions
     from swiftprof.evaluation.search import search_schedule
 
-    vlm = load_model(output, profile.model.name, "auto", "auto", None)
+    vlm = load_model(output, LoadOptions(model=profile.model.name))
     with output.progress("calibrating") as step:
         found = search_schedule(vlm, profile, setting, samples=samples, progress=step)
     for name, score in found.scores.items():

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftprof.cli.errors import DONE
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
     DataRootOpt,
     DatasetsOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
     PromptStyleOpt,
     SeedOpt,
     batch_size,
     split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
+from swiftprof.errors import SwiftprofError
 
-__all__ = ["EXAMPLES", "profile"]
+if TYPE_CHECKING:
+    from swiftprof.profiling.api import Unfinished
+    from swiftprof.profiling.store import Profile
+
+__all__ = ["EXAMPLES", "profile", "show_done"]
 
 EXAMPLES = (
     "swiftprof profile",
     "swiftprof profile --samples 200 --keep 0.2 --seed 1",
     "swiftprof profile --model llava-1.5-7b --datasets refcoco,textvqa --data-root /data",
     "swiftprof profile --model path/to/model --datasets my/questions.jsonl --out profiles/mine",
+    "swiftprof profile --engine ray --workers 8",
+    "swiftprof profile --num-shards 4 --shard-index 0 --out profiles/shared",
 )
 SAMPLES, BUNDLED_SAMPLES = 1000, 200
+_MANY = "Many GPUs or machines"
 
 
+@takes_model
 def profile(
-    model: ModelOpt = None,
+    load: LoadOptions,
     datasets: DatasetsOpt = None,
     samples: Annotated[
         int | None,
@@ -60,10 +69,49 @@ def profile(
         Path | None,
         typer.Option("--out", help="Folder to write.", show_default="profiles/<model>-<settings>"),
     ] = None,
+    score: Annotated[
+        str,
+        typer.Option(
+            "--score",
+            help="generation: answers and the set's metric; nll: likelihood of the reference "
+            "answer, without decoding.",
+        ),
+    ] = "generation",
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="local: this process; ray.", rich_help_panel=_MANY),
+    ] = "local",
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers",
+            help="Models at a time (ray); auto is one per GPU.",
+            rich_help_panel=_MANY,
+        ),
+    ] = "auto",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="Ray cluster: auto or ray://host:port.",
+            show_default="start Ray here",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    num_shards: Annotated[
+        int | None,
+        typer.Option(
+            "--num-shards",
+            help="Processes that share the work.",
+            show_default="from torchrun or Slurm",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    shard_index: Annotated[
+        int | None,
+        typer.Option("--shard-index", help="Which one this is, from 0.", rich_help_panel=_MANY),
+    ] = None,
     json: JsonOpt = False,
 ) -> None:
     """Measure every layer's capability x_i.
@@ -74,7 +122,6 @@ def profile(
     """
     output = Output(json)
     from swiftprof.data.registry import BUNDLED, get_datasets
-    from swiftprof.errors import SwiftprofError
 
     if not 0 < keep <= 1:
         raise SwiftprofError(f"--keep {keep:g}: V must lie in (0, 1]; 0.2 keeps a fifth")
@@ -86,26 +133,87 @@ def profile(
         each.check_split(split or each.train_split)
     bundled = set(names) <= set(BUNDLED)
     rows = batch_size(size)
+    from swiftprof.profiling.job import Request
+    from swiftprof.profiling.sharding import choose_shard
 
-    from swiftprof.cli.loading import load_model
+    request = Request(
+        tuple(names),
+        keep,
+        samples or (BUNDLED_SAMPLES if bundled else None),
+        seed,
+        split,
+        data_root,
+        score,  # type: ignore[arg-type]  # checked there
+    )
+    if engine not in ("local", "ray"):
+        raise SwiftprofError(f"--engine {engine}: must be local or ray")
+    from swiftprof.cli.loading import load_model, loader, source_name
 
-    vlm = load_model(output, model, dtype, device, attn, prompt_style)
-    from swiftprof.profiling.api import profile as measure
+    done: Profile | Unfinished
+    if engine == "ray":
+        if num_shards is not None or shard_index is not None:
+            raise SwiftprofError("--num-shards: Ray hands out the work itself; leave it out")
+        from swiftprof.profiling.engines.on_ray import profile_on_ray
 
-    with output.progress(f"profiling {vlm.name}") as step:
-        done = measure(
-            vlm,
-            sets,
-            keep=keep,
-            samples=samples or (BUNDLED_SAMPLES if bundled else None),
-            seed=seed,
-            split=split,
-            batch_size=rows,
-            out=out,
-            progress=step,
+        with output.progress(f"profiling {source_name(load)} on Ray") as step:
+            done = profile_on_ray(
+                loader(load, prompt_style),
+                request,
+                workers=_workers(workers),
+                address=address,
+                batch_size=rows,
+                out=out,
+                progress=step,
+                warn=output.warn,
+            )
+    else:
+        if workers != "auto" or address is not None:
+            raise SwiftprofError("--workers and --address: go with --engine ray")
+        shard = choose_shard(shard_index, num_shards)
+        if shard.count > 1:
+            output.note(f"shard index {shard.index} of {shard.count} shards (from {shard.origin})")
+        vlm = load_model(output, replace(load, device=shard.device(load.device)), prompt_style)
+        from swiftprof.profiling.api import run_shard
+
+        with output.progress(f"profiling {vlm.name}") as step:
+            done = run_shard(
+                vlm,
+                request,
+                shard,
+                batch_size=rows,
+                out=out,
+                progress=step,
+                warn=output.warn,
+            )
+    raise typer.Exit(_show(output, done))
+
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise SwiftprofError(f"--workers {text}: must be a whole number above 0, or auto")
+
+
+def _show(output: Output, done: Profile | Unfinished) -> int:
+    """Print the result; the exit code."""
+    from swiftprof.profiling.store import Profile
+
+    if not isinstance(done, Profile):
+        output.document({"path": str(done.path), "parts": done.parts, "missing": done.missing})
+        output.print(
+            f"{done.path}/: {done.missing} of {done.parts} parts are still to come from other "
+            f"shards. When they are there: swiftprof merge {done.path}"
         )
+        return DONE
+    return show_done(output, done)
+
+
+def show_done(output: Output, done: Profile) -> int:
+    """Print a finished profile; the exit code tells of skipped samples."""
     output.document({"path": str(done.path), **done.summary.model_dump(mode="json", by_alias=True)})
-    if not json:
+    if not output.as_json:
         from swiftprof.cli.show_profile import show_profile
 
         show_profile(output, done)
@@ -113,6 +221,5 @@ def profile(
     from swiftprof.cli.show_skipped import show_skipped
 
     summary = done.summary
-    raise typer.Exit(
-        show_skipped(output, summary.skipped, summary.samples, str(done.path / "profile.json"))
-    )
+    where = str(done.path / "profile.json")
+    return show_skipped(output, summary.skipped, summary.samples, where)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
     DataRootOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
-    ModelOpt,
+    LoadOptions,
     PromptStyleOpt,
     SeedOpt,
     batch_size,
     split_list,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -40,7 +38,9 @@ EXAMPLES = (
 )
 
 
+@takes_model
 def run(
+    load: LoadOptions,
     plan: Annotated[Path, typer.Option("--plan", help="A plan.json.")] = Path("plan.json"),
     image: Annotated[Path | None, typer.Option("--image", help="An image file.")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="A question about it.")] = None,
@@ -78,12 +78,8 @@ def run(
     ] = None,
     data_root: DataRootOpt = None,
     prompt_style: PromptStyleOpt = None,
-    model: ModelOpt = None,
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Run a model with its visual tokens pruned by a plan.
@@ -113,7 +109,11 @@ def run(
         picture = open_image(image)
         from swiftprof.cli.loading import load_for_plan
 
-        vlm = load_for_plan(output, loaded, model, dtype, device, attn)
+        vlm = load_for_plan(output, loaded, load)
+        if vlm.conventions.image_fit == "pad":  # else the processor would cut the sides off
+            from swiftprof.data.frames import pad_to_square
+
+            picture = pad_to_square(picture, vlm.conventions.pad_color)
         _answer(output, vlm, loaded, picture, prompt, compare, show_tokens, max_new_tokens)
         return
     from swiftprof.data.registry import BUNDLED, draw, get_datasets
@@ -130,7 +130,7 @@ def run(
     rows = batch_size(size) or 16
     from swiftprof.cli.loading import load_for_plan
 
-    vlm = load_for_plan(output, loaded, model, dtype, device, attn, prompt_style)
+    vlm = load_for_plan(output, loaded, load, prompt_style)
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_skipped import show_skipped
     from swiftprof.evaluation.compare import VANILLA

@@ -12,6 +12,7 @@ from swiftprof.evaluation.table import (
     NAMES,
     budget_title,
     flops_unit,
+    ladder_note,
     tokens,
     verdict,
 )
@@ -54,6 +55,9 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
     output.print()
     for name, text in settings["protocol"].items():
         output.print(f"[dim]{name} {settings['splits'][name]}: {text}[/dim]")
+    note = ladder_note(results)
+    if note:
+        output.print(f"[dim]{note}[/dim]")
     against = dict.fromkeys(t["reference"] for t in results["tests"])
     if against:
         output.print(
@@ -61,7 +65,7 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
             "p < 0.05 after Holm's correction); no mark: within noise[/dim]"
         )
     output.print(
-        f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half of the 95 % "
+        f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half the 95 % "
         f"interval; tokens: visual tokens averaged over layers; {unit}: prefill; time: generate() "
         "against vanilla's, in turns[/dim]"
     )

@@ -111,6 +111,16 @@ class Dataset(ABC):
         """The text that a model of this prompt style is asked."""
         return sample.question
 
+    def reference(self, sample: Sample) -> str:
+        """The answer whose likelihood stands for the sample (``--score nll``).
+
+        The most frequent reference answer, the first of equally frequent ones; a box in the
+        model's own coordinates.
+        """
+        if sample.box is not None and sample.frame is not None:
+            return sample.frame.text(sample.box)
+        return max(sample.answers, key=sample.answers.count)
+
     def metrics(self, scored: Sequence[Scored]) -> dict[str, float]:
         """Metrics of a whole set beside the mean score; most sets have none."""
         return {}

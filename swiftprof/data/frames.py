@@ -37,6 +37,14 @@ class Frame:
         y1, y2 = (_clip(y * self.scale_y - self.top, self.height) for y in (box[1], box[3]))
         return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
 
+    def text(self, box: Box) -> str:
+        """A box in pixels as a model would write it: two decimals in 0..1, else whole numbers."""
+        x1, x2 = ((x + self.left) / self.scale_x for x in (box[0], box[2]))
+        y1, y2 = ((y + self.top) / self.scale_y for y in (box[1], box[3]))
+        values = (x1, y1, x2, y2)
+        relative = max(values) <= 1.0
+        return "[" + ", ".join(f"{v:.2f}" if relative else f"{v:.0f}" for v in values) + "]"
+
 
 def frame_of(
     size: tuple[int, int], fit: str, units: str, seen: tuple[int, int] | None = None

@@ -14,8 +14,6 @@ It must stay inside the file's folder or ``--data-root``, symbolic links followe
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,18 +28,15 @@ from swiftprof.data.images import open_image
 from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
 from swiftprof.data.scoring.exact import exact_match, gqa_match
 from swiftprof.data.scoring.vqa import textvqa_accuracy, vqa_accuracy
-from swiftprof.data.sources.find import Found
-from swiftprof.data.sources.parquet import Rows
+from swiftprof.data.sources.own_file import SUFFIXES, digest, open_rows
 from swiftprof.data.wording import box_prompt
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.models.conventions import Conventions
 
 SPLIT = "all"
-SUFFIXES = (".jsonl", ".parquet")
 BOX_METRIC = "acc@0.5"
 MIN_VQA_ANSWERS = 4
 """VQA accuracy leaves one reference out and wants three matches among the rest."""
-MAX_LINE = 4 << 20
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 
 METRICS: Mapping[str, Callable[[str, tuple[str, ...]], float]] = {
@@ -71,9 +66,10 @@ class OwnDataset(Dataset):
         self.folder = path.resolve().parent
         self.data_root: Path | None = None
         self.name = _UNSAFE.sub("-", path.stem).strip(".-") or "data"
-        self._rows = _open(path)
-        first = self._first_good()
-        self.localization = "box" in first and first["box"] is not None
+        self._rows = open_rows(path)
+        columns, first = self._rows.columns()
+        self._check_columns(columns)
+        self.localization = first.get("box") is not None
         wanted = first.get("metric") or (BOX_METRIC if self.localization else "exact")
         self._metric = _metric(wanted, self.localization, f"{path}: metric")
         self.metric = "ACC@0.5" if self.localization else f"{self._metric} match"
@@ -82,7 +78,7 @@ class OwnDataset(Dataset):
         if self.localization:
             self.max_new_tokens = 48
         self.description = f"{len(self._rows)} rows of {path.name}"
-        self._digest = _digest(path)
+        self._digest = digest(path)
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -108,7 +104,7 @@ class OwnDataset(Dataset):
         if not isinstance(question, str) or not question.strip():
             raise BadSample(f"question is {str(question)[:60]!r}, no text")
         metric = row.get("metric")
-        if metric is not None and metric != self._metric:
+        if metric is not None and str(metric).lower() != self._metric:
             raise BadSample(f"metric is {metric!r}, but the file began with {self._metric!r}")
         image = self._image(row)
         box = _box(row.get("box"), image) if self.localization else None
@@ -139,7 +135,7 @@ class OwnDataset(Dataset):
         return acc_at_half_in_pixels(prediction, sample.box, sample.frame)
 
     def _answers(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        values = row.get("answers", row.get("answer"))
+        values = row.get("answers")
         values = row.get("answer") if values is None else values
         if isinstance(values, str | int | float) and not isinstance(values, bool):
             values = [values]
@@ -182,11 +178,8 @@ class OwnDataset(Dataset):
             )
         raise BadSample(f"image {value[:200]!r}: no such file")
 
-    def _first_good(self) -> Mapping[str, Any]:
-        """The first row that can be read, after a look at what columns there are."""
-        columns, first = self._rows.columns()
-        hints = {"image": "image", "question": "question"}
-        for column in hints:
+    def _check_columns(self, columns: set[str]) -> None:
+        for column in ("image", "question"):
             if column not in columns:
                 raise SwiftprofError(
                     f"{self.path}: column {column!r} is missing ({did_you_mean(column, columns)}); "
@@ -197,112 +190,11 @@ class OwnDataset(Dataset):
                 f"{self.path}: no column answers and no column box "
                 f"({did_you_mean('answers', columns)}); a row has image, question, and one of them"
             )
-        return first
-
-
-class _JsonLines:
-    """Rows of a JSON Lines file; a broken line is a broken sample."""
-
-    def __init__(self, path: Path) -> None:
-        self.lines = _lines(path)
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def place(self, index: int) -> str:
-        return f"line {self.lines[index][0]}"
-
-    def row(self, index: int) -> Mapping[str, Any]:
-        line = self.lines[index][1]
-        if len(line) > MAX_LINE:
-            raise BadSample(f"the line is longer than {MAX_LINE >> 20} MiB")
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadSample(f"not a line of JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise BadSample("the line holds no JSON object {…}")
-        return row
-
-    def columns(self) -> tuple[set[str], Mapping[str, Any]]:
-        names: set[str] = set()
-        first: Mapping[str, Any] | None = None
-        for index in range(len(self)):
-            try:
-                row = self.row(index)
-            except BadSample:
-                continue
-            names |= set(row)
-            first = row if first is None else first
-        if first is None:
-            raise SwiftprofError("none of its lines is a JSON object {…}")
-        return names, first
-
-
-class _Parquet:
-    """Rows of a parquet file."""
-
-    def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            names = pq.ParquetFile(path).schema_arrow.names
-        except (OSError, pa.ArrowException) as error:
-            first = str(error).splitlines()[0]
-            raise SwiftprofError(f"{path}: not a readable parquet file ({first})") from None
-        self.names = names
-        self.rows = Rows(Found((str(path),), path.name), path.name, names)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def place(self, index: int) -> str:
-        return f"row {index + 1}"
-
-    def row(self, index: int) -> Mapping[str, Any]:
-        return self.rows.row(index)
-
-    def columns(self) -> tuple[set[str], Mapping[str, Any]]:
-        return set(self.names), self.rows.row(0)
-
-
-def _open(path: Path) -> _JsonLines | _Parquet:
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "no such file"
-        raise SwiftprofError(
-            f"{path}: {kind}; give a .jsonl or .parquet file, or a name from swiftprof datasets"
-        )
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise SwiftprofError(
-            f"{path}: data comes as {' or '.join(SUFFIXES)}, not {suffix or 'without an ending'}"
-        )
-    rows = _JsonLines(path) if suffix == ".jsonl" else _Parquet(path)
-    if not len(rows):
-        raise SwiftprofError(f"{path}: holds no rows")
-    if isinstance(rows, _JsonLines):
-        try:
-            rows.columns()
-        except SwiftprofError as error:
-            raise SwiftprofError(f"{path}: {error}") from None
-    return rows
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """Lines that are not blank, with their numbers, from 1."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SwiftprofError(f"{path}: not a text file in UTF-8; write it again") from None
-    except OSError as error:
-        raise SwiftprofError(f"{path}: cannot read: {error.strerror or error}") from error
-    return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _box(value: Any, image: Image) -> tuple[float, float, float, float]:
     try:
-        x1, y1, x2, y2 = (float(v) for v in value)
+        x1, y1, x2, y2 = (float(v) for v in ([] if isinstance(value, str) else value))
     except (TypeError, ValueError):
         raise BadSample(f"box is {str(value)[:60]!r}, not [x1, y1, x2, y2]") from None
     if not (0 <= x1 < x2 <= image.width + 1 and 0 <= y1 < y2 <= image.height + 1):
@@ -318,11 +210,3 @@ def _metric(name: Any, localization: bool, where: str) -> str:
     if str(name).lower() not in known:
         raise SwiftprofError(f"{where} {str(name)[:40]!r}: {did_you_mean(str(name), known)}")
     return str(name).lower()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()[:16]

@@ -46,6 +46,15 @@ class Conventions:
 
 CONVENTIONS: dict[str, Conventions] = {
     "llava": Conventions(image_fit="pad"),
+    "llava_next": Conventions(),  # no publication says which frame its boxes have; the image's
+    "llava_onevision": Conventions(),
+    "qwen2_vl": Conventions(prompt_style="qwen", box_units="thousandths"),
+    "qwen2_5_vl": Conventions(prompt_style="qwen", box_units="pixels"),
+    "qwen3_vl": Conventions(prompt_style="qwen", box_units="thousandths"),
+    "qwen3_vl_moe": Conventions(prompt_style="qwen", box_units="thousandths"),
+    "internvl": Conventions(prompt_style="internvl", box_units="thousandths"),
+    "smolvlm": Conventions(prompt_style="lmms"),
+    "idefics3": Conventions(prompt_style="lmms"),
 }
 """``config.model_type`` → conventions. The bundled model is a LLaVA too; its scenes are square, so
 padding leaves them alone."""

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from swiftprof.errors import SwiftprofError
 from swiftprof.measure.flops import DecoderShape
 from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
-from swiftprof.models.registry import ModelSource, find_model
+from swiftprof.models.family import Family, read
+from swiftprof.models.registry import ModelSource, find_family, find_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from transformers import PreTrainedModel, ProcessorMixin
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    Images = Image | Sequence[Image]
 
 
 @dataclass(frozen=True)
 class VLM:
-    """A loaded vision-language model: a plain Hugging Face model beside its processor."""
+    """A loaded vision-language model: a plain Hugging Face model beside its processor.
+
+    Attributes:
+        prompt_style: wording of prompts where it is not the family's own.
+        loading: how it was loaded, where that is not the default and decides results: quantised
+            weights, model arguments.
+    """
 
     source: ModelSource
     model: PreTrainedModel
     processor: ProcessorMixin
     prompt_style: PromptStyle | None = None
-    """Wording of prompts where it is not the family's own."""
+    loading: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.source.name
+
+    @cached_property
+    def family(self) -> Family:
+        """What is known of its family."""
+        return family_of(self.model.config, self.source.id)
 
     @property
     def num_layers(self) -> int:
@@ -51,37 +63,45 @@ class VLM:
         return int(config.image_token_index if token is None else token)
 
     @property
-    def visual_tokens(self) -> int:
-        """Visual tokens of one image in the prompt (LLaVA-1.5: all images have the same number)."""
-        vision = self.model.config.vision_config
-        return (int(vision.image_size) // int(vision.patch_size)) ** 2
+    def visual_tokens(self) -> int | None:
+        """Visual tokens of one image in the prompt; None where that depends on the image."""
+        return self.family.visual_tokens(self.model.config)
 
     @property
     def conventions(self) -> Conventions:
         """How this family wants prompts, images and boxes."""
-        own = conventions_of(str(self.model.config.model_type))
+        own = self.family.conventions or conventions_of(str(self.model.config.model_type))
         return own if self.prompt_style is None else replace(own, prompt_style=self.prompt_style)
 
     def seen_size(self, width: int, height: int) -> tuple[int, int]:
         """Size at which the model sees an image that is handed over with this size.
 
         Matters only where boxes come in pixels; families that resize by a rule of their own say so
-        here.
+        in their `seen_size`.
         """
-        return width, height
+        return self.family.seen_size(self.processor, width, height)
 
-    def prompt(self, question: str) -> str:
-        """The chat-template prompt for one image and one question."""
-        content: Any = [{"type": "image"}, {"type": "text", "text": question}]
+    def prompt(self, question: str, images: int = 1) -> str:
+        """The chat-template prompt for a number of images and one question."""
+        content: Any = [*({"type": "image"} for _ in range(images))]
+        content.append({"type": "text", "text": question})
         message: Any = [{"role": "user", "content": content}]
         text = self.processor.apply_chat_template(message, add_generation_prompt=True)
         return str(text)
 
-    def inputs(self, images: Sequence[Image], questions: Sequence[str]) -> dict[str, Any]:
-        """A left-padded batch ready for ``model.generate``: one image and one question a row."""
+    def inputs(self, images: Sequence[Images], questions: Sequence[str]) -> dict[str, Any]:
+        """A left-padded batch ready for ``model.generate``: a row is one question.
+
+        Args:
+            images: per row one image, or a sequence of any number of them.
+            questions: per row.
+        """
+        rows = [list(row) if isinstance(row, Sequence) else [row] for row in images]
+        prompts = [self.prompt(q, len(row)) for q, row in zip(questions, rows, strict=True)]
+        pictures = [[image.convert("RGB") for image in row] for row in rows]
         batch = self.processor(
-            images=[image.convert("RGB") for image in images],
-            text=[self.prompt(q) for q in questions],
+            images=pictures if any(pictures) else None,
+            text=prompts,
             padding=True,
             padding_side="left",
             return_tensors="pt",
@@ -95,6 +115,21 @@ class VLM:
         return [t.strip() for t in texts]
 
 
+def family_of(config: Any, where: str) -> Family:
+    """The family of a configuration, or of the mapping of a `config.json`.
+
+    Raises:
+        SwiftprofError: no family has its model type.
+    """
+    from swiftprof.models.failures import unsupported
+
+    kind = str(read(config, "model_type", default=""))
+    family = find_family(kind)
+    if family is None:
+        raise unsupported(kind, where)
+    return family
+
+
 def load(
     name: str,
     *,
@@ -103,6 +138,11 @@ def load(
     attn: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    device_map: str | None = None,
+    load_in_8bit: bool = False,
+    load_in_4bit: bool = False,
+    model_args: Mapping[str, Any] | None = None,
+    check_memory: bool = True,
 ) -> VLM:
     """Load a model for profiling or pruned inference.
 
@@ -113,47 +153,77 @@ def load(
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU when there is one.
         attn: attention backend (``sdpa``, ``eager``, ``flash_attention_2``); transformers' default
             when None.
+        revision: commit, tag or branch on the hub; the alias's own when None.
+        trust_remote_code: let the checkpoint bring its own code. Never needed for the families
+            that come with swiftprof.
+        device_map: ``auto`` and the like spread the layers over devices (needs accelerate).
+        load_in_8bit: quantise the weights with bitsandbytes.
+        load_in_4bit: the same, to four bits.
+        model_args: further arguments of ``from_pretrained``; those that begin with ``processor.``
+            go to the processor.
+        check_memory: refuse a model that needs more memory than is free, before it is read.
 
     Raises:
-        SwiftprofError: unknown name, unknown option value, weights that cannot be read.
+        SwiftprofError: unknown name, unknown option value, a model that is not supported or does
+            not fit, weights that cannot be read.
     """
+    from swiftprof.models.settings import LoadSettings
+
     source = find_model(name)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype != "auto" and dtype not in DTYPES:
-        raise SwiftprofError(f"--dtype {dtype}: take one of auto, {', '.join(DTYPES)}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SwiftprofError(f"--device {device}: PyTorch sees no GPU here; use --device cpu")
-    wanted: Any = DTYPES.get(dtype, torch.float32 if device == "cpu" else "auto")
-    options: dict[str, Any] = {
-        "revision": revision or source.revision,
-        "trust_remote_code": trust_remote_code,
-        "use_safetensors": True,
-        "dtype": wanted,
-    }
-    if attn:
-        options["attn_implementation"] = attn
-    model, processor = _read(source, options)
-    return VLM(source, model.to(device).eval(), processor)
+    settings = LoadSettings(
+        dtype=dtype,
+        device=device,
+        attn=attn,
+        revision=revision or source.revision,
+        trust_remote_code=trust_remote_code,
+        device_map=device_map,
+        load_in_8bit=load_in_8bit,
+        load_in_4bit=load_in_4bit,
+        model_args=dict(model_args or {}),
+    ).checked()
+    from swiftprof.models.failures import check_folder, one_line
+
+    with one_line(source, settings.revision), _quiet(source.bundled):
+        from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+
+        from swiftprof.models.processors import load_processor
+
+        if source.local:
+            check_folder(source.location)
+        raw, _ = PretrainedConfig.get_config_dict(source.location, **settings.shared())
+        family = family_of(raw, source.id)
+        config = AutoConfig.from_pretrained(source.location, **settings.shared())
+        processor = load_processor(source.location, settings.shared(), settings.processor_args())
+        if check_memory and not source.bundled:
+            from swiftprof.models.memory import check_fits
+
+            check_fits(source, config, family, settings)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source.location, **settings.shared(), **settings.model_options()
+        )
+        if settings.moves_itself:
+            model = model.to(cast(Any, settings.device))
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit and not source.local:
+        source = replace(source, revision=str(commit))  # what was read, not what was asked for
+    return VLM(source, model.eval(), processor, loading=settings.said())
 
 
-def _read(source: ModelSource, options: dict[str, Any]) -> tuple[Any, Any]:
-    import transformers
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+class _quiet:
+    """No progress bars while the bundled model is read."""
 
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    if source.bundled:
-        transformers.utils.logging.disable_progress_bar()
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(source.location, **options)
-        shared = {k: options[k] for k in ("revision", "trust_remote_code")}
-        processor = AutoProcessor.from_pretrained(source.location, **shared)
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SwiftprofError(
-            f"model {source.name!r} cannot be loaded from {source.id}: {first}"
-        ) from error
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
-    return model, processor
+    def __init__(self, active: bool) -> None:
+        self._active = active
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._active = self._active and logging.is_progress_bar_enabled()
+        if self._active:
+            logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        if self._active:
+            logging.enable_progress_bar()

@@ -1,36 +1,162 @@
-"""Aliases of models → where their weights are. Any hub id or local folder works as well."""
+"""Families and aliases: those that come with swiftprof, and those of installed plug-ins.
+
+A plug-in is a package with an entry point in the group `swiftprof.models` that names a `Family` (or
+several, or a function that returns them).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.families import BUILT_IN
+from swiftprof.models.family import Family
+
+__all__ = [
+    "ALIASES",
+    "BUNDLED_MODEL",
+    "ENTRY_POINTS",
+    "ModelSource",
+    "bundled_folder",
+    "families",
+    "find_family",
+    "find_model",
+    "known_models",
+    "plugins",
+    "supported",
+]
 
 BUNDLED_MODEL = "tiny-llava"
+ENTRY_POINTS = "swiftprof.models"
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """``id`` is a hub id, a local folder, or the bundled model's own name."""
+    """Where a model comes from.
+
+    Attributes:
+        name: short name.
+        id: a hub id, a local folder, or the bundled model's own name.
+        revision: commit or branch on the hub; None for its main branch.
+        bundled: comes with swiftprof.
+        licence: of the weights; None where it is not known here.
+        family: title of its family; None where only the configuration tells.
+        shape: sizes of the decoder, where they are known without the configuration.
+        nominal_tokens: visual tokens of one image, as in `Alias`.
+    """
 
     name: str
     id: str
     revision: str | None = None
     bundled: bool = False
+    licence: str | None = None
+    family: str | None = None
+    shape: DecoderShape | None = None
+    nominal_tokens: int | None = None
 
     @property
     def location(self) -> str:
         """What ``from_pretrained`` takes."""
         return str(bundled_folder()) if self.bundled else self.id
 
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder on this machine."""
+        return self.bundled or Path(self.id).is_dir()
 
-ALIASES = {
-    BUNDLED_MODEL: ModelSource(BUNDLED_MODEL, BUNDLED_MODEL, bundled=True),
-    "llava-1.5-7b": ModelSource("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf"),
-    "llava-1.5-13b": ModelSource("llava-1.5-13b", "llava-hf/llava-1.5-13b-hf"),
+
+def _sources(members: Iterable[Family]) -> dict[str, ModelSource]:
+    return {
+        alias.name: ModelSource(
+            alias.name,
+            alias.id,
+            alias.revision,
+            licence=alias.licence,
+            family=family.title,
+            shape=alias.shape,
+            nominal_tokens=alias.nominal_tokens,
+        )
+        for family in members
+        for alias in family.aliases
+    }
+
+
+ALIASES: Mapping[str, ModelSource] = {
+    BUNDLED_MODEL: ModelSource(
+        BUNDLED_MODEL, BUNDLED_MODEL, bundled=True, licence="apache-2.0", family="LLaVA-1.5"
+    ),
+    **_sources(BUILT_IN),
 }
+"""Short names that come with swiftprof; see `known_models` for those of plug-ins too."""
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """Families of other packages, and the entry points that could not be used, with the reason."""
+
+    families: tuple[Family, ...]
+    broken: Mapping[str, str]
+
+
+@cache
+def plugins() -> Plugins:
+    """The families of installed plug-ins. A broken one spoils nothing but itself."""
+    from importlib.metadata import entry_points
+
+    found: list[Family] = []
+    broken: dict[str, str] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        where = f"{point.name} = {point.value}"
+        try:
+            given = point.load()
+            given = given() if callable(given) else given
+            for family in (given,) if isinstance(given, Family) else tuple(given):
+                _check(family, (*BUILT_IN, *found))
+                found.append(family)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            broken[where] = text.splitlines()[0]
+    return Plugins(tuple(found), broken)
+
+
+def _check(family: Family, others: Iterable[Family]) -> None:
+    if not isinstance(family, Family):
+        raise TypeError(f"gives a {type(family).__name__}, not a swiftprof.models.family.Family")
+    for other in others:
+        shared = set(family.model_types) & set(other.model_types)
+        if shared or family.name == other.name:
+            what = ", ".join(sorted(shared)) or family.name
+            raise ValueError(f"{what} is taken by the family {other.name}")
+
+
+def families() -> tuple[Family, ...]:
+    """All families."""
+    return (*BUILT_IN, *plugins().families)
+
+
+def find_family(model_type: str) -> Family | None:
+    """The family of a configuration's `model_type`; None when no family has it."""
+    for members in (BUILT_IN, families()):
+        for family in members:
+            if model_type in family.model_types:
+                return family
+    return None
+
+
+def supported() -> str:
+    """The families in one line, for messages, with what is wrong with broken plug-ins."""
+    text = ", ".join(f"{f.title} ({', '.join(f.model_types)})" for f in families())
+    return text + "".join(f"; broken plug-in {k}: {v}" for k, v in plugins().broken.items())
+
+
+def known_models() -> dict[str, ModelSource]:
+    """All short names, those of plug-ins included."""
+    return {**_sources(plugins().families), **ALIASES}
 
 
 def bundled_folder() -> Path:
@@ -47,14 +173,30 @@ def find_model(name: str) -> ModelSource:
         return ALIASES[name]
     folder = Path(name)
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise SwiftprofError(
-                f"{name}: no config.json in this folder; give the folder that save_pretrained wrote"
-            )
+        _check_folder(folder, name)
         return ModelSource(folder.resolve().name, str(folder))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        for source in known_models().values():
+            if source.id == name:
+                return source
         return ModelSource(name.split("/")[1], name)
+    known = known_models()
+    if name in known:
+        return known[name]
     raise SwiftprofError(
-        f"unknown model {name!r}: {did_you_mean(name, ALIASES)} "
+        f"unknown model {name!r}: {did_you_mean(name, known)} "
         "(or give a hub id owner/name, or a folder)"
+    )
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    if (folder / "config.json").is_file():
+        return
+    if (folder / "adapter_config.json").is_file():
+        raise SwiftprofError(
+            f"{name}: holds an adapter without its base model; merge them (PEFT: merge_and_unload) "
+            "and give the folder of the result"
+        )
+    raise SwiftprofError(
+        f"{name}: no config.json in this folder; give the folder that save_pretrained wrote"
     )

@@ -63,21 +63,30 @@ class Solution:
 class Solutions:
     """The best layers of B curves, for every budget up to the one asked for.
 
+    Values are kept and choices made from them when layers are asked for: finding the maximum is
+    much cheaper than finding its place, and only one path per curve is ever needed.
+
     Attributes:
         base: x_2 (L - 2) of each curve, shape (B,).
         candidates: layers the program ran on, shape (B, C); 0 is padding.
         gain: best gain with at most k + 1 layers, shape (K, B).
         first: candidate chosen first with a budget of k + 1, shape (K, B); -1 where none gains.
-        second: candidate that follows a first one when k + 1 may still be chosen, (K - 1, B, C).
-        later: the same for what follows a later candidate, (K - 1, B, C).
+        values: capability of the candidates, shape (B, C).
+        later: best gain behind a later candidate when k more layers may be chosen, (K - 1, B, C).
+        tie: areas of a curve that differ by less are equal, shape (B,).
+        num_layers: L.
+        separate: the second layer stays at least two after the first.
     """
 
     base: Floats
     candidates: Ints
     gain: Floats
     first: Ints
-    second: NDArray[np.int16]
-    later: NDArray[np.int16]
+    values: Floats
+    later: Floats
+    tie: Floats
+    num_layers: int
+    separate: bool
 
     def area(self, budget: int) -> Floats:
         """Best U with at most `budget` layers, shape (B,)."""
@@ -87,20 +96,31 @@ class Solutions:
     def layers(self, budget: int) -> Ints:
         """Chosen layers, shape (B, budget), increasing, filled with 0 behind the last."""
         row = self._row(budget)
-        each = np.arange(len(self.base))
         chosen = np.zeros((len(self.base), budget), dtype=np.int64)
-        current = self.first[row]
+        rows = np.flatnonzero(self.first[row] >= 0)  # curves whose path goes on
+        current = self.first[row][rows]
         for step in range(row + 1):
-            open_ = current >= 0
-            if not open_.any():
+            chosen[rows, step] = self.candidates[rows, current]
+            left = row - step - 1  # layers that may still follow the next one
+            if left < 0 or not len(rows):
                 break
-            chosen[open_, step] = self.candidates[each[open_], current[open_]]
-            left = row - step - 1  # row of the table for the layers that may still follow
-            if left < 0:
-                break
-            table = self.second if step == 0 else self.later
-            current = np.where(open_, table[left][each, np.maximum(current, 0)], -1)
+            after = self._next(rows, current, left, behind_first=step == 0)
+            rows, current = rows[after >= 0], after[after >= 0]
         return chosen
+
+    def _next(self, rows: Ints, current: Ints, left: int, *, behind_first: bool) -> Ints:
+        """The candidate that follows each `current` one; -1 where none gains."""
+        numbers, values = self.candidates[rows], self.values[rows]
+        each = np.arange(len(rows))
+        here = numbers[each, current][:, None]
+        rise = values - values[each, current][:, None]
+        allowed = (numbers > here) & (rise > 0)
+        if behind_first and self.separate:
+            allowed &= numbers > here + 1
+        table = np.where(
+            allowed, rise * (self.num_layers - numbers) + self.later[left][rows], -np.inf
+        )
+        return _best(table, self.tie[rows])[1]
 
     def _row(self, budget: int) -> int:
         return min(budget, len(self.gain)) - 1
@@ -157,17 +177,27 @@ def solve_batch(
     steps = min(budget, width) or 1
     gain = np.zeros((steps, count))
     first = np.full((steps, count), -1, dtype=np.int64)
-    second = np.full((steps - 1, count, width), -1, dtype=np.int16)
-    later = np.full((steps - 1, count, width), -1, dtype=np.int16)
+    later = np.zeros((max(1, steps - 1), count, width))
+    tie = _TIE * num_layers * np.maximum(np.abs(values).max(axis=1, initial=0.0), np.abs(base))
     if width:
         size = max(1, _CHUNK_CELLS // width**2)
         for start in range(0, count, size):
             part = slice(start, start + size)
             _program(
-                candidates[part], values[part], base[part], num_layers, separate,
-                gain[:, part], first[:, part], second[:, part], later[:, part],
+                candidates[part], values[part], base[part], num_layers, separate, tie[part],
+                gain[:, part], first[:, part], later[:, part],
             )  # fmt: skip
-    return Solutions(base * (num_layers - BASE_LAYER), candidates, gain, first, second, later)
+    return Solutions(
+        base * (num_layers - BASE_LAYER),
+        candidates,
+        gain,
+        first,
+        values,
+        later,
+        tie,
+        num_layers,
+        separate,
+    )
 
 
 def area(layers: Sequence[int], num_layers: int, x: Floats, chosen: Sequence[int]) -> Floats:
@@ -224,10 +254,10 @@ def _program(
     base: Floats,
     num_layers: int,
     separate: bool,
+    tie: Floats,
     gain: Floats,
     first: Ints,
-    second: NDArray[np.int16],
-    later: NDArray[np.int16],
+    later: Floats,
 ) -> None:
     """Fill the tables of one chunk, backwards: what follows a layer is independent of what led to
     it.
@@ -235,31 +265,33 @@ def _program(
     width = candidates.shape[1]
     real = candidates > 0
     weight = np.where(real, num_layers - candidates, 0)
-    rise = values[:, None, :] - values[:, :, None]
-    allowed = (
-        (rise > 0) & real[:, None, :] & real[:, :, None] & np.triu(np.ones((width, width), bool), 1)
-    )
-    step = np.where(allowed, rise * weight[:, None, :], -np.inf)
     start = np.where(real & (values > base[:, None]), (values - base[:, None]) * weight, -np.inf)
-    tie = _TIE * num_layers * np.maximum(np.abs(values).max(axis=1), np.abs(base))
-    neighbours = np.diff(candidates, axis=1) == 1
+    # Candidates by rows, curves by columns: the maximum over what follows then runs along memory.
+    x, w = values.T.copy(), weight.T.astype(np.float64)
+    follows = real.T[:, None] & real.T[None] & np.triu(np.ones((width, width), bool), 1)[..., None]
+    step = np.where(follows & (x[None] > x[:, None]), (x[None] - x[:, None]) * w[None], -np.inf)
     here = np.arange(width - 1)
-    after_later = np.zeros(values.shape)
-    after_first = np.zeros(values.shape)
+    neighbours = np.zeros((width, len(base)), bool)
+    neighbours[:-1] = np.diff(candidates, axis=1).T == 1
+    beside = np.full((width, len(base)), -np.inf)  # the step to the next candidate, apart
+    beside[:-1] = step[here, here + 1]
+    step[here, here + 1] = -np.inf
+    after_first = after_later = np.zeros((width, len(base)))
+    table = np.empty_like(step)
     for k in range(len(gain)):
-        best, first[k] = _best(start + after_first, tie)
+        best, first[k] = _best(start + after_first.T, tie)
         gain[k] = np.maximum(best, 0.0)
         if k == len(gain) - 1:
             break
-        table = step + after_later[:, None, :]
-        best, later[k] = _best(table, tie[:, None])
-        after_later = np.maximum(best, 0.0)
-        if separate and neighbours.any():
-            table[:, here, here + 1] = np.where(neighbours, -np.inf, table[:, here, here + 1])
-            best, second[k] = _best(table, tie[:, None])
-            after_first = np.maximum(best, 0.0)
-        else:
-            second[k], after_first = later[k], after_later
+        later[k] = after_later.T
+        np.add(step, after_later[None], out=table)
+        far = table.max(axis=1)
+        near = beside.copy()
+        near[:-1] += after_later[1:]
+        after_later = np.maximum(np.maximum(far, near), 0.0)
+        after_first = (
+            np.where(neighbours, np.maximum(far, 0.0), after_later) if separate else after_later
+        )
 
 
 def _best(table: Floats, tie: Floats) -> tuple[Floats, Ints]:

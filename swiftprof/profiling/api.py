@@ -2,64 +2,38 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
-import torch
-
-from swiftprof import __version__
-from swiftprof.data.asking import ask_all
-from swiftprof.data.base import Dataset, Sample
-from swiftprof.data.drawing import draw
-from swiftprof.data.registry import get_datasets
-from swiftprof.errors import SwiftprofError
+from swiftprof.data.base import Dataset
 from swiftprof.models.loading import VLM
-from swiftprof.planning.curve import combine
-from swiftprof.planning.plan_file import ModelInfo
-from swiftprof.planning.stability import curve_intervals
-from swiftprof.profiling.measure import measure_batch
-from swiftprof.profiling.parts import (
-    PART_SAMPLES,
-    Row,
-    part_count,
-    part_path,
-    read_part,
-    read_scores,
-    read_skipped,
-    write_part,
-)
-from swiftprof.profiling.settings import Settings
-from swiftprof.profiling.store import (
-    FOLDER,
-    SCHEMA,
-    Profile,
-    RunFile,
-    Summary,
-    open_run,
-    write_summary,
-)
+from swiftprof.profiling.engines.local import run_units
+from swiftprof.profiling.job import Request, Unit, prepare, units
+from swiftprof.profiling.settings import Score
+from swiftprof.profiling.sharding import Shard
+from swiftprof.profiling.store import FOLDER, Profile, RunFile, open_run
+from swiftprof.profiling.summary import missing_units, write_profile
+from swiftprof.profiling.worker import Worker
 
-SAMPLES = 1000
-"""Samples a data set, as in the paper."""
-FIRST_CANDIDATE = 2
-"""x_2 is the base of the plan; layer 1 is recorded but not re-run."""
+__all__ = ["Progress", "Unfinished", "begin", "count", "finish", "profile", "run_shard"]
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One part of the work: a chunk of a data set's drawn samples, one parquet file."""
+class Unfinished:
+    """A folder in which other shards still have parts to write.
 
-    dataset: Dataset
-    split: str
-    number: int
-    indices: tuple[int, ...]
+    Attributes:
+        parts, missing: how many parts the profile has, and how many are not there yet.
+    """
+
+    path: Path
+    parts: int
+    missing: int
 
 
 def profile(
@@ -71,9 +45,11 @@ def profile(
     seed: int = 0,
     split: str | None = None,
     data_root: str | Path | None = None,
+    score: Score = "generation",
     batch_size: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Profile:
     """Measure the capability x_i of every layer (paper §3.2).
 
@@ -83,155 +59,86 @@ def profile(
         samples: drawn from each data set's ``split``; by default 1,000, or all of a smaller one.
         split: by default each set's own train split.
         data_root: folder with local copies of data sets.
-        batch_size: samples that run together; by default what suits the device.
+        score: "generation" decodes an answer and scores it with the set's metric; "nll" scores how
+            likely the reference answer is (see ``likelihood``), which needs no decoding.
+        batch_size: samples that run together; by default what suits the device. Halved where
+            memory runs out.
         out: folder; by default ``profiles/<model>-<digest of the settings>``. Parts that are
             already there are kept, so the same call goes on where an interrupted one stopped.
         progress: called after every batch.
+        warn: told in one line what went wrong but did not stop the run.
 
     Raises:
         SwiftprofError: unknown data set, a set without such a split, impossible settings, a
             folder with other settings, a set whose every sample is broken.
     """
-    if not 0 < keep <= 1:
-        raise SwiftprofError(f"V (keep) is {keep:g}: it must lie in (0, 1], 0.2 keeps a fifth")
-    if not datasets:
-        raise SwiftprofError("no data set named: give at least one, see swiftprof datasets")
-    if batch_size is not None and batch_size < 1:
-        raise SwiftprofError(f"batch size {batch_size}: it must be at least 1")
-    chosen = get_datasets(datasets, None if data_root is None else Path(data_root))
-    splits = {d.name: split or d.train_split for d in chosen}
-    at_most = samples is None
-    samples = SAMPLES if samples is None else samples
-    drawn = {d.name: draw(d, splits[d.name], samples, seed, at_most=at_most) for d in chosen}
-    usual = split or Dataset.train_split
-    sources = {d.name: d.source(splits[d.name]) for d in chosen}
-    protocol = {d.name: d.protocol(vlm.conventions) for d in chosen}
-    settings = Settings(
-        model=_model_info(vlm),
-        datasets=tuple(d.name for d in chosen),
-        split=usual,
-        samples=samples,
-        keep=keep,
-        seed=seed,
-        layers=tuple(range(FIRST_CANDIDATE, vlm.num_layers + 1)),
-        dtype=str(vlm.model.dtype).removeprefix("torch."),
-        attention=str(vlm.model.config._attn_implementation),
-        splits={name: own for name, own in splits.items() if own != usual},
-        protocol={name: protocol[name] for name, source in sources.items() if source},
-        sources={name: source for name, source in sources.items() if source},
-    )
-    folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
-    open_run(folder, RunFile(settings=settings, draw=drawn))
-    began = time.monotonic()
-    work = [u for d in chosen for u in _units(d, splits[d.name], drawn[d.name])]
-    total = done = sum(len(u.indices) for u in work)
-    missing = [u for u in work if not part_path(folder, u.dataset.name, u.number).is_file()]
-    done -= sum(len(u.indices) for u in missing)
-    report = progress or (lambda done, total: None)
-    report(done, total)
-    for unit in missing:
-        samples_here, skipped = ask_all(unit.dataset, unit.split, unit.indices, vlm)
-        rows: list[Row] = []
-        done += len(skipped)
-        for batch in _batches(samples_here, batch_size or _batch_size(vlm)):
-            rows += measure_batch(vlm, unit.dataset, batch, settings)
-            done += len(batch)
-            report(done, total)
-        order = {sample.id: n for n, sample in enumerate(samples_here)}
-        rows.sort(key=lambda r: order[r.id])
-        write_part(part_path(folder, unit.dataset.name, unit.number), rows, skipped)
-    if missing or not (folder / "profile.json").is_file():
-        counts = {name: len(indices) for name, indices in drawn.items()}
-        seconds = time.monotonic() - began
-        write_summary(folder, _summarise(folder, settings, counts, protocol, vlm, seconds))
+    request = Request(tuple(datasets), keep, samples, seed, split, data_root, score)
+    done = run_shard(vlm, request, batch_size=batch_size, out=out, progress=progress, warn=warn)
+    assert isinstance(done, Profile)
+    return done
+
+
+def run_shard(
+    vlm: VLM,
+    request: Request,
+    shard: Shard | None = None,
+    *,
+    batch_size: int | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Profile | Unfinished:
+    """Measure one shard's units in this process.
+
+    The shards may share a folder: the one that finds all parts there writes ``profile.json``.
+    Otherwise `swiftprof.profiling.merge.merge` brings the folders together.
+    """
+    began, shard = time.monotonic(), shard or Shard()
+    run = prepare(vlm, request)
+    folder = begin(run, out)
+    mine = shard.of(units(run.draw, run.settings.datasets))
+    absent = set(missing_units(folder, run))
+    missing = [unit for unit in mine if unit in absent]
+    if missing:
+        worker = Worker(vlm, request, run.settings, batch_size, warn)
+        counter = _Counter(count(mine), count(mine) - count(missing), progress)
+        run_units(worker, folder, missing, counter.add)
+    return finish(folder, run, bool(missing), time.monotonic() - began)
+
+
+def begin(run: RunFile, out: str | Path | None) -> Path:
+    """Open the folder of a run; refuses one of another run."""
+    settings = run.settings
+    folder = Path(out) if out else FOLDER / f"{settings.model.name}-{settings.digest()}"
+    open_run(folder, run)
+    return folder
+
+
+def finish(folder: Path, run: RunFile, new: bool, seconds: float) -> Profile | Unfinished:
+    """Write the summary if every part is there.
+
+    Args:
+        new: parts have been added, so a summary that exists is of fewer.
+    """
+    missing = missing_units(folder, run)
+    if missing:
+        return Unfinished(folder, len(units(run.draw, run.settings.datasets)), len(missing))
+    if new or not (folder / "profile.json").is_file():
+        write_profile(folder, run, seconds)
     return Profile.load(folder)
 
 
-def _units(dataset: Dataset, split: str, indices: Sequence[int]) -> list[Unit]:
-    return [
-        Unit(dataset, split, n, tuple(indices[n * PART_SAMPLES : (n + 1) * PART_SAMPLES]))
-        for n in range(part_count(len(indices)))
-    ]
+def count(work: Sequence[Unit]) -> int:
+    """Samples in some units."""
+    return sum(len(unit.indices) for unit in work)
 
 
-def _batches(samples: list[Sample], size: int) -> list[list[Sample]]:
-    """Samples of similar question length together: less padding."""
-    by_length = sorted(samples, key=lambda s: len(s.question))
-    return [by_length[i : i + size] for i in range(0, len(samples), size)]
+class _Counter:
+    def __init__(self, total: int, done: int, progress: Progress | None) -> None:
+        self._total, self._done = total, done
+        self._progress = progress or (lambda done, total: None)
+        self.add(0)
 
-
-def _batch_size(vlm: VLM) -> int:
-    return 8 if vlm.model.device.type == "cpu" else 16
-
-
-def _model_info(vlm: VLM) -> ModelInfo:
-    return ModelInfo(
-        name=vlm.name,
-        id=vlm.source.id,
-        revision=vlm.source.revision,
-        num_layers=vlm.num_layers,
-        visual_tokens=vlm.visual_tokens,
-    )
-
-
-def _summarise(
-    folder: Path,
-    settings: Settings,
-    drawn: Mapping[str, int],
-    protocol: dict[str, str],
-    vlm: VLM,
-    seconds: float,
-) -> Summary:
-    import transformers
-
-    names = settings.datasets
-    parts = {n: [part_path(folder, n, i) for i in range(part_count(drawn[n]))] for n in names}
-    skipped = {n: [s for p in parts[n] for s in read_skipped(p)] for n in names}
-    for name in names:
-        if len(skipped[name]) == drawn[name]:
-            raise SwiftprofError(
-                f"data set {name}: none of {drawn[name]} samples can be used; "
-                f"the first: {skipped[name][0].reason}"
-            )
-    scores = {n: read_scores(parts[n], len(settings.layers)) for n in names}
-    dead = [n for n in names if not scores[n].vanilla.mean() > 0]
-    if dead:
-        raise SwiftprofError(
-            f"the vanilla model scores 0 on {', '.join(dead)}, so no layer can be "
-            "compared with it: "
-            "check the model and the data set, or leave it out"
-        )
-    text, rows = 0, 0
-    for part in (p for paths in parts.values() for p in paths):
-        table = read_part(part, ["prompt_tokens", "n_visual"])
-        text += sum(table["prompt_tokens"].to_pylist()) - sum(table["n_visual"].to_pylist())
-        rows += len(table)
-
-    def by_layer(values: Iterable[float]) -> dict[str, float]:
-        return {str(i): round(float(v), 6) for i, v in zip(settings.layers, values, strict=True)}
-
-    low, high = curve_intervals(scores, seed=settings.seed)
-    return Summary(
-        schema=SCHEMA,
-        settings=settings,
-        decoder=vlm.decoder_shape,
-        samples={n: len(scores[n].vanilla) for n in names},
-        text_tokens=text / rows,
-        vanilla={n: float(scores[n].vanilla.mean()) for n in names},
-        curve=by_layer(combine(scores)),
-        curve_per_dataset={n: by_layer(combine({n: scores[n]})) for n in names},
-        interval={
-            str(i): (round(float(a), 6), round(float(b), 6))
-            for i, a, b in zip(settings.layers, low, high, strict=True)
-        },
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seconds=round(seconds, 1),
-        versions={
-            "swiftprof": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
-        protocol=protocol,
-        skipped={name: each for name, each in skipped.items() if each},
-    )
+    def add(self, samples: int) -> None:
+        self._done += samples
+        self._progress(self._done, self._total)

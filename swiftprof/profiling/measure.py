@@ -2,57 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.models.loading import VLM
+from swiftprof.profiling.likelihood import answer_scores, answer_tokens, rerun_scores
 from swiftprof.profiling.parts import Row
-from swiftprof.profiling.record import record
+from swiftprof.profiling.record import Recording, record
 from swiftprof.profiling.rerun import rerun
 from swiftprof.profiling.settings import Settings
 
+CPU_BATCH, GPU_BATCH = 8, 16
+"""Samples that run together unless said otherwise; one that is too many is found out and halved."""
+
 
 def measure_batch(
-    vlm: VLM, dataset: Dataset, samples: list[Sample], settings: Settings
+    vlm: VLM, dataset: Dataset, samples: list[Sample], settings: Settings, max_rows: int = 256
 ) -> list[Row]:
-    """Everything that a profile says of these samples."""
+    """Everything that a profile says of these samples.
+
+    Args:
+        max_rows: re-runs that run at once.
+    """
     inputs = vlm.inputs([s.image for s in samples], [s.question for s in samples])
+    if settings.score == "nll":
+        return _measure_likelihood(vlm, dataset, samples, inputs, settings, max_rows)
     recording = record(vlm.model, inputs, vlm.image_token_id, dataset.max_new_tokens)
     selections = recording.select(settings.keep)
-    candidates = torch.tensor(settings.layers, device=recording.valid.device) - 1
     answers = rerun(
         vlm.model,
         recording,
-        [s[candidates] for s in selections],
+        _candidates(selections, settings),
         dataset.max_new_tokens,
         end_tokens(vlm),
+        max_rows,
     )
     predictions = vlm.decode(recording.generated)
+    again = [vlm.decode(each) for each in answers]
+    return _rows(
+        dataset,
+        samples,
+        recording,
+        selections,
+        predictions,
+        [dataset.score(p, s) for p, s in zip(predictions, samples, strict=True)],
+        again,
+        [[dataset.score(a, s) for a in each] for each, s in zip(again, samples, strict=True)],
+        recording.valid.sum(1).tolist(),
+    )
+
+
+def _measure_likelihood(
+    vlm: VLM,
+    dataset: Dataset,
+    samples: list[Sample],
+    inputs: dict[str, Any],
+    settings: Settings,
+    max_rows: int,
+) -> list[Row]:
+    """The same with the reference answers' likelihood for a score; predictions stay empty."""
+    tokenizer = getattr(vlm.processor, "tokenizer", vlm.processor)
+    references = [dataset.reference(s) for s in samples]
+    answers = answer_tokens(references, tokenizer, vlm.model.device)
+    recording = record(vlm.model, inputs, vlm.image_token_id, 1, answers)
+    selections = recording.select(settings.keep)
+    scores = answer_scores(vlm.model, recording, answers)
+    again = rerun_scores(vlm.model, recording, _candidates(selections, settings), answers, max_rows)
+    return _rows(
+        dataset,
+        samples,
+        recording,
+        selections,
+        [""] * len(samples),
+        scores,
+        [[""] * len(each) for each in again],
+        again,
+        inputs["attention_mask"].sum(1).tolist(),
+    )
+
+
+def _candidates(selections: list[Tensor], settings: Settings) -> list[Tensor]:
+    layers = torch.tensor(settings.layers, device=selections[0].device) - 1
+    return [selection[layers] for selection in selections]
+
+
+def _rows(
+    dataset: Dataset,
+    samples: list[Sample],
+    recording: Recording,
+    selections: list[Tensor],
+    predictions: list[str],
+    scores: list[float],
+    rerun_predictions: list[list[str]],
+    rerun_scores: list[list[float]],
+    prompt: list[int],
+) -> list[Row]:
     n_visual = recording.visual.sum(1).tolist()
-    prompt = recording.valid.sum(1).tolist()
     number = recording.visual.cumsum(1) - 1  # slot → number among the visual tokens
-    rows = []
-    for b, sample in enumerate(samples):
-        again = vlm.decode(answers[b])
-        rows.append(
-            Row(
-                id=sample.id,
-                dataset=dataset.name,
-                kind=sample.kind,
-                question=sample.question,
-                answers=list(sample.answers),
-                prediction=predictions[b],
-                score=dataset.score(predictions[b], sample),
-                n_visual=n_visual[b],
-                prompt_tokens=prompt[b],
-                selection=number[b][selections[b]].tolist(),
-                rerun_prediction=again,
-                rerun_score=[dataset.score(a, sample) for a in again],
-            )
+    return [
+        Row(
+            id=sample.id,
+            dataset=dataset.name,
+            kind=sample.kind,
+            question=sample.question,
+            answers=list(sample.answers),
+            prediction=predictions[b],
+            score=scores[b],
+            n_visual=n_visual[b],
+            prompt_tokens=prompt[b],
+            selection=number[b][selections[b]].tolist(),
+            rerun_prediction=rerun_predictions[b],
+            rerun_score=rerun_scores[b],
         )
-    return rows
+        for b, sample in enumerate(samples)
+    ]
+
+
+def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Samples of similar question length together: less padding."""
+    by_length = sorted(samples, key=lambda s: len(s.question))
+    return [by_length[i : i + size] for i in range(0, len(samples), size)]
+
+
+def default_batch_size(vlm: VLM) -> int:
+    """What suits the device."""
+    return CPU_BATCH if vlm.model.device.type == "cpu" else GPU_BATCH
 
 
 def end_tokens(vlm: VLM) -> Collection[int]:

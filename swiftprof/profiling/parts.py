@@ -7,22 +7,30 @@ keeps its parts, and the next run makes only the missing ones.
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
+from swiftprof.files import write_atomic
 from swiftprof.planning.curve import SampleScores
 
 PART_SAMPLES = 50
 """Samples in a part."""
+MAX_BYTES = 1 << 28
+"""Larger parts, on disk or unpacked, are refused; a part of a large model has a few MiB."""
 SKIPPED = b"swiftprof.skipped"
 """Key of a part's metadata: the samples that could not be used, and why."""
+
+_SKIPPED_LIST = TypeAdapter(list[Skipped])
 
 SCHEMA = pa.schema(
     [
@@ -74,22 +82,44 @@ def part_count(samples: int) -> int:
     return -(-samples // PART_SAMPLES)
 
 
+def chunks(indices: Sequence[int]) -> list[tuple[int, ...]]:
+    """Drawn samples by part."""
+    return [
+        tuple(indices[start : start + PART_SAMPLES])
+        for start in range(0, len(indices), PART_SAMPLES)
+    ]
+
+
 def write_part(path: Path, rows: list[Row], skipped: list[Skipped] | None = None) -> None:
     """Write a part whole or not at all."""
     table = pa.Table.from_pylist([vars(r) for r in rows], SCHEMA)
     if skipped:
         table = table.replace_schema_metadata({SKIPPED: json.dumps([vars(s) for s in skipped])})
-    partial = path.with_suffix(".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
+        write_atomic(
+            path,
+            lambda temporary: pq.write_table(
+                table, temporary, compression="zstd", write_page_checksum=True
+            ),
+        )
+        for stale in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed
+            stale.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise SwiftprofError(
             f"{path}: cannot write this part: {error.strerror or error}; finished parts are kept, "
             "make room and run the same command again"
         ) from error
+
+
+def is_complete(path: Path, samples: int) -> bool:
+    """Whether a part is there, readable, and holds this many samples, skipped ones included."""
+    if not path.is_file():
+        return False
+    try:
+        with _opened(path) as file:
+            return file.metadata.num_rows + len(_skipped(path, file)) == samples
+    except SwiftprofError:
+        return False
 
 
 def read_scores(paths: list[Path], candidates: int) -> SampleScores:
@@ -98,28 +128,71 @@ def read_scores(paths: list[Path], candidates: int) -> SampleScores:
     reruns: list[np.ndarray] = []
     for path in paths:
         table = read_part(path, ["score", "rerun_score"])
-        vanilla.append(table["score"].to_numpy().astype(np.float64))
-        flat = table["rerun_score"].combine_chunks().flatten().to_numpy().astype(np.float64)
-        if len(flat) != len(table) * candidates:
-            raise SwiftprofError(
-                f"{path}: column rerun_score does not hold {candidates} layers a row; "
-                "delete this part and run swiftprof profile again"
-            )
+        score = table["score"].to_numpy().astype(np.float64)
+        lists = table["rerun_score"].combine_chunks()
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+        if not (lengths == candidates).all() or len(flat) != len(table) * candidates:
+            raise _damaged(path, f"column rerun_score does not hold {candidates} layers a row")
+        if not (np.isfinite(score).all() and np.isfinite(flat).all()):
+            raise _damaged(path, "a score is not a finite number")
+        vanilla.append(score)
         reruns.append(flat.reshape(len(table), candidates))
     return SampleScores(vanilla=np.concatenate(vanilla), reruns=np.concatenate(reruns))
 
 
 def read_skipped(path: Path) -> list[Skipped]:
     """The samples of a part that could not be used."""
-    notes = (read_part(path, ["id"]).schema.metadata or {}).get(SKIPPED)
-    return [Skipped(**each) for each in json.loads(notes)] if notes else []
+    with _opened(path) as file:
+        return _skipped(path, file)
 
 
 def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Columns of a part that may come from anyone.
+
+    Raises:
+        SwiftprofError: not a part, damaged, or larger than a part can be.
+    """
+    with _opened(path) as file:
+        try:
+            return file.read(columns)
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A part whose sizes and types are those of a part; nothing of its data is read yet."""
     try:
-        return pq.read_table(path, columns=columns, partitioning=None)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        first = str(error).splitlines()[0]
-        raise SwiftprofError(
-            f"{path}: not a readable part ({first}); delete it and run swiftprof profile again"
-        ) from error
+        if path.stat().st_size > MAX_BYTES:
+            raise _damaged(path, f"larger than {MAX_BYTES >> 20} MiB")
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    with file:
+        metadata = file.metadata
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        if not 0 <= metadata.num_rows <= PART_SAMPLES or not 0 <= size <= MAX_BYTES:
+            raise _damaged(path, f"{metadata.num_rows} rows of {size >> 20} MiB are no part")
+        schema = file.schema_arrow
+        for field in SCHEMA:
+            if field.name not in schema.names or schema.field(field.name).type != field.type:
+                raise _damaged(path, f"column {field.name} is not there as {field.type}")
+        yield file
+
+
+def _skipped(path: Path, file: pq.ParquetFile) -> list[Skipped]:
+    notes = (file.schema_arrow.metadata or {}).get(SKIPPED)
+    if not notes:
+        return []
+    try:
+        return _SKIPPED_LIST.validate_json(notes)
+    except ValidationError as error:
+        raise _damaged(path, "its list of skipped samples is not one") from error
+
+
+def _damaged(path: Path, why: str) -> SwiftprofError:
+    first = (why.splitlines() or ["damaged"])[0]
+    return SwiftprofError(
+        f"{path}: not a readable part ({first}); delete it and run swiftprof profile again"
+    )

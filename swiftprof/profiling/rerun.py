@@ -7,7 +7,9 @@ greedily for all rows at once, and finished rows leave the batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from torch import Tensor, nn
 from swiftprof.profiling.record import FULL_LAYERS, Recording
 from swiftprof.profiling.row_cache import RowCache
 from swiftprof.profiling.steps import Steps, gather_rows, right_aligned
+
+__all__ = ["Prompted", "Rows", "rerun", "run_prompt"]
+
+T = TypeVar("T")
 
 RETIRE_BELOW = 0.5
 """Finished rows leave when fewer than this share of the batch is still being decoded."""
@@ -39,56 +45,104 @@ def rerun(
     Returns:
         answers[sample][candidate]: token ids without the end token.
     """
-    unique = [torch.unique(s, dim=0, return_inverse=True) for s in selections]
-    sample = torch.cat(
-        [torch.full((len(u),), b, dtype=torch.long) for b, (u, _) in enumerate(unique)]
-    ).to(recording.hidden.device)
-    kept = torch.zeros(
-        len(sample), recording.valid.shape[1], dtype=torch.bool, device=sample.device
-    )
-    first = 0
-    for slots, _ in unique:
-        kept[first : first + len(slots)].scatter_(1, slots, True)
-        first += len(slots)
+    steps, rows = Steps.of(model), Rows.of(recording, selections)
     answers: list[list[int]] = []
-    for start in range(0, len(sample), max_rows):
-        part = slice(start, start + max_rows)
-        answers += _run(model, recording, sample[part], kept[part], max_new_tokens, eos)
-    out, first = [], 0
-    for slots, inverse in unique:
-        out.append([answers[first + i] for i in inverse.tolist()])
-        first += len(slots)
-    return out
+    for part in rows.chunks(max_rows):
+        answers += _decode(steps, recording, part, max_new_tokens, eos)
+    return rows.spread(answers)
 
 
-def _run(
-    model: nn.Module,
-    recording: Recording,
-    sample: Tensor,
-    kept: Tensor,
-    max_new_tokens: int,
-    eos: Collection[int],
-) -> list[list[int]]:
-    steps = Steps.of(model)
-    layers = steps.decoder.layers
-    valid, visual = recording.valid, recording.visual
+@dataclass(frozen=True)
+class Rows:
+    """Re-runs of several samples as rows of one batch; equal selections of a sample share a row.
+
+    Attributes:
+        sample: which sample each row belongs to, (R,).
+        kept: visual slots that the row keeps, (R, P) bool.
+        places: per sample, the row of each candidate.
+    """
+
+    sample: Tensor
+    kept: Tensor
+    places: list[list[int]]
+
+    @classmethod
+    def of(cls, recording: Recording, selections: Sequence[Tensor]) -> Rows:
+        device = recording.hidden.device
+        unique = [torch.unique(s, dim=0, return_inverse=True) for s in selections]
+        sample = torch.cat([torch.full((len(u),), b) for b, (u, _) in enumerate(unique)])
+        kept = torch.zeros(len(sample), recording.valid.shape[1], dtype=torch.bool, device=device)
+        first, places = 0, []
+        for slots, inverse in unique:
+            kept[first : first + len(slots)].scatter_(1, slots, True)
+            places.append([first + i for i in inverse.tolist()])
+            first += len(slots)
+        return cls(sample.to(device), kept, places)
+
+    def chunks(self, size: int) -> Iterator[Rows]:
+        """At most `size` rows at a time."""
+        for start in range(0, len(self.sample), size):
+            part = slice(start, start + size)
+            yield Rows(self.sample[part], self.kept[part], [])
+
+    def spread(self, results: Sequence[T]) -> list[list[T]]:
+        """Results of the rows, by sample and candidate."""
+        return [[results[i] for i in rows] for rows in self.places]
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """Rows after their prompt.
+
+    Attributes:
+        hidden: what leaves layer L, (R, n, d), the row's own tokens right-aligned.
+        seen: columns of the caches of layers 3..L that hold a token, (R, prefix + n) bool.
+        cache: keys and values so far.
+    """
+
+    hidden: Tensor
+    seen: Tensor
+    cache: RowCache
+
+
+def run_prompt(steps: Steps, recording: Recording, part: Rows, new: int) -> Prompted:
+    """Layers 3..L on each row's text behind the image and its selection.
+
+    Args:
+        new: tokens that will be decoded afterwards; 0 leaves layers 1 and 2 out of the cache.
+    """
+    valid, visual, sample = recording.valid, recording.visual, part.sample
     before_image = visual.cumsum(1) == 0
-    own = (valid & ~visual & ~before_image)[sample] | kept
+    own = (valid & ~visual & ~before_image)[sample] | part.kept
     slots, own_valid = right_aligned(own)
     prefix, prefix_valid = right_aligned(valid & before_image)
-    cache = RowCache.allocate(recording, sample, prefix, slots.shape[1], max_new_tokens)
-    rows = torch.arange(len(sample), device=sample.device)
-
+    cache = RowCache.allocate(recording, sample, prefix, slots.shape[1], new)
     hidden = recording.hidden[sample[:, None], slots]
     rope = gather_rows(recording.rope, sample, slots, len(valid))
     seen = torch.cat([prefix_valid[sample], own_valid], 1)
     mask = steps.mask(hidden, seen)
-    for layer in layers[FULL_LAYERS:]:
+    for i, layer in enumerate(steps.decoder.layers[FULL_LAYERS:], FULL_LAYERS):
         hidden = steps.run(layer, hidden, rope, mask, cache)
-    logits = steps.logits(hidden[:, -1:])
+        if i in recording.added:
+            hidden = hidden + recording.added[i][sample[:, None], slots].to(hidden)
     cache.advance()
+    return Prompted(hidden, seen, cache)
 
-    full_seen, position = valid[sample], valid.sum(1)[sample]
+
+def _decode(
+    steps: Steps,
+    recording: Recording,
+    part: Rows,
+    max_new_tokens: int,
+    eos: Collection[int],
+) -> list[list[int]]:
+    """Greedy answers of some rows; finished ones leave."""
+    prompted = run_prompt(steps, recording, part, max_new_tokens)
+    layers, cache, seen = steps.decoder.layers, prompted.cache, prompted.seen
+    sample, logits = part.sample, steps.logits(prompted.hidden[:, -1:])
+    del prompted
+    rows = torch.arange(len(sample), device=sample.device)
+    full_seen, position = recording.valid[sample], recording.next_position[sample]
     ends = torch.tensor(sorted(eos), dtype=torch.long, device=sample.device)
     answers = torch.full((len(sample), max_new_tokens), -1, device=sample.device)
     for step in range(max_new_tokens):

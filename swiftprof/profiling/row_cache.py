@@ -24,11 +24,19 @@ class RowCache:
     def allocate(
         cls, recording: Recording, sample: Tensor, prefix: Tensor, own: int, new: int
     ) -> RowCache:
-        """Room for R rows: ``sample`` (R,), ``prefix`` (B, p) slots, ``own`` and ``new`` tokens."""
+        """Room for R rows: ``sample`` (R,), ``prefix`` (B, p) slots, ``own`` and ``new`` tokens.
+
+        Without new tokens nothing will run through the first layers again, and they stay empty.
+        """
         rows, used = len(sample), []
         buffers: tuple[list[Tensor], list[Tensor]] = ([], [])
         for i in range(len(recording.keys)):
             full = i < FULL_LAYERS
+            if full and not new:
+                for out in buffers:
+                    out.append(recording.keys[i].new_empty(0))
+                used.append(0)
+                continue
             filled = recording.valid.shape[1] if full else prefix.shape[1]
             room = filled + (0 if full else own) + new
             for source, out in zip((recording.keys[i], recording.values[i]), buffers, strict=True):

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from swiftprof.planning.plan_file import ModelInfo
+
+Score = Literal["generation", "nll"]
+"""Greedy answers and the data set's metric, or the likelihood of the reference answer."""
+OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading")
+"""Fields that are left out where they are empty: the bundled data sets and model fill none."""
+
+
+SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
+"""Names become names of files, so they can hold nothing that leads elsewhere."""
 
 
 class Settings(BaseModel):
@@ -16,25 +34,27 @@ class Settings(BaseModel):
 
     Attributes:
         splits: data sets that were drawn from another split than ``split``.
-        protocol, sources: how the sets that come in files are asked and scored, and which files,
-            by revision or digest. The bundled sets have neither choice, so they are not here.
+        protocol: how sets are asked and scored; the bundled ones have no choice there.
+        sources: files of the sets that come in files, by revision or digest.
+        loading: quantised weights and model arguments, as `VLM.loading`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelInfo
-    datasets: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[SetName, ...] = Field(min_length=1, max_length=1000)
     split: str = "train"
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, le=10**9)
     keep: float = Field(gt=0, le=1)
     seed: int = 0
-    layers: tuple[int, ...] = Field(min_length=1)
+    layers: tuple[int, ...] = Field(min_length=1, max_length=4096)
     dtype: str = "float32"
     attention: str = "sdpa"
-    score: Literal["generation"] = "generation"
+    score: Score = "generation"
     splits: dict[str, str] = Field(default_factory=dict)
     protocol: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+    loading: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Settings:
@@ -44,18 +64,22 @@ class Settings(BaseModel):
             raise ValueError(f"layers must lie in 1..{self.model.num_layers}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Empty fields are left out: older profiles, which lack them, stay the same."""
+        values: dict[str, Any] = serialize(self)
+        return {k: v for k, v in values.items() if v or k not in OMITTED_WHEN_EMPTY}
+
     def digest(self) -> str:
         """Short name of these settings."""
-        values = self.model_dump(mode="json")
-        for name in ("splits", "protocol", "sources"):  # added later: old digests stay
-            if not values[name]:
-                del values[name]
-        text = json.dumps(values, sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def difference(self, other: Settings) -> str:
         """Names and values of the settings that differ, for messages."""
         ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         return "; ".join(
-            f"{k}: {ours[k]} here, {theirs[k]} there" for k in ours if ours[k] != theirs[k]
+            f"{k}: {ours.get(k)} here, {theirs.get(k)} there"
+            for k in {**ours, **theirs}
+            if ours.get(k) != theirs.get(k)
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
-from swiftprof.runtime.decoder import Decoder, locate, queries
+from swiftprof.runtime.decoder import Decoder, locate, queries, rotary_tables
 
 Rope = tuple[Tensor, Tensor]
 
@@ -61,20 +61,19 @@ class Steps:
         return embedded
 
     def rope(self, hidden: Tensor, positions: Tensor) -> Rope:
-        """Cos and sin at the positions (R, n)."""
-        text: Any = self.decoder.text
-        cos, sin = text.rotary_emb(hidden, position_ids=positions)
-        return cos, sin
+        """Cos and sin at positions of text, (R, n)."""
+        return rotary_tables(self.decoder, hidden, positions)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        text: Any = self.decoder.text
-        out: Tensor = self.model.get_output_embeddings()(text.norm(hidden))
+        out: Tensor = self.model.get_output_embeddings()(self.decoder.norm(hidden))
         return out
 
 
 def gather_rows(rope: Rope, sample: Tensor, slots: Tensor, batch: int) -> Rope:
-    """Cos and sin of each row's slots: (B or 1, P, d) tables → (R, n, d)."""
-    cos, sin = (t.expand(batch, -1, -1)[sample[:, None], slots] for t in rope)
+    """Cos and sin of each row's slots: (…, B or 1, P, d) tables → (…, R, n, d)."""
+    cos, sin = (
+        t.expand(*t.shape[:-3], batch, -1, -1)[..., sample[:, None], slots, :] for t in rope
+    )
     return cos, sin
 
 

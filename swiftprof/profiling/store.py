@@ -4,13 +4,14 @@ and ``profile.json`` (the curve, written last: a folder without it is unfinished
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
@@ -27,6 +28,9 @@ FOLDER = Path("profiles")
 MAX_BYTES = 1 << 26
 
 
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
 class Summary(BaseModel):
     """``profile.json``. Curves map layer → value; x_i is relative to the vanilla model.
 
@@ -36,12 +40,14 @@ class Summary(BaseModel):
         skipped: samples that were drawn but could not be used, and why.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="allow")
+    model_config = ConfigDict(
+        frozen=True, populate_by_name=True, extra="allow", allow_inf_nan=False
+    )
 
     schema_: str = Field(SCHEMA, alias="schema")
     settings: Settings
     decoder: DecoderShape
-    samples: dict[str, int]
+    samples: dict[str, Count]
     text_tokens: float
     vanilla: dict[str, float]
     curve: dict[str, float]
@@ -53,18 +59,50 @@ class Summary(BaseModel):
     protocol: dict[str, str] = Field(default_factory=dict)
     skipped: dict[str, list[Skipped]] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _fits_settings(self) -> Summary:
+        layers = {str(i) for i in self.settings.layers}
+        names = set(self.settings.datasets)
+        by_layer: dict[str, Mapping[str, object]] = {"curve": self.curve, "interval": self.interval}
+        by_layer |= {f"curve_per_dataset.{n}": c for n, c in self.curve_per_dataset.items()}
+        for field, values in by_layer.items():
+            if set(values) != layers:
+                raise ValueError(f"{field}: must have the layers of settings.layers")
+        by_set: dict[str, Mapping[str, object]] = {
+            "samples": self.samples,
+            "vanilla": self.vanilla,
+            "curve_per_dataset": self.curve_per_dataset,
+        }
+        for field, values in by_set.items():
+            if set(values) != names:
+                raise ValueError(f"{field}: must have the data sets of settings.datasets")
+        return self
+
     def drawn(self, dataset: str) -> int:
         """Samples that were drawn from a data set, usable or not."""
         return self.samples[dataset] + len(self.skipped.get(dataset, ()))
 
 
 class RunFile(BaseModel):
-    """``run.json``: what this folder measures, and on which samples (indices of the split)."""
+    """``run.json``: what this folder measures, and on which samples (indices of the split).
+
+    Attributes:
+        decoder, protocol: what the summary says of the model and the scores, so that parts can be
+            brought together without the model; None and empty where an older version began.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: Settings
-    draw: dict[str, list[int]]
+    draw: dict[str, list[Count]]
+    decoder: DecoderShape | None = None
+    protocol: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _draws_all(self) -> RunFile:
+        if set(self.draw) != set(self.settings.datasets):
+            raise ValueError("draw: must have the data sets of settings.datasets")
+        return self
 
 
 @dataclass(frozen=True)
@@ -185,22 +223,48 @@ def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile:
     return Profile.load(max(found)[1].parent)
 
 
-def open_run(folder: Path, run: RunFile) -> None:
-    """Begin a run in a folder, or go on with one of the same settings.
+def read_run(folder: Path) -> RunFile:
+    """What a folder measures.
 
     Raises:
-        SwiftprofError: the folder holds a run with other settings.
+        SwiftprofError: no such folder, or no run in it.
+    """
+    file = folder / "run.json"
+    if not file.is_file():
+        raise SwiftprofError(
+            f"{folder}: holds no run (no run.json); give a folder that swiftprof profile wrote"
+        )
+    run: RunFile = _validated(RunFile, read_json_object(file, "run", MAX_BYTES), file)
+    return run
+
+
+def open_run(folder: Path, run: RunFile) -> None:
+    """Begin a run in a folder, or go on with one of the same settings and samples.
+
+    Raises:
+        SwiftprofError: the folder holds a run with other settings or other samples.
     """
     file = folder / "run.json"
     if file.is_file():
-        there = _validated(RunFile, read_json_object(file, "run", MAX_BYTES), file)
-        if there.settings != run.settings:
-            raise SwiftprofError(
-                f"{folder}: holds a profile with other settings "
-                f"({run.settings.difference(there.settings)}); choose another --out"
-            )
+        check_same(folder, run)
         return
     write_text_atomic(file, run.model_dump_json(indent=1) + "\n")
+
+
+def check_same(folder: Path, run: RunFile) -> None:
+    """Refuse a folder with a run of other settings or samples. Raises SwiftprofError."""
+    there = read_run(folder)
+    if there.settings != run.settings:
+        raise SwiftprofError(
+            f"{folder}: holds a profile with other settings "
+            f"({run.settings.difference(there.settings)}); choose another --out"
+        )
+    for name, indices in run.draw.items():
+        if there.draw[name] != indices:
+            raise SwiftprofError(
+                f"{folder}: holds a profile of other samples of {name}, the data set has changed "
+                "since it was begun; choose another --out"
+            )
 
 
 def write_summary(folder: Path, summary: Summary) -> None:
@@ -215,4 +279,9 @@ def _validated(kind: type[Any], document: dict[str, Any], file: Path) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        raise SwiftprofError(f"{file}: field {where}: {first['msg']}; make it again") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise SwiftprofError(
+            f"{file}: field {where}: {what}; make it again"
+            if where
+            else f"{file}: {what}; make it again"
+        ) from error

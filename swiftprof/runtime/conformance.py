@@ -8,13 +8,13 @@ is found out.
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
-from swiftprof.runtime.decoder import Decoder, attention_scores
+from swiftprof.runtime.decoder import Decoder, attention_scores, rotary_tables
 
 __all__ = ["check_scores"]
 
@@ -43,10 +43,7 @@ def check_scores(decoder: Decoder, index: int) -> None:
     width, device = weight.shape[-1], weight.device
     angle = torch.arange(_TOKENS * width, device=device, dtype=torch.float32)
     hidden = torch.sin(angle * angle * 0.37).view(1, _TOKENS, width).to(weight.dtype)
-    positions = 3 * torch.arange(_TOKENS, device=device)[None]
-    if decoder.mrope:
-        positions = positions.expand(3, 1, -1)  # time, height and width
-    rope = cast(Any, decoder.text).rotary_emb(hidden, position_ids=positions)
+    rope = rotary_tables(decoder, hidden, 3 * torch.arange(_TOKENS, device=device)[None])
     last = torch.full((1,), _TOKENS - 1, device=device)
     visible = torch.ones(1, _TOKENS, dtype=torch.bool, device=device)
     scores = attention_scores(layer, hidden, rope, last, visible)

@@ -1,9 +1,10 @@
 """Where things are in a Hugging Face model: the only file of the runtime that knows.
 
-Everything is found by structure, through what current families share: a text model with `layers`,
-layers with `input_layernorm` and `self_attn.q_proj` / `k_proj`, rotary tables handed down as
-`position_embeddings`. A model built differently is refused here, with the reason, rather than
-pruned wrongly.
+A family says where its decoder is (`swiftprof.models.families`); models of no known family are
+taken to be built like the others: a text model with `layers`, layers with `input_layernorm` and
+`self_attn.q_proj` / `k_proj`, rotary tables handed down as `position_embeddings`. A model built
+differently is refused, with the reason, rather than pruned wrongly (see
+`swiftprof.runtime.structure`).
 """
 
 from __future__ import annotations
@@ -21,10 +22,20 @@ from swiftprof.core.layout import compact, gather_rope, gather_tokens
 from swiftprof.core.masks import mask_kind
 from swiftprof.core.scores import attention_row, mean_attention
 from swiftprof.errors import SwiftprofError
+from swiftprof.models.family import Family
+from swiftprof.models.registry import find_family
+from swiftprof.runtime.structure import changed, check_structure
 
-__all__ = ["Decoder", "attention_scores", "check_call", "check_window", "locate", "rope_function"]
-
-_VISUAL_TOKENS = ("image_token_id", "video_token_id", "image_token_index", "video_token_index")
+__all__ = [
+    "Decoder",
+    "attention_scores",
+    "check_call",
+    "check_window",
+    "locate",
+    "queries",
+    "rope_function",
+    "rotary_tables",
+]
 
 _ASKING_AT_ONCE = 32
 """Query tokens whose attention rows exist at the same time."""
@@ -48,6 +59,8 @@ class Decoder:
         visual_ids: token ids that stand for an image or video feature.
         first_cut: smallest 0-based layer index before which tokens may leave.
         model: the model as it was given.
+        rotary: the rotary embedding: hidden states, position ids → cos and sin.
+        norm: the norm behind the last layer.
     """
 
     root: nn.Module
@@ -56,6 +69,8 @@ class Decoder:
     visual_ids: tuple[int, ...]
     first_cut: int
     model: nn.Module
+    rotary: nn.Module
+    norm: nn.Module
 
     @property
     def config(self) -> Any:
@@ -133,43 +148,68 @@ def locate(model: nn.Module) -> Decoder:
         )
     text = cast(Any, model).get_decoder()
     text = getattr(text, "language_model", text)
-    layers = getattr(text, "layers", None)
+    config = getattr(model, "config", None)
+    known = find_family(str(getattr(config, "model_type", "")))
+    if known is not None:
+        place = next((path for path, module in model.named_modules() if module is text), "")
+        if not f".{place}".endswith(f".{known.decoder}"):
+            raise changed(name, f"the decoder is at '{place}', not at '{known.decoder}'")
+    family = known or _UNKNOWN
+    layers, rotary, norm = (
+        _part(text, path, name) for path in (family.layers, family.rotary, family.norm)
+    )
     if not isinstance(layers, nn.ModuleList) or len(layers) == 0:
         raise SwiftprofError(
             f"{name} cannot be pruned: its text model {type(text).__name__} has no list of layers"
         )
     layers = layers[: getattr(text.config, "num_hidden_layers", len(layers))]
-    for part in ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj"):
-        try:
-            layers[0].get_submodule(part)
-        except AttributeError:
-            raise SwiftprofError(
-                f"{name} cannot be pruned: its layers ({type(layers[0]).__name__}) have no {part}"
-            ) from None
     root = next(
         (module for module in model.modules() if any(child is text for child in module.children())),
         None,
     )
-    config = getattr(model, "config", None)
-    ids = {getattr(config, key, None) for key in _VISUAL_TOKENS} - {None}
+    ids = {getattr(config, key, None) for key in family.visual_ids} - {None}
     if root is None or not ids:
         raise SwiftprofError(
             f"{name} cannot be pruned: its config has no image_token_id; "
             "give a vision-language model"
         )
-    deepstack = (
-        getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ()
-    )
+    first_cut = family.vision_layers(config)
+    check_structure(name, text, tuple(layers), deepstack=first_cut > 0)
     return Decoder(
         root=root,
         text=text,
         layers=tuple(layers),
         visual_ids=tuple(sorted(cast("set[int]", ids))),
-        first_cut=len(
-            deepstack
-        ),  # Qwen3-VL adds vision features after its first layers, to the full sequence
+        first_cut=first_cut,
         model=model,
+        rotary=rotary,
+        norm=norm,
     )
+
+
+_UNKNOWN = Family(
+    name="unknown",
+    title="a family that is not known",
+    model_types=(),
+    image_tokens=lambda config: 0,
+    varies=True,
+    counting="",
+)
+
+
+def _part(text: nn.Module, path: str, name: str) -> nn.Module:
+    try:
+        return text.get_submodule(path)
+    except AttributeError:
+        raise changed(name, f"its text model {type(text).__name__} has no '{path}'") from None
+
+
+def rotary_tables(decoder: Decoder, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cos and sin at positions of text, `(B, n)`; in M-RoPE time, height and width are the same."""
+    if decoder.mrope:
+        positions = positions.expand(3, *positions.shape)
+    cos, sin = decoder.rotary(hidden, position_ids=positions)
+    return cos, sin
 
 
 def rope_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:

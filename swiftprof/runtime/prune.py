@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from swiftprof.runtime.decoder import Decoder, check_call, check_window, locate
 from swiftprof.runtime.prefill import Prefill, begin_prefill
 from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers, score_layers
 from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
-from swiftprof.runtime.trace import OnStage, StageEvent
+from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
 from swiftprof.runtime.vision import VisionTap
 
 __all__ = ["Pruning", "prune"]
@@ -40,7 +41,14 @@ _IMAGE_INPUTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
 _IMAGE_WORDS = ("pixel", "image", "video", "mm_encoder_outputs")  # in the names of image inputs
 
 
-def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) -> Pruning:
+def prune(
+    model: nn.Module,
+    plan: PlanLike,
+    *,
+    method: Method | None = None,
+    on_stage: OnStage | None = None,
+    on_span: OnSpan | None = None,
+) -> Pruning:
     """Prune a model's visual tokens by a plan, inside a `with` block.
 
     Any `generate()` arguments work: batches with padding on the left, greedy search, sampling,
@@ -53,8 +61,11 @@ def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) 
             hooks are gone when the block ends, also after an exception.
         plan: a `swiftprof.Plan`, or any object with its `method`, `stages`, `options` and
             `model.num_layers`.
+        method: runs instead of the plan's own, for methods that no registry knows.
         on_stage: called after each stage with a `StageEvent`, for example a
             `swiftprof.runtime.trace.Trace`.
+        on_span: makes a context manager around each piece of pruning work, by its name: "restore",
+            "score" or "select" (merging included); for clocks and profilers.
 
     Returns:
         A `Pruning`, a context manager with `attach()` and `detach()`.
@@ -68,19 +79,26 @@ def prune(model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None) 
         >>> with prune(model, plan):  # doctest: +SKIP
         ...     model.generate(**inputs, max_new_tokens=20)
     """
-    return Pruning(model, plan, on_stage=on_stage)
+    return Pruning(model, plan, method=method, on_stage=on_stage, on_span=on_span)
 
 
 class Pruning:
     """Hooks that prune one model by one plan; see `prune`. Can be attached again and again."""
 
     def __init__(
-        self, model: nn.Module, plan: PlanLike, *, on_stage: OnStage | None = None
+        self,
+        model: nn.Module,
+        plan: PlanLike,
+        *,
+        method: Method | None = None,
+        on_stage: OnStage | None = None,
+        on_span: OnSpan | None = None,
     ) -> None:
         self._decoder: Decoder = locate(model)
         self._stages = tuple(plan.stages)
-        self._method = create(plan.method, plan.options)
+        self._method = method or create(plan.method, plan.options)
         self._on_stage = on_stage
+        self._span = on_span or _no_span
         self._vision = (
             VisionTap(self._decoder) if self._stages and self._method.reads_vision else None
         )
@@ -246,7 +264,7 @@ class Pruning:
             state,
             padding if padding is not None and padding.ndim == 2 else None,
             self._decoder.mask_kind,
-            cast(Any, self._decoder.text).rotary_emb,
+            self._decoder.rotary,
             placed,
         )
 
@@ -329,7 +347,8 @@ class Pruning:
                 hidden = self._stage(call, j, layer, hidden, rope)
         for j, judge in enumerate(self._judges):
             if judge == i < self._cuts[j] and not changes_nothing(call, self._method, j):
-                call.scores = score(call, self._method, j, layer, hidden, rope)
+                with self._span("score"):
+                    call.scores = score(call, self._method, j, layer, hidden, rope)
         if not call.segments:
             return None
         segment = call.segments[-1]
@@ -368,11 +387,22 @@ class Pruning:
             return hidden
         if self._vision is not None:
             call.vision = self._vision.rows(call.schedule.visual)
-        hidden = restore_bypassed(call, hidden)
+        with self._span("restore"):
+            hidden = restore_bypassed(call, hidden)
         scores, call.scores = call.scores, None
         if scores is None:
-            scores = score(call, self._method, j, layer, hidden, rope)
-        return select(call, self._method, j, cut, scores, hidden, self._on_stage, number)
+            with self._span("score"):
+                scores = score(call, self._method, j, layer, hidden, rope)
+        with self._span("select"):
+            return select(call, self._method, j, cut, scores, hidden, self._on_stage, number)
+
+
+def _no_span(name: str) -> AbstractContextManager[None]:
+    """Around pruning work that nobody times."""
+    return _NOTHING
+
+
+_NOTHING = nullcontext()
 
 
 class _Hook:

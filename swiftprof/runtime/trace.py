@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from swiftprof.runtime.prefill import Prefill
     from swiftprof.runtime.schedule import Schedule
 
-__all__ = ["OnStage", "PrefillTrace", "StageEvent", "Trace"]
+__all__ = ["OnSpan", "OnStage", "PrefillTrace", "StageEvent", "Trace"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class StageEvent:
 
 
 OnStage = Callable[[StageEvent], None]
+OnSpan = Callable[[str], AbstractContextManager[None]]
+"""Name of a piece of work -> a context manager around it."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 
 from swiftprof.data.registry import draw, get_dataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling import api, parts
+from swiftprof.profiling import api, parts, worker
 from swiftprof.profiling.store import Profile, find_newest
 
 
@@ -78,8 +78,8 @@ def test_a_run_goes_on_where_it_stopped(bundled, copy, monkeypatch):
     (copy / "profile.json").unlink()
     (copy / "parts" / "scenes-text-00000.parquet").unlink()
     measured = []
-    real = api.measure_batch
-    monkeypatch.setattr(api, "measure_batch", lambda *a: measured.append(a[1].name) or real(*a))
+    real = worker.measure_batch
+    monkeypatch.setattr(worker, "measure_batch", lambda *a: measured.append(a[1].name) or real(*a))
     done = api.profile(bundled, ["scenes-qa", "scenes-text"], samples=8, out=copy)
     assert set(measured) == {"scenes-text"}
     for part in done.parts():
@@ -91,7 +91,6 @@ def test_a_run_goes_on_where_it_stopped(bundled, copy, monkeypatch):
 
 def test_interruption_keeps_finished_parts(bundled, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART_SAMPLES", 2)
-    monkeypatch.setattr(api, "PART_SAMPLES", 2)
     calls = []
 
     def stop_at_third(*arguments):
@@ -100,15 +99,15 @@ def test_interruption_keeps_finished_parts(bundled, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    real = api.measure_batch
-    monkeypatch.setattr(api, "measure_batch", stop_at_third)
+    real = worker.measure_batch
+    monkeypatch.setattr(worker, "measure_batch", stop_at_third)
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         api.profile(bundled, ["scenes-qa"], samples=6, out=folder)
     assert len(list((folder / "parts").glob("*.parquet"))) == 2
     with pytest.raises(SwiftprofError, match="not finished"):
         Profile.load(folder)
-    monkeypatch.setattr(api, "measure_batch", real)
+    monkeypatch.setattr(worker, "measure_batch", real)
     resumed = api.profile(bundled, ["scenes-qa"], samples=6, out=folder)
     whole = api.profile(bundled, ["scenes-qa"], samples=6, out=tmp_path / "whole")
     for a, b in zip(resumed.parts(), whole.parts(), strict=True):

@@ -192,10 +192,6 @@ def test_unsupported_models_are_refused(llava: Any, make_llava: Any, plan_of: An
     compiled.compile()
     with pytest.raises(SwiftprofError, match="compile"):
         prune(compiled, plan_of(*THREE))
-    deep = make_llava()
-    deep.config.vision_config.deepstack_visual_indexes = [0, 1, 2]
-    with pytest.raises(SwiftprofError, match="vision features"):
-        prune(deep, plan_of((2, 0.5)))
     llava.set_attn_implementation("flex_attention")
     with pytest.raises(SwiftprofError, match="flex_attention"), prune(llava, plan_of(*THREE)):
         pass

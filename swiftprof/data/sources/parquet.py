@@ -149,7 +149,8 @@ class Rows:
         if self.in_part:
             from huggingface_hub import HfFileSystem
 
-            return HfFileSystem().open(address, "rb")
+            # exact ranges: pyarrow gathers what it needs, and reading ahead would fetch much more
+            return HfFileSystem().open(address, "rb", cache_type="none")
         from huggingface_hub import hf_hub_download
 
         repository, _, path = address.removeprefix(REMOTE + "datasets/").partition("@")

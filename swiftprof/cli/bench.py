@@ -1,0 +1,340 @@
+"""`swiftprof bench`: what pruning saves on the clock; `bench profile`: how fast profiling is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swiftprof.cli.options import (
+    JsonOpt,
+    LoadOptions,
+    SeedOpt,
+    numbers,
+    split_list,
+    takes_model,
+)
+from swiftprof.cli.output import Output
+from swiftprof.errors import SwiftprofError
+
+if TYPE_CHECKING:
+    from swiftprof.measure.random_model import Subject
+    from swiftprof.planning.plan_file import Plan
+
+__all__ = ["EXAMPLES", "PROFILE_EXAMPLES", "bench", "bench_profile"]
+
+METHODS = "fastv,sparsevlm,drop,swiftvlm"
+RATIOS = "1/3,2/9"
+SCHEMA = "swiftprof.bench/1"
+
+EXAMPLES = (
+    "swiftprof bench",
+    "swiftprof bench --config llava-1.5-7b --random-weights --scale 0.125 --retain 192,128",
+    "swiftprof bench --config llava-1.5-7b --random-weights --dtype bfloat16 --batch 1,8,32 --json",
+    "swiftprof bench --model llava-1.5-7b --methods plan.json --out benchmarks/results/mine.json",
+    "swiftprof bench profile --samples 24",
+)
+PROFILE_EXAMPLES = (
+    "swiftprof bench profile",
+    "swiftprof bench profile --datasets scenes-qa --samples 8 --batch-size 8 --json",
+)
+
+ConfigOpt = Annotated[
+    str | None,
+    typer.Option("--config", help="Sizes of this model, with random weights: llava-1.5-7b …"),
+]
+RandomOpt = Annotated[
+    bool, typer.Option("--random-weights", help="Goes with --config; nothing is downloaded.")
+]
+ScaleOpt = Annotated[
+    float, typer.Option("--scale", help="Factor on the widths of --config; depth and tokens stay.")
+]
+ThreadsOpt = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of a CPU.", show_default="torch's choice"),
+]
+RepeatsOpt = Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.")]
+OutOpt = Annotated[
+    Path | None, typer.Option("--out", help="Write the JSON document to this file as well.")
+]
+
+
+@takes_model
+def bench(
+    context: typer.Context,
+    load: LoadOptions,
+    config: ConfigOpt = None,
+    random_weights: RandomOpt = False,
+    scale: ScaleOpt = 1.0,
+    methods: Annotated[
+        str, typer.Option("--methods", help="Methods with commas, or plan files.")
+    ] = METHODS,
+    retain: Annotated[
+        str | None, typer.Option("--retain", help="Visual tokens to retain, as 192,128.")
+    ] = None,
+    ratio: Annotated[
+        str | None,
+        typer.Option("--ratio", help="The same as fractions.", show_default=RATIOS),
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="Batch sizes, as 1,8,32.")] = "1",
+    text_tokens: Annotated[
+        int, typer.Option("--text-tokens", min=2, help="Tokens beside the visual ones (--config).")
+    ] = 70,
+    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Tokens to generate.")] = 8,
+    repeats: RepeatsOpt = 5,
+    warmup: Annotated[
+        int, typer.Option("--warmup", min=0, help="Rounds before those that count.")
+    ] = 1,
+    threads: ThreadsOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = None,
+    json: JsonOpt = False,
+) -> None:
+    """Time pruning methods against the unpruned model, phase by phase.
+
+    All variants run in turns in one process, on the same attention backend; ratios are taken
+    inside a round, so they hold on a noisy machine. Beside each ratio of prefill times stands the
+    ratio of FLOPs (paper eq. 17-19), and their quotient, the efficiency.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    output = Output(json)
+    if config is None and (random_weights or scale != 1.0):
+        raise SwiftprofError("--random-weights and --scale: go with --config NAME")
+    if config is not None and load.model is not None:
+        raise SwiftprofError("--config and --model: give only one of them")
+    if retain is not None and ratio is not None:
+        raise SwiftprofError("--retain and --ratio: give only one of them")
+    batches = _whole("--batch", batch)
+    _set_threads(threads)
+    subject = (
+        _sized(config, scale, text_tokens, load, seed)
+        if config is not None
+        else _loaded(output, load)
+    )
+    plans = _plans(subject, split_list(methods), retain, ratio)
+    from swiftprof.measure.speed import compare_speed
+
+    with output.progress(f"timing {subject.name}") as step:
+        rows = compare_speed(
+            subject,
+            plans,
+            batches,
+            new_tokens=new_tokens,
+            repeats=repeats,
+            warmup=warmup,
+            progress=step,
+        )
+    document = {
+        **_document(subject),
+        "settings": {
+            "new_tokens": new_tokens,
+            "repeats": repeats,
+            "warmup": warmup,
+            "batches": batches,
+        },
+        "rows": rows,
+        "plans": {name: _stages(plan) for name, plan in plans.items()},
+    }
+    _finish(output, document, out)
+    if not json:
+        from swiftprof.cli.show_bench import show_speed
+
+        show_speed(output, document)
+
+
+@takes_model
+def bench_profile(
+    load: LoadOptions,
+    datasets: Annotated[
+        str | None,
+        typer.Option("--datasets", help="Data sets.", show_default="those of the bundled model"),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples of each set.")] = 24,
+    naive_samples: Annotated[
+        int,
+        typer.Option(
+            "--naive-samples", min=1, help="Samples that are also profiled one by one (slow)."
+        ),
+    ] = 4,
+    keep: Annotated[float, typer.Option("--keep", "-V", help="V: share of a selection.")] = 0.2,
+    size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Samples that run together.")
+    ] = None,
+    repeats: RepeatsOpt = 3,
+    threads: ThreadsOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = None,
+    json: JsonOpt = False,
+) -> None:
+    """Time profiling against the naive way: a generate() call for every layer of every sample.
+
+    Both are run here, in turns, on the same samples, and their answers are compared. The bound is
+    the time that the least possible FLOPs would take at the speed of a large matrix product,
+    measured in the same run.
+    """
+    output = Output(json)
+    from swiftprof.data.registry import BUNDLED, get_datasets
+
+    if not 0 < keep <= 1:
+        raise SwiftprofError(f"--keep {keep:g}: V must lie in (0, 1]; 0.2 keeps a fifth")
+    sets = get_datasets(split_list(datasets) if datasets else list(BUNDLED))
+    _set_threads(threads)
+    from swiftprof.cli.loading import load_model
+    from swiftprof.measure.environment import environment
+    from swiftprof.measure.profiling_speed import profiling_speed
+
+    vlm = load_model(output, load)
+    with output.progress(f"timing the profiling of {vlm.name}") as step:
+        found = profiling_speed(
+            vlm,
+            sets,
+            samples=samples,
+            naive_samples=min(naive_samples, samples),
+            keep=keep,
+            batch_size=size,
+            repeats=repeats,
+            seed=seed,
+            progress=step,
+        )
+    document = {
+        "schema": SCHEMA,
+        "kind": "profile",
+        "command": _command(),
+        "environment": environment(vlm.model.device),
+        "model": {"name": vlm.name, "shape": vars(vlm.decoder_shape)},
+        **found,
+    }
+    _finish(output, document, out)
+    if not json:
+        from swiftprof.cli.show_bench import show_profiling
+
+        show_profiling(output, document)
+
+
+def _whole(option: str, text: str) -> list[int]:
+    values = numbers(option, text)
+    if not values or any(v < 1 or v != int(v) for v in values):
+        raise SwiftprofError(f"{option} {text}: must be whole numbers above 0, as 1,8,32")
+    return [int(v) for v in values]
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _sized(
+    config: str,
+    scale: float,
+    text_tokens: int,
+    load: LoadOptions,
+    seed: int,
+) -> Subject:
+    import torch
+
+    from swiftprof.measure.random_model import random_model
+    from swiftprof.models.settings import LoadSettings
+
+    settings = LoadSettings(dtype=load.dtype, device=load.device, attn=load.attn).checked()
+    where = torch.device(settings.device)
+    named = settings.dtype
+    if named == "auto":
+        named = "bfloat16" if where.type == "cuda" else "float32"
+    return random_model(
+        config,
+        scale=scale,
+        text_tokens=text_tokens,
+        dtype=getattr(torch, named),
+        device=where,
+        attn=load.attn or "sdpa",
+        seed=seed,
+    )
+
+
+def _loaded(output: Output, load: LoadOptions) -> Subject:
+    from swiftprof.cli.loading import load_model
+    from swiftprof.measure.random_model import loaded_model
+
+    return loaded_model(load_model(output, load))
+
+
+def _plans(
+    subject: Subject, methods: list[str], retain: str | None, ratio: str | None
+) -> dict[str, Plan]:
+    """Every method at every budget, at the method's own layers."""
+    from dataclasses import replace
+
+    from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
+    from swiftprof.planning.fill import Cost, Target
+    from swiftprof.planning.plan_file import ModelInfo
+
+    option, text = ("--retain", retain) if retain is not None else ("--ratio", ratio or RATIOS)
+    budgets = numbers(option, text)
+    if not budgets:
+        raise SwiftprofError(f"{option} {text}: no budget given, as in 192,128")
+    targets = [
+        TargetText(f"{b:g}", Target(retain=b))
+        if retain is not None
+        else TargetText(f"{b * subject.visual_tokens:.0f}", Target(ratio=b))
+        for b in budgets
+    ]
+    specs = [replace(s, layers=s.layers or "own") for s in map(parse_spec, methods)]
+    if not specs:
+        raise SwiftprofError(f"--methods: no name given, as in {METHODS}")
+    info = ModelInfo(
+        name=subject.name,
+        num_layers=subject.shape.num_layers,
+        visual_tokens=subject.visual_tokens,
+    )
+    planner = Planner(Cost(info, subject.shape, subject.text_tokens))
+    loaded = {v.name: v.load() for v in planner.variants(specs, targets)}
+    return {name: plan for name, plan in loaded.items() if plan is not None}
+
+
+def _stages(plan: Plan) -> list[dict[str, Any]]:
+    return [stage.model_dump() for stage in plan.stages]
+
+
+def _document(subject: Subject) -> dict[str, Any]:
+    from swiftprof.measure.environment import environment
+
+    parameter = next(subject.model.parameters())
+    return {
+        "schema": SCHEMA,
+        "kind": "speed",
+        "command": _command(),
+        "environment": environment(parameter.device),
+        "model": {
+            "name": subject.name,
+            "scale": subject.scale,
+            "random_weights": subject.random_weights,
+            "shape": vars(subject.shape),
+            "visual_tokens": subject.visual_tokens,
+            "text_tokens": subject.text_tokens,
+            "weight_bytes": sum(p.nbytes for p in subject.model.parameters()),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "attention": str(subject.model.config._attn_implementation),
+        },
+    }
+
+
+def _command() -> str:
+    import shlex
+    import sys
+
+    return shlex.join(["swiftprof", *sys.argv[1:]])
+
+
+def _finish(output: Output, document: dict[str, Any], out: Path | None) -> None:
+    import json
+
+    from swiftprof.files import write_text_atomic
+
+    if out is not None:
+        write_text_atomic(out, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        output.note(f"wrote {out}")
+    output.document(document)

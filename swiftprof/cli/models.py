@@ -1,0 +1,94 @@
+"""`swiftprof models`: the families that are supported, and the models that have a short name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swiftprof.cli.options import JsonOpt
+from swiftprof.cli.output import Output
+
+__all__ = ["EXAMPLES", "models"]
+
+EXAMPLES = ("swiftprof models", "swiftprof models --json")
+
+
+def models(json: JsonOpt = False) -> None:
+    """List the supported families, and the models of each that have a short name.
+
+    Any hub id or local folder of one of these families works too.
+    """
+    from swiftprof.models.registry import families, known_models, plugins
+
+    output = Output(json)
+    known, members = known_models(), families()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": source.name,
+            "id": source.id,
+            "family": source.family,
+            "layers": _layers(source),
+            "nominal_tokens": source.nominal_tokens if source.shape else _bundled_tokens(),
+            "licence": source.licence,
+            "revision": source.revision,
+            "bundled": source.bundled,
+        }
+        for source in known.values()
+    ]
+    output.document(
+        {
+            "families": [
+                {
+                    "name": f.name,
+                    "title": f.title,
+                    "model_types": list(f.model_types),
+                    "visual_tokens": f.counting,
+                    "varies": f.varies,
+                    "plugin": f in plugins().families,
+                }
+                for f in members
+            ],
+            "models": rows,
+            "broken_plugins": dict(plugins().broken),
+        }
+    )
+    for what, why in plugins().broken.items():
+        output.warn(f"plug-in {what} cannot be used: {why}")
+    if not json:
+        _show(output, rows, members)
+
+
+def _layers(source: Any) -> int | None:
+    if source.shape is not None:
+        return int(source.shape.num_layers)
+    if not source.bundled:
+        return None
+    from swiftprof.measure.shapes import known_model
+
+    return known_model(source.name).shape.num_layers
+
+
+def _bundled_tokens() -> int | None:
+    from swiftprof.measure.shapes import known_model
+    from swiftprof.models.registry import BUNDLED_MODEL
+
+    return known_model(BUNDLED_MODEL).visual_tokens
+
+
+def _show(output: Output, rows: list[dict[str, Any]], members: Any) -> None:
+    from rich.table import Table
+
+    for family in members:
+        output.print(
+            f"[bold]{family.title}[/bold] [dim](model_type {', '.join(family.model_types)})[/dim]"
+        )
+        output.print(f"  [dim]visual tokens: {family.counting}[/dim]")
+        table = Table.grid(padding=(0, 2))
+        for row in rows:
+            if row["family"] == family.title:
+                where = "bundled, works offline" if row["bundled"] else row["id"]
+                table.add_row(
+                    f"  {row['name']}", where, f"{row['layers']} layers", row["licence"] or ""
+                )
+        if table.row_count:
+            output.print(table)
+    output.print("\nAny hub id or local folder of these families works too: --model owner/name")

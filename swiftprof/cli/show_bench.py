@@ -1,0 +1,108 @@
+"""Benchmarks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from swiftprof.cli.output import Output
+
+__all__ = ["show_profiling", "show_speed"]
+
+
+def show_speed(output: Output, document: Mapping[str, Any]) -> None:
+    """One row per variant and batch size: times, and ratios to vanilla."""
+    model = document["model"]
+    weights = "random weights" if model["random_weights"] else "its own weights"
+    scale = "" if model["scale"] == 1 else f", widths x {model['scale']:g}"
+    output.print(
+        f"[bold]{model['name']}[/bold] ({weights}{scale}; {model['dtype']}, {model['attention']}, "
+        f"{_place(document)}); {model['visual_tokens']} visual and {model['text_tokens']} text "
+        "tokens\n"
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = ("batch", "variant", "tokens", "prefill", "x", "FLOPs x", "efficiency", "pruning")
+    for name in (*columns, "decode", "x", "whole", "x", "KV", "peak"):
+        table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
+    for row in document["rows"]:
+        table.add_row(*_speed_row(row))
+    output.print(table)
+    vision = [r["seconds"]["vision"]["p50"] for r in document["rows"] if "seconds" in r]
+    if vision:
+        output.print(f"\nBefore the decoder (vision tower, projector): {_ms(min(vision))}.")
+    output.print(
+        "[dim]Medians; x: how many times faster than vanilla in the same round. pruning: "
+        "restoring, scoring, selecting and merging, inside the prefill. peak: above the "
+        "weights.[/dim]"
+    )
+
+
+def _speed_row(row: Mapping[str, Any]) -> list[str]:
+    start = [str(row["batch"]), row["variant"], f"{row['retain']:.0f}"]
+    if "failed" in row:
+        return [*start, row["failed"]]
+    seconds = {name: each["p50"] for name, each in row["seconds"].items()}
+    speedup = row.get("speedup", {})
+
+    def times(name: str) -> str:
+        return f"{speedup[name]:.2f}" if name in speedup else ""
+
+    pruning = seconds["restore"] + seconds["score"] + seconds["select"]
+    return [
+        *start,
+        _ms(seconds["prefill"]),
+        times("prefill"),
+        f"{row['flops_ratio']:.2f}" if speedup else "",
+        f"{row['efficiency']:.2f}" if speedup else "",
+        _ms(pruning) if speedup else "",
+        _ms(seconds["decode"]) if "decode" in seconds else "",
+        times("decode"),
+        _ms(seconds["end_to_end"]),
+        times("end_to_end"),
+        _bytes(row["kv_bytes"]),
+        _bytes(row["peak_bytes"]),
+    ]
+
+
+def show_profiling(output: Output, document: Mapping[str, Any]) -> None:
+    """Throughput of profiling, the naive way beside it, and the bound."""
+    fast, naive, bound = document["profiling"], document["naive"], document["bound"]
+    output.print(f"[bold]Profiling {document['model']['name']}[/bold] ({_place(document)})\n")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "samples/s", "re-runs/s", "seconds a sample"):
+        table.add_column(name, justify="right" if name else "left")
+    for label, each in (("swiftprof", fast), ("one by one", naive), ("FLOPs bound", bound)):
+        table.add_row(
+            label,
+            f"{each['samples_per_second']:.3g}",
+            f"{each['reruns_per_second']:.3g}",
+            f"{1 / each['samples_per_second']:.3g}",
+        )
+    output.print(table)
+    output.print(
+        f"\n{document['speedup']:.1f} x faster than one by one; "
+        f"{100 * document['of_bound']:.0f} % of the bound at "
+        f"{bound['gflops_per_second']:.0f} GFLOP/s. Equal answers: {document['equal_answers']} of "
+        f"{document['compared_answers']}. Vanilla with all scores: "
+        f"{document['recording_overhead']:.2f} x a plain run."
+    )
+
+
+def _place(document: Mapping[str, Any]) -> str:
+    environment = document["environment"]
+    if "gpu" in environment:
+        return str(environment["gpu"])
+    threads = environment["threads"]
+    return f"{environment['cpu']}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"

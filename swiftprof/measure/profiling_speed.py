@@ -1,0 +1,217 @@
+"""How fast profiling is: against a `generate()` call per layer, and against the FLOPs it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from swiftprof.data.asking import ask_all
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.drawing import draw
+from swiftprof.errors import SwiftprofError
+from swiftprof.measure.clock import Clock, paired_ratio, summary
+from swiftprof.measure.flops import DecoderShape, layer_flops, vanilla_flops
+from swiftprof.measure.naive import Answers, profile_one
+from swiftprof.models.loading import VLM
+from swiftprof.profiling.job import Request, prepare
+from swiftprof.profiling.measure import batches, default_batch_size, measure_batch
+from swiftprof.profiling.parts import Row
+from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.profiling.settings import Settings
+
+__all__ = ["needed_flops", "profiling_speed"]
+
+_SIDE = 2048
+"""Side of the matrix product whose speed stands for the device's."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class _Set:
+    dataset: Dataset
+    samples: list[Sample]
+
+
+def profiling_speed(
+    vlm: VLM,
+    datasets: Sequence[Dataset],
+    *,
+    samples: int,
+    naive_samples: int,
+    keep: float = 0.2,
+    batch_size: int | None = None,
+    repeats: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Profile the same samples in both ways, in turns, and compare times and answers.
+
+    Args:
+        samples: of each set, profiled as `swiftprof profile` does.
+        naive_samples: of these, the first ones are profiled one by one too.
+        repeats: rounds; one more before them does not count.
+
+    Raises:
+        SwiftprofError: a set has no usable sample.
+    """
+    clock = Clock(vlm.model.device)
+    size = batch_size or default_batch_size(vlm)
+    request = Request(tuple(datasets), keep, samples, seed)
+    settings = prepare(vlm, request).settings
+    work = []
+    for each in datasets:
+        drawn = draw(each, each.train_split, samples, seed, at_most=True)
+        good, bad = ask_all(each, each.train_split, drawn, vlm)
+        if not good:
+            raise SwiftprofError(
+                f"data set {each.name}: no sample can be used; the first: {bad[0].reason}"
+            )
+        work.append(_Set(each, good))
+    count = sum(len(w.samples) for w in work)
+    slow_count = sum(len(w.samples[:naive_samples]) for w in work)
+    peak = _matmul_speed(clock, vlm.model.dtype)
+    fast_times, slow_times, plain_times, recorded_times = [], [], [], []
+    rows: list[Row] = []
+    slow: list[Answers] = []
+    for turn in range(repeats + 1):
+        began = clock.now()
+        rows = [row for w in work for row in _fast(vlm, w, settings, size)]
+        middle = clock.now()
+        slow = [
+            profile_one(vlm, w.dataset, sample, settings.layers, keep)
+            for w in work
+            for sample in w.samples[:naive_samples]
+        ]
+        ended = clock.now()
+        plain, recorded = _recording(vlm, work, size, clock)
+        if turn:
+            fast_times.append((middle - began) / count)
+            slow_times.append((ended - middle) / slow_count)
+            plain_times.append(plain)
+            recorded_times.append(recorded)
+        if progress is not None:
+            progress(turn + 1, repeats + 1)
+    by_id = {(row.dataset, row.id): row for row in rows}
+    wanted = [by_id[w.dataset.name, s.id] for w in work for s in w.samples[:naive_samples]]
+    pairs = [
+        pair
+        for row, answers in zip(wanted, slow, strict=True)
+        for pair in zip(
+            [row.prediction, *row.rerun_prediction],
+            [answers.vanilla, *answers.reruns],
+            strict=True,
+        )
+    ]
+    flops = sum(needed_flops(vlm, row, settings) for row in rows) / len(rows)
+    candidates = len(settings.layers)
+    fast = float(sorted(fast_times)[len(fast_times) // 2])
+    naive = float(sorted(slow_times)[len(slow_times) // 2])
+    return {
+        "settings": {
+            "datasets": [w.dataset.name for w in work],
+            "samples": count,
+            "naive_samples": slow_count,
+            "keep": keep,
+            "layers": candidates,
+            "batch_size": size,
+            "repeats": repeats,
+        },
+        "profiling": {**_rates(fast, candidates), "seconds_per_sample": summary(fast_times)},
+        "naive": {**_rates(naive, candidates), "seconds_per_sample": summary(slow_times)},
+        "bound": {
+            **_rates(flops / peak, candidates),
+            "gflops_per_sample": flops / 1e9,
+            "gflops_per_second": peak / 1e9,
+        },
+        "speedup": paired_ratio(slow_times, fast_times),
+        "of_bound": flops / peak / fast,
+        "recording_overhead": 1 / paired_ratio(plain_times, recorded_times),
+        "distinct_reruns": sum(_distinct(row, settings) for row in rows) / len(rows),
+        "equal_answers": sum(a == b for a, b in pairs),
+        "compared_answers": len(pairs),
+    }
+
+
+def needed_flops(vlm: VLM, row: Row, settings: Settings) -> float:
+    """Least FLOPs for one sample, a multiply-add as two: everything shared that can be shared.
+
+    Vision tower and vanilla run once; per distinct selection the text behind the image and the
+    selected tokens through layers 3..L; one pass of the decoder per generated token.
+    """
+    shape, visual = vlm.decoder_shape, row.n_visual
+    text = row.prompt_tokens - visual
+    kept = len(row.selection[0])
+    vocabulary = shape.hidden_size * vlm.model.get_output_embeddings().weight.shape[0]
+    token = vanilla_flops(shape, 0, 1) + vocabulary
+    own = text / 2 + kept  # about half of the text stands before the image and is shared
+    layers = shape.num_layers - FULL_LAYERS
+    rerun = layers * layer_flops(shape, own) + vocabulary
+    said = [row.prediction, *_distinct_answers(row, settings)]
+    steps = sum(_tokens(vlm, text) for text in said)
+    passes = vanilla_flops(shape, visual, text) + _distinct(row, settings) * rerun + steps * token
+    return 2 * passes + _vision_flops(vlm, shape, visual)
+
+
+def _vision_flops(vlm: VLM, shape: DecoderShape, visual: int) -> float:
+    inner = vlm.model.get_decoder()
+    decoder = sum(p.numel() for p in inner.parameters())
+    head = vlm.model.get_output_embeddings().weight.numel()
+    return 2.0 * visual * max(0, sum(p.numel() for p in vlm.model.parameters()) - decoder - head)
+
+
+def _distinct(row: Row, settings: Settings) -> int:
+    return len({tuple(row.selection[layer - 1]) for layer in settings.layers})
+
+
+def _distinct_answers(row: Row, settings: Settings) -> list[str]:
+    by_selection = {
+        tuple(row.selection[layer - 1]): answer
+        for layer, answer in zip(settings.layers, row.rerun_prediction, strict=True)
+    }
+    return list(by_selection.values())
+
+
+def _tokens(vlm: VLM, text: str) -> int:
+    tokenizer: Any = getattr(vlm.processor, "tokenizer", vlm.processor)
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _fast(vlm: VLM, work: _Set, settings: Settings, size: int) -> list[Row]:
+    return [
+        row
+        for batch in batches(work.samples, size)
+        for row in measure_batch(vlm, work.dataset, batch, settings)
+    ]
+
+
+@torch.inference_mode()
+def _recording(vlm: VLM, work: Sequence[_Set], size: int, clock: Clock) -> tuple[float, float]:
+    """Seconds of plain runs of the first batches, and of the same runs with all layers' scores."""
+    plain = recorded = 0.0
+    for each in work:
+        batch = batches(each.samples, size)[0]
+        inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
+        new = each.dataset.max_new_tokens
+        model: Any = vlm.model
+        began = clock.now()
+        model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=new)
+        middle = clock.now()
+        record(vlm.model, inputs, vlm.image_token_id, new)
+        recorded += clock.now() - middle
+        plain += middle - began
+    return plain, recorded
+
+
+def _matmul_speed(clock: Clock, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product, the best of three."""
+    left = torch.randn(_SIDE, _SIDE, device=clock.device, dtype=dtype)
+    times = [clock.time(lambda: left @ left) for _ in range(4)]
+    return 2 * _SIDE**3 / min(times)
+
+
+def _rates(seconds: float, candidates: int) -> dict[str, float]:
+    return {"samples_per_second": 1 / seconds, "reruns_per_second": candidates / seconds}

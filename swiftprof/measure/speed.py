@@ -1,0 +1,138 @@
+"""Variants of one model against each other on the clock, in turns: the paper's Table 2.
+
+Every repeat runs all variants one after the other, starting with another one each time, so a
+machine whose speed drifts is as slow for each of them; ratios are taken inside a repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swiftprof.measure.clock import Clock, paired_ratio, summary
+from swiftprof.measure.flops import plan_flops, vanilla_flops
+from swiftprof.measure.phases import PHASES, Phases, generate_peak, run_phases
+from swiftprof.measure.random_model import Subject
+from swiftprof.methods import create
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.faults import free_memory, out_of_memory
+
+__all__ = ["VANILLA", "Measured", "compare_speed"]
+
+VANILLA = "vanilla"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Measured:
+    """One variant at one batch size.
+
+    Attributes:
+        name: variant.
+        plan: its plan; None is vanilla.
+        batch: prompts in a batch.
+        runs: one per repeat.
+        peak: bytes above weights and inputs, from a run that is not timed.
+        failed: why there are no runs (out of memory), or None.
+    """
+
+    name: str
+    plan: Plan | None
+    batch: int
+    runs: list[Phases] = field(default_factory=list)
+    peak: int | None = None
+    failed: str | None = None
+
+    def times(self, phase: str) -> list[float]:
+        """Seconds of a phase, one per repeat."""
+        return [run.seconds[phase] for run in self.runs]
+
+    def row(self, base: Measured, subject: Subject) -> dict[str, Any]:
+        """The figures of this variant beside vanilla's."""
+        visual, text = subject.visual_tokens, subject.text_tokens
+        row: dict[str, Any] = {
+            "variant": self.name,
+            "method": VANILLA if self.plan is None else self.plan.method,
+            "retain": float(visual) if self.plan is None else _retained(self.plan, visual),
+            "batch": self.batch,
+            "tflops": vanilla_flops(subject.shape, visual, text) / 1e12,
+        }
+        if self.plan is not None:
+            method = create(self.plan.method, self.plan.options)
+            flops = plan_flops(subject.shape, self.plan.stages, visual, text, method=method)
+            row["tflops"] = flops / 1e12
+            row["layers"] = list(self.plan.pruning_layers)
+        if self.failed:
+            return {**row, "failed": self.failed}
+        have = [name for name in PHASES if name in self.runs[0].seconds]
+        row["seconds"] = {name: summary(self.times(name)) for name in have}
+        row["peak_bytes"] = self.peak
+        row["kv_bytes"] = self.runs[-1].kv_bytes
+        row["kv_tokens"] = self.runs[-1].kv_tokens
+        if base is not self and base.runs:
+            vanilla = vanilla_flops(subject.shape, visual, text) / 1e12
+            row["speedup"] = {
+                name: paired_ratio(base.times(name), self.times(name))
+                for name in ("prefill", "decode", "end_to_end")
+                if name in have
+            }
+            row["flops_ratio"] = vanilla / row["tflops"]
+            row["efficiency"] = row["speedup"]["prefill"] / row["flops_ratio"]
+            row["kv_ratio"] = base.runs[-1].kv_bytes / row["kv_bytes"]
+        return row
+
+
+def _retained(plan: Plan, visual: int) -> float:
+    counts = plan.tokens_per_layer(visual)
+    return sum(counts) / len(counts)
+
+
+def compare_speed(
+    subject: Subject,
+    variants: Mapping[str, Plan],
+    batches: Sequence[int],
+    *,
+    new_tokens: int = 8,
+    repeats: int = 5,
+    warmup: int = 1,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Time vanilla and every variant; one row for each variant and batch size.
+
+    Args:
+        variants: name -> plan; vanilla is always there, first.
+        batches: batch sizes. One that does not fit into memory fails with a row that says so.
+        new_tokens: tokens generated; decoding is timed from the second on.
+        repeats, warmup: rounds that count, and rounds before them that do not.
+    """
+    clock = Clock(next(subject.model.parameters()).device)
+    rows: list[dict[str, Any]] = []
+    total, done = len(batches) * (1 + len(variants)) * (repeats + warmup), 0
+    for batch in batches:
+        inputs = subject.inputs(batch)
+        plans: dict[str, Plan | None] = {VANILLA: None, **variants}
+        measured = [Measured(name, plan, batch) for name, plan in plans.items()]
+        for turn in range(warmup + repeats):
+            first = turn % len(measured)
+            for each in [*measured[first:], *measured[:first]]:
+                if each.failed is None:
+                    try:
+                        call = (subject.model, inputs, each.plan, new_tokens, clock)
+                        if each.peak is None:
+                            each.peak = generate_peak(*call)
+                        run = run_phases(*call)
+                    except RuntimeError as error:
+                        if not out_of_memory(error):
+                            raise
+                        each.failed, each.runs = "out of memory", []
+                        free_memory()
+                    else:
+                        if turn >= warmup:
+                            each.runs.append(run)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        rows += [each.row(measured[0], subject) for each in measured]
+    return rows

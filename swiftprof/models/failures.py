@@ -1,0 +1,166 @@
+"""What can go wrong with a checkpoint, each in one line that says what to type next."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.models.registry import ModelSource, supported
+
+__all__ = ["check_folder", "explain", "one_line", "unsupported"]
+
+_INSTEAD = {
+    "llava_llama": "it is in the format of LLaVA's own code; take llava-hf/llava-1.5-7b-hf",
+    "llava_mistral": (
+        "it is in the format of LLaVA's own code; take llava-hf/llava-v1.6-mistral-7b-hf"
+    ),
+    "llava_qwen": (
+        "it is in the format of LLaVA's own code; take llava-hf/llava-onevision-qwen2-7b-ov-hf"
+    ),
+    "internvl_chat": "it is in the format of InternVL's own code; take the one ending in -hf",
+}
+
+
+def unsupported(model_type: str, where: str) -> SwiftprofError:
+    """The error for a model type that no family has."""
+    if not model_type:
+        return SwiftprofError(
+            f"{where}: has no config.json with a model_type; give a transformers checkpoint"
+        )
+    what = _INSTEAD.get(model_type)
+    if what is None:
+        what = f"supported are {supported()}; docs/models.md tells how to add a family"
+    return SwiftprofError(f"{where}: models of type '{model_type}' are not supported: {what}")
+
+
+@contextmanager
+def one_line(source: ModelSource, revision: str | None) -> Iterator[None]:
+    """Turn whatever the libraries raise while a model is read into one `SwiftprofError`."""
+    from safetensors import SafetensorError
+
+    expected = (OSError, ValueError, ImportError, KeyError, TypeError, MemoryError, SafetensorError)
+    try:
+        yield
+    except SwiftprofError:
+        raise
+    except expected as error:
+        raise SwiftprofError(explain(error, source, revision)) from error
+    except RuntimeError as error:
+        if "out of memory" in str(error).lower() or "not enough memory" in str(error).lower():
+            raise SwiftprofError(explain(error, source, revision)) from error
+        raise
+
+
+def explain(error: BaseException, source: ModelSource, revision: str | None) -> str:
+    """Why a model cannot be read, and what to do."""
+    from huggingface_hub import errors as hub
+
+    name, where = source.name, source.id
+    causes = list(_causes(error))
+
+    def any_is(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(each, kinds) for each in causes)
+
+    if any_is(hub.GatedRepoError):
+        return (
+            f"model {name!r}: {where} is gated; accept its terms at "
+            f"https://huggingface.co/{where}, then `hf auth login`"
+        )
+    if any_is(hub.RevisionNotFoundError):
+        return (
+            f"--revision {revision}: {where} has no such commit, tag or branch; "
+            "leave it out for the newest"
+        )
+    if any_is(hub.RepositoryNotFoundError):
+        return (
+            f"model {name!r}: the hub has no {where}, or it is private; check the spelling, "
+            "or `hf auth login`"
+        )
+    if any_is(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError) or any(
+        _is_connection(each) for each in causes
+    ):
+        return (
+            f"model {name!r}: {where} is not in the local cache and the hub cannot be reached; "
+            f"check the network (and HF_HUB_OFFLINE), or fetch it elsewhere with `hf download "
+            f"{where}` and give the folder"
+        )
+    for each in causes:
+        if isinstance(each, OSError) and each.errno == errno.ENOSPC:
+            return f"model {name!r}: the disk is full; free space, or point HF_HOME to another"
+    if any_is(MemoryError) or "out of memory" in str(error).lower():
+        return (
+            f"model {name!r}: out of memory while it was read; try --dtype bfloat16, "
+            "--load-in-4bit or --device-map auto"
+        )
+    if isinstance(error, ImportError):
+        return f"model {name!r}: {_first(error)}"
+    if any_is(hub.EntryNotFoundError):
+        return f"model {name!r}: {where} lacks a file: {_first(error)}"
+    return f"model {name!r} cannot be loaded from {where}: {_first(error)}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_connection(error: BaseException) -> bool:
+    """httpx, requests and urllib3 have classes of their own for it."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"ConnectError", "ConnectTimeout", "ReadTimeout", "NewConnectionError"})
+
+
+def _first(error: BaseException) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def check_folder(location: str) -> None:
+    """Refuse a folder that cannot be a checkpoint, before anything heavy is imported.
+
+    Raises:
+        SwiftprofError: names the file that is missing or wrong.
+    """
+    folder = Path(location)
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SwiftprofError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise SwiftprofError(
+            f"{path}: has no model_type; give the folder of a transformers checkpoint"
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError):
+            raise SwiftprofError(f"{index}: not an index of weights; copy it again") from None
+        missing = sorted(each for each in shards if not (folder / each).is_file())
+        if missing:
+            raise SwiftprofError(
+                f"{folder / missing[0]}: missing, and {len(missing)} of {len(shards)} weight files "
+                "in all; copy them again"
+            )
+    elif not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+            raise SwiftprofError(
+                f"{location}: only has pickled weights, which can run any code and are not opened; "
+                "save the model with save_pretrained(…, safe_serialization=True)"
+            )
+        raise SwiftprofError(f"{location}: has no weights (*.safetensors)")
+    if not any((folder / each).is_file() for each in _PROCESSOR_FILES):
+        raise SwiftprofError(
+            f"{location}: has no preprocessor_config.json; save the processor into it too "
+            "(processor.save_pretrained)"
+        )
+
+
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")

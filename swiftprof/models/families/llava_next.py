@@ -1,0 +1,57 @@
+"""LLaVA-NeXT (1.6): the whole image and up to four tiles of it, each tile row with a newline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.families.llava import VICUNA_7B, VICUNA_13B, patches_per_side
+from swiftprof.models.family import Alias, Family, read
+
+__all__ = ["LLAVA_NEXT"]
+
+_MISTRAL_7B = DecoderShape(32, 4096, 14336, 32, 8, 128)
+_NOMINAL = 5 * 576
+"""The whole image and four tiles, without newlines: what papers count with."""
+_PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+
+
+def _most(config: Any) -> int:
+    side = patches_per_side(config)
+    size = read(config, "vision_config", "image_size", default=336)
+    grids = read(config, "image_grid_pinpoints", default=_PINPOINTS)
+    tiles = [(int(h) // size, int(w) // size) for h, w in grids]
+    return side**2 + max(rows * side * (columns * side + 1) for rows, columns in tiles)
+
+
+LLAVA_NEXT = Family(
+    name="llava-next",
+    title="LLaVA-NeXT",
+    model_types=("llava_next",),
+    image_tokens=_most,
+    varies=True,
+    counting="patches of the image and of its tiles, and a newline token per row: up to 2,928",
+    aliases=(
+        Alias(
+            "llava-next-7b",
+            "llava-hf/llava-v1.6-vicuna-7b-hf",
+            "llama2",
+            VICUNA_7B,
+            nominal_tokens=_NOMINAL,
+        ),
+        Alias(
+            "llava-next-7b-mistral",
+            "llava-hf/llava-v1.6-mistral-7b-hf",
+            "apache-2.0",
+            _MISTRAL_7B,
+            nominal_tokens=_NOMINAL,
+        ),
+        Alias(
+            "llava-next-13b",
+            "llava-hf/llava-v1.6-vicuna-13b-hf",
+            "llama2",
+            VICUNA_13B,
+            nominal_tokens=_NOMINAL,
+        ),
+    ),
+)

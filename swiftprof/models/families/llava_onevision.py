@@ -1,0 +1,46 @@
+"""LLaVA-OneVision: tiles as in LLaVA-NeXT, but many more, shrunk where they exceed nine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.families.llava import patches_per_side
+from swiftprof.models.family import Alias, Family, read
+
+__all__ = ["LLAVA_ONEVISION"]
+
+_QWEN2_HALF_B = DecoderShape(24, 896, 4864, 14, 2, 64)
+_QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)
+
+
+def _most(config: Any) -> int:
+    side = patches_per_side(config)
+    limit = str(read(config, "vision_aspect_ratio", default="anyres_max_9")).rsplit("_", 1)[-1]
+    tiles = int(limit) if limit.isdecimal() else 9
+    rows = round(tiles**0.5 * side)
+    return side**2 + tiles * side**2 + rows
+
+
+LLAVA_ONEVISION = Family(
+    name="llava-onevision",
+    title="LLaVA-OneVision",
+    model_types=("llava_onevision",),
+    image_tokens=_most,
+    varies=True,
+    counting="patches of the image and of its tiles, and a newline token per row: up to 7,371",
+    aliases=(
+        Alias(
+            "llava-onevision-0.5b",
+            "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+            "apache-2.0",
+            _QWEN2_HALF_B,
+        ),
+        Alias(
+            "llava-onevision-7b",
+            "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+            "apache-2.0",
+            _QWEN2_7B,
+        ),
+    ),
+)

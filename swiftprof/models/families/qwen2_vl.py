@@ -1,0 +1,73 @@
+"""Qwen2-VL and Qwen2.5-VL: images at their own resolution, positions in time, height and width."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.family import Alias, Family
+
+__all__ = ["QWEN2_5_VL", "QWEN2_VL", "large_image", "resized"]
+
+_COUNTING = "one per 28 × 28 pixels of the image as resized: 391 for 640 × 480"
+_QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)
+
+
+def large_image(config: Any) -> int:
+    """Visual tokens of an image of a million pixels."""
+    return 1280
+
+
+def resized(processor: Any, width: int, height: int) -> tuple[int, int]:
+    """Size of an image after the processor has resized it to whole patches within its limits."""
+    images = processor.image_processor
+    rule: Any = sys.modules[type(images).__module__]  # there is one with torchvision, one without
+    limits = dict(images.size)
+    tall, wide = rule.smart_resize(
+        height,
+        width,
+        factor=images.patch_size * images.merge_size,
+        min_pixels=limits["shortest_edge"],
+        max_pixels=limits["longest_edge"],
+    )
+    return int(wide), int(tall)
+
+
+QWEN2_5_VL = Family(
+    name="qwen2.5-vl",
+    title="Qwen2.5-VL",
+    model_types=("qwen2_5_vl",),
+    image_tokens=large_image,
+    varies=True,
+    counting=_COUNTING,
+    seen_size=resized,
+    aliases=(
+        Alias(
+            "qwen2.5-vl-3b",
+            "Qwen/Qwen2.5-VL-3B-Instruct",
+            "qwen-research",
+            DecoderShape(36, 2048, 11008, 16, 2, 128),
+        ),
+        Alias("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "apache-2.0", _QWEN2_7B),
+    ),
+)
+
+QWEN2_VL = Family(
+    name="qwen2-vl",
+    title="Qwen2-VL",
+    model_types=("qwen2_vl",),
+    image_tokens=large_image,
+    varies=True,
+    counting=_COUNTING,
+    seen_size=resized,
+    aliases=(
+        Alias(
+            "qwen2-vl-2b",
+            "Qwen/Qwen2-VL-2B-Instruct",
+            "apache-2.0",
+            DecoderShape(28, 1536, 8960, 12, 2, 128),
+        ),
+        Alias("qwen2-vl-7b", "Qwen/Qwen2-VL-7B-Instruct", "apache-2.0", _QWEN2_7B),
+    ),
+)

@@ -1,0 +1,179 @@
+"""How much memory a model will need, from its configuration alone, and what there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.family import Family
+from swiftprof.models.registry import ModelSource
+from swiftprof.models.settings import LoadSettings
+
+__all__ = ["Need", "check_fits", "estimate", "free_memory"]
+
+_GIB = 2**30
+_TEXT = 128
+"""Tokens of a prompt beside the visual ones, and of its answer."""
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes for one prompt with one large image."""
+
+    weights: int
+    cache: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.activations
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Parameters of a model: of its linear layers, which quantisation shrinks, and the others."""
+
+    linear: int
+    other: int
+
+
+def _sizes(config: Any) -> _Sizes:
+    """Count on a model without storage."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    head = model.get_output_embeddings()
+    linear = sum(
+        m.weight.numel()
+        for m in model.modules()
+        if isinstance(m, torch.nn.Linear) and m is not head
+    )
+    total = sum(p.numel() for p in model.parameters())  # tied weights once
+    return _Sizes(linear, total - linear)
+
+
+def estimate(config: Any, family: Family, dtype: str, bits: int | None = None) -> Need:
+    """Memory for the weights and for one prompt with one large image.
+
+    Args:
+        config: a transformers configuration.
+        family: its family.
+        dtype: `float32`, `bfloat16`, `float16`; `auto` is the checkpoint's own.
+        bits: bits of quantised weights.
+    """
+    return _need(_sizes(config), config, family, dtype, bits)
+
+
+def _need(sizes: _Sizes, config: Any, family: Family, dtype: str, bits: int | None) -> Need:
+    size = _BYTES.get(_own_dtype(config) if dtype == "auto" else dtype, 4)
+    shape = DecoderShape.from_config(config.get_text_config())
+    tokens = family.image_tokens(config) + _TEXT
+    linear = sizes.linear * bits // 8 if bits else sizes.linear * size
+    layer = 6 * shape.hidden_size + 2 * shape.query_size + 3 * shape.intermediate_size
+    vocabulary = int(config.get_text_config().vocab_size)
+    return Need(
+        weights=linear + sizes.other * size,
+        cache=2 * shape.num_layers * shape.key_size * tokens * size,
+        activations=tokens * layer * size + 4 * vocabulary * 4,
+    )
+
+
+def _own_dtype(config: Any) -> str:
+    own = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
+    return str(own).removeprefix("torch.")
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that are free on a device; None where that cannot be told."""
+    import torch
+
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return int(torch.cuda.mem_get_info(kind)[0])
+    if kind.type != "cpu":
+        return None
+    limits = [each for each in (_available(), _group_limit()) if each is not None]
+    return min(limits) if limits else None
+
+
+def _available() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _group_limit() -> int | None:
+    """What a container's limit leaves (cgroup v2)."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        cached = (folder / "memory.stat").read_text().split("inactive_file ")[1].split()[0]
+        return int(limit) - used + int(cached)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def check_fits(source: ModelSource, config: Any, family: Family, settings: LoadSettings) -> None:
+    """Refuse a model that needs more memory than is free.
+
+    Raises:
+        SwiftprofError: with the numbers, and the options that would fit.
+    """
+    if settings.device_map is not None:
+        return  # accelerate spreads it, on the disk if need be
+    free = free_memory(settings.device)
+    if free is None:
+        return
+    sizes = _sizes(config)
+
+    def need(with_: LoadSettings) -> Need:
+        return _need(sizes, config, family, with_.dtype, with_.bits)
+
+    now = need(settings)
+    if now.total <= free:
+        return
+    fits = [
+        f"{text} ({_gib(need(other).total)})"
+        for text, other in _others(settings)
+        if need(other).total <= (free_memory(other.device) or 0)
+    ]
+    if settings.device.startswith("cuda"):
+        together = free + (free_memory("cpu") or 0)
+        if now.total <= together:
+            fits.append("--device-map auto (GPU and CPU memory together)")
+    what = "these would fit: " + ", ".join(fits) if fits else "take a smaller model"
+    raise SwiftprofError(
+        f"model {source.name!r} needs about {_gib(now.total)} on {settings.device} (weights "
+        f"{_gib(now.weights)}, KV cache {_gib(now.cache)}, activations {_gib(now.activations)}), "
+        f"{_gib(free)} are free; {what}; --no-memory-check tries all the same"
+    )
+
+
+def _others(settings: LoadSettings) -> list[tuple[str, LoadSettings]]:
+    plain = replace(settings, load_in_8bit=False, load_in_4bit=False)
+    gpu = settings.device.startswith("cuda")
+    out = [("--dtype bfloat16", replace(plain, dtype="bfloat16"))]
+    if gpu or find_spec("bitsandbytes") is not None:
+        out.append(("--load-in-8bit", replace(plain, dtype="bfloat16", load_in_8bit=True)))
+        out.append(("--load-in-4bit", replace(plain, dtype="bfloat16", load_in_4bit=True)))
+    if gpu:
+        out.append(
+            ("--device cpu --dtype bfloat16", replace(plain, device="cpu", dtype="bfloat16"))
+        )
+    return [(text, other) for text, other in out if other != settings]
+
+
+def _gib(number: int) -> str:
+    return f"{number / _GIB:.1f} GiB"

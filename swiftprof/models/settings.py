@@ -1,0 +1,181 @@
+"""How a model is loaded: the options of the command line, checked before anything is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Any
+
+from swiftprof.errors import SwiftprofError, did_you_mean
+
+__all__ = ["ATTENTION", "DTYPES", "LoadSettings", "parse_model_args"]
+
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+
+_OWN_OPTIONS = {
+    "attn_implementation": "--attn",
+    "device_map": "--device-map",
+    "dtype": "--dtype",
+    "load_in_4bit": "--load-in-4bit",
+    "load_in_8bit": "--load-in-8bit",
+    "revision": "--revision",
+    "torch_dtype": "--dtype",
+    "trust_remote_code": "--trust-remote-code",
+}
+_PROCESSOR = "processor."
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """Options of `swiftprof.models.loading.load`, which explains them."""
+
+    dtype: str = "auto"
+    device: str = "auto"
+    attn: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    device_map: str | None = None
+    load_in_8bit: bool = False
+    load_in_4bit: bool = False
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of a quantised weight; None without quantisation."""
+        return 8 if self.load_in_8bit else 4 if self.load_in_4bit else None
+
+    @property
+    def moves_itself(self) -> bool:
+        """Whether the model is moved to the device after loading, not spread while it loads."""
+        return self.device_map is None and self.bits is None
+
+    def checked(self) -> LoadSettings:
+        """These settings with `auto` resolved.
+
+        Raises:
+            SwiftprofError: values that do not exist, do not go together, or need what is not here.
+        """
+        import torch
+
+        gpu = torch.cuda.is_available()
+        device = self.device
+        if device == "auto":
+            device = "cuda" if gpu else "cpu"
+        self._check_device(device, gpu)
+        if self.dtype != "auto" and self.dtype not in DTYPES:
+            raise SwiftprofError(f"--dtype {self.dtype}: take one of auto, {', '.join(DTYPES)}")
+        dtype = self.dtype
+        if dtype == "auto" and (self.bits or device == "cpu"):
+            # bitsandbytes multiplies 8-bit weights in float16
+            dtype = {8: "float16", 4: "bfloat16", None: "float32"}[self.bits]
+        if self.load_in_8bit and self.load_in_4bit:
+            raise SwiftprofError("--load-in-8bit and --load-in-4bit: give only one of them")
+        if self.bits:
+            _need("bitsandbytes", f"--load-in-{self.bits}bit")
+            _need("accelerate", f"--load-in-{self.bits}bit")
+        if self.device_map is not None:
+            _need("accelerate", "--device-map")
+            if self.device != "auto":
+                raise SwiftprofError("--device and --device-map: give only one of them")
+        self._check_attention(device, dtype)
+        for name in self.model_args:
+            if name in _OWN_OPTIONS:
+                raise SwiftprofError(f"--model-arg {name}: has an option, use {_OWN_OPTIONS[name]}")
+        return replace(self, device=device, dtype=dtype)
+
+    def _check_device(self, device: str, gpu: bool) -> None:
+        import torch
+
+        try:
+            kind, index = torch.device(device).type, torch.device(device).index
+        except RuntimeError:
+            raise SwiftprofError(f"--device {device}: take cpu, cuda, cuda:1 … or auto") from None
+        if kind == "cuda" and not gpu:
+            raise SwiftprofError(f"--device {device}: PyTorch sees no GPU here; use --device cpu")
+        if kind == "cuda" and index is not None and index >= torch.cuda.device_count():
+            last = torch.cuda.device_count() - 1
+            raise SwiftprofError(f"--device {device}: the GPUs here are cuda:0 to cuda:{last}")
+
+    def _check_attention(self, device: str, dtype: str) -> None:
+        attn = self.attn
+        if attn is None or attn in ("sdpa", "eager"):
+            return
+        if "flash" not in attn:
+            raise SwiftprofError(f"--attn {attn}: {did_you_mean(attn, ATTENTION)}")
+        if device == "cpu":
+            raise SwiftprofError(f"--attn {attn}: FlashAttention needs a GPU; use --attn sdpa")
+        if dtype == "float32":
+            raise SwiftprofError(
+                f"--attn {attn}: FlashAttention computes in half precision; add --dtype bfloat16"
+            )
+        if not any(find_spec(package) for package in ("flash_attn", "kernels")):
+            raise SwiftprofError(
+                f"--attn {attn}: the package flash-attn is not installed; "
+                "pip install --no-build-isolation 'swiftprof[flash]', or use --attn sdpa"
+            )
+
+    def shared(self) -> dict[str, Any]:
+        """Arguments of every `from_pretrained`."""
+        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+
+    def processor_args(self) -> dict[str, Any]:
+        """Further arguments of the processor's `from_pretrained`."""
+        named = self.model_args.items()
+        return {k.removeprefix(_PROCESSOR): v for k, v in named if k.startswith(_PROCESSOR)}
+
+    def model_options(self) -> dict[str, Any]:
+        """Further arguments of the model's `from_pretrained`."""
+        import torch
+
+        dtype: Any = "auto" if self.dtype == "auto" else getattr(torch, self.dtype)
+        options: dict[str, Any] = {"use_safetensors": True, "dtype": dtype}
+        if self.attn is not None:
+            options["attn_implementation"] = self.attn
+        if self.device_map is not None:
+            options["device_map"] = self.device_map
+        if self.bits:
+            from transformers import BitsAndBytesConfig
+
+            compute = {} if dtype == "auto" else {"bnb_4bit_compute_dtype": dtype}
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=self.load_in_8bit, load_in_4bit=self.load_in_4bit, **compute
+            )
+            options.setdefault("device_map", {"": self.device})
+        named = self.model_args.items()
+        return {**options, **{k: v for k, v in named if not k.startswith(_PROCESSOR)}}
+
+    def said(self) -> tuple[str, ...]:
+        """What decides results beside dtype and attention, to be recorded with them."""
+        quantised = (f"load_in_{self.bits}bit",) if self.bits else ()
+        return quantised + tuple(f"{k}={json.dumps(v)}" for k, v in sorted(self.model_args.items()))
+
+
+def _need(package: str, option: str) -> None:
+    if find_spec(package) is None:
+        raise SwiftprofError(
+            f"{option}: needs the package {package}, which is not installed; pip install {package}"
+        )
+
+
+def parse_model_args(given: Iterable[str]) -> dict[str, Any]:
+    """`["k=v", …]` as a dictionary; values are read as JSON where they are JSON, else as text.
+
+    Raises:
+        SwiftprofError: no equals sign, or a name given twice.
+    """
+    out: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise SwiftprofError(f"--model-arg {text}: must be name=value")
+        if name in out:
+            raise SwiftprofError(f"--model-arg {name}: given twice")
+        try:
+            out[name] = json.loads(value)
+        except ValueError:
+            out[name] = value
+    return out

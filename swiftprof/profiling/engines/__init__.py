@@ -1,0 +1,1 @@
+"""Who measures the units of a profile: this process, or workers on Ray."""

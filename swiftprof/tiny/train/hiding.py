@@ -1,0 +1,44 @@
+"""Hide visual tokens from the question at some layers while training, as dropout of looks.
+
+A decoder that always sees everything settles each look-up in the first layer that can do it, and
+later layers stop looking. Layers that are blind now and then make look-ups happen again at several
+depths, as they do in large models.
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LATE_SHARE, LATE_LAYER, LATE_HIDDEN = 0.5, 7, (0.8, 0.9, 1.0)
+"""While joining: in half of the batches most visual tokens are hidden in layers 1..7."""
+
+LATE, LATEST, BLIND = 0.65, 9, 0.3
+"""While learning to look: some rows see everything; of the others 65 % see nothing before a layer
+drawn from 2..9, and every layer is blind with probability 0.3."""
+
+
+def late_tokens(rng: random.Random, layers: int, images: int, rows: int, tokens: int) -> Tensor:
+    """(layers, rows, tokens) bool: one batch's hidden tokens while joining."""
+    hidden = np.zeros((layers, rows, tokens), bool)
+    if rng.random() < LATE_SHARE:
+        share, noise = rng.choice(LATE_HIDDEN), np.random.default_rng(rng.getrandbits(32))
+        hidden[:LATE_LAYER] = (noise.random((images, tokens)) < share).repeat(rows // images, 0)
+    return torch.from_numpy(hidden)
+
+
+def blind_layers(rng: random.Random, layers: int, rows: int, clear: float) -> Tensor:
+    """(layers, rows) bool: at which layers each row sees no visual token.
+
+    Args:
+        clear: share of the rows that see everything at every layer.
+    """
+    noise = np.random.default_rng(rng.getrandbits(32))
+    blind = noise.random((layers, rows)) < BLIND
+    first = np.where(noise.random(rows) < LATE, noise.integers(2, LATEST + 1, rows), 1)
+    blind |= np.arange(1, layers + 1)[:, None] < first
+    blind[:, noise.random(rows) < clear] = False
+    return torch.from_numpy(blind)

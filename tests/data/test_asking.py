@@ -1,0 +1,94 @@
+"""What a model is shown: the padded square reaches it whole, through its own processor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftprof.data.asking import ask
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.registry import get_dataset
+from swiftprof.models.conventions import Conventions
+
+EDGE = {"left": (255, 0, 0), "right": (0, 255, 0), "top": (0, 0, 255), "bottom": (255, 255, 0)}
+
+
+class Edges(Dataset):
+    """One image with a coloured strip along two opposite edges."""
+
+    name, description, metric, licence = "edges", "", "none", "ours"
+    splits = {"train": 1}  # noqa: RUF012
+
+    def __init__(self, size, pads):
+        self.pads = pads
+        self.image = Image.new("RGB", size, (0, 0, 0))
+        width, height = size
+        wide = width > height
+        self.ends = ("left", "right") if wide else ("top", "bottom")
+        strip = 20
+        first = (0, 0, strip, height) if wide else (0, 0, width, strip)
+        last = (width - strip, 0, width, height) if wide else (0, height - strip, width, height)
+        for end, box in zip(self.ends, (first, last), strict=True):
+            self.image.paste(EDGE[end], box)
+
+    def sample(self, split, index):
+        return Sample("0", self.image, "What is there?", ("x",))
+
+    def score(self, prediction, sample):
+        return 0.0
+
+
+def seen(image):
+    """The image as LLaVA-1.5's processor shows it: short edge resized, centre square cut out."""
+    from transformers import CLIPImageProcessor
+
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": 96}, crop_size={"height": 96, "width": 96}, do_center_crop=True
+    )
+    pixels = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
+    return pixels.transpose(1, 2, 0) * processor.image_std + processor.image_mean
+
+
+def shows(image, colour):
+    return bool((np.abs(seen(image) - np.array(colour) / 255) < 0.2).all(-1).any())
+
+
+@pytest.mark.parametrize("size", [(256, 128), (120, 252)])
+def test_both_ends_of_a_long_image_reach_the_model(bundled, size):
+    dataset = Edges(size, pads=True)
+    padded = ask(dataset, dataset.sample("train", 0), bundled).image
+    for end in dataset.ends:
+        assert shows(padded, EDGE[end])
+        assert not shows(dataset.image, EDGE[end])  # what happens to an image that is not padded
+
+
+def test_square_samples_are_asked_as_they_are(bundled):
+    dataset = get_dataset("scenes-ref")
+    sample = dataset.sample("test", 0)
+    asked = ask(dataset, sample, bundled)
+    assert asked == sample
+    assert asked.image is not None
+
+
+def test_sets_that_do_not_pad_leave_the_image_to_the_processor(bundled):
+    dataset = Edges((256, 128), pads=False)
+    assert ask(dataset, dataset.sample("train", 0), bundled).image.size == (256, 128)
+
+
+def test_pixels_are_those_of_the_resized_image():
+    class Resizing:
+        conventions = Conventions(box_units="pixels")
+
+        def seen_size(self, width, height):
+            return width // 2, height * 3
+
+    class Boxes(Edges):
+        localization = True
+
+        def sample(self, split, index):
+            return Sample("0", self.image, "x", ("x",), box=(10.0, 10.0, 50.0, 60.0))
+
+    dataset = Boxes((200, 100), pads=True)
+    frame = ask(dataset, dataset.sample("train", 0), Resizing()).frame
+    assert frame.to_pixels((5.0, 30.0, 25.0, 180.0)) == pytest.approx((10, 10, 50, 60))

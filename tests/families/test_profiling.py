@@ -1,0 +1,114 @@
+"""Profiling is exact in every family: scores are its attention, re-runs those made one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from swiftprof.core.counts import kept_count
+from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.profiling.rerun import rerun
+
+NEW = 4
+ROWS = (0, 1, 2)
+
+
+def recorded(case: Any, *rows: int) -> Any:
+    return record(case.model, case.batch(*rows), case.vlm.image_token_id, NEW)
+
+
+@torch.no_grad()
+def one_by_one(case: Any, row: int, kept: set[int]) -> list[int]:
+    """The definition, dumbly: the model's own forward on everything, again for every new token.
+
+    From layer 3 on nobody sees a visual token that was not selected: its column is masked, so what
+    becomes of it does not matter. Positions and features are the model's own business.
+    """
+    prompt, answer = case.batch(row), []
+    hidden = [s for s in case.visual(prompt)[0].nonzero().flatten().tolist() if s not in kept]
+
+    def hide(_: Any, args: Any, kwargs: Any) -> Any:
+        mask = torch.zeros_like(kwargs["attention_mask"])
+        n = mask.shape[-1]
+        mask[:] = torch.full((n, n), float("-inf")).triu(1)
+        mask[..., hidden] = float("-inf")
+        mask[..., range(n), range(n)] = 0.0
+        return args, {**kwargs, "attention_mask": mask}
+
+    with case.eager() as model:
+        layers = model.get_decoder().layers[FULL_LAYERS:]
+        hooks = [each.register_forward_pre_hook(hide, with_kwargs=True) for each in layers]
+        for _ in range(NEW):
+            inputs = case.extended(prompt, torch.tensor(answer, dtype=torch.long))
+            answer.append(int(model(**inputs, use_cache=False).logits[0, -1].argmax()))
+        for hook in hooks:
+            hook.remove()
+    return answer
+
+
+def test_scores_are_the_models_own_attention(case: Any) -> None:
+    recording = recorded(case, *ROWS)
+    with case.eager() as model, torch.no_grad():
+        maps = model(**case.batch(*ROWS), output_attentions=True).attentions
+    assert len(maps) == 8
+    for layer, attention in enumerate(maps):
+        wanted = attention.float().mean(1)[:, -1]
+        torch.testing.assert_close(recording.scores[:, layer], wanted, atol=5e-6, rtol=1e-3)
+
+
+def test_selections_are_the_top_visual_tokens_of_the_eager_maps(case: Any) -> None:
+    recording = recorded(case, *ROWS)
+    with case.eager() as model, torch.no_grad():
+        maps = model(**case.batch(*ROWS), output_attentions=True).attentions
+    for b, selection in enumerate(recording.select(0.2)):
+        visual = case.visual(case.batch(*ROWS))[b].nonzero().flatten()
+        count = kept_count(0.2, len(visual))
+        assert selection.shape == (8, count)
+        for layer, attention in enumerate(maps):
+            scores = attention.float().mean(1)[b, -1]
+            worst = scores[visual].sort(descending=True).values[count - 1]
+            assert (scores[selection[layer]] >= worst - 1e-6).all()
+
+
+def test_reruns_equal_reruns_made_one_by_one(case: Any) -> None:
+    recording = recorded(case, *ROWS)
+    selections = recording.select(0.2)
+    answers = rerun(case.model, recording, selections, NEW, (), max_rows=7)
+    width, different = recording.valid.shape[1], set()
+    for b, row in enumerate(ROWS):
+        padding = width - int(recording.valid[b].sum())
+        for layer in (1, 4, 7):
+            kept = set((selections[b][layer] - padding).tolist())
+            wanted = one_by_one(case, row, kept)
+            assert answers[b][layer] == wanted, (row, layer)
+            different.add(tuple(wanted))
+    assert len(different) > len(ROWS)  # the selections do change answers
+
+
+def test_selecting_everything_gives_the_vanilla_answer(case: Any) -> None:
+    recording = recorded(case, *ROWS)
+    answers = rerun(case.model, recording, recording.select(1.0), NEW, ())
+    for b in range(len(ROWS)):
+        assert all(answer == recording.generated[b].tolist() for answer in answers[b])
+
+
+def test_a_batch_does_not_change_a_sample(case: Any) -> None:
+    together = recorded(case, *ROWS)
+    answers = rerun(case.model, together, together.select(0.2), NEW, ())
+    for row in ROWS:
+        alone = recorded(case, row)
+        assert rerun(case.model, alone, alone.select(0.2), NEW, ())[0] == answers[row]
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl"])
+def test_deep_features_are_part_of_the_reruns(build: Any, name: str) -> None:
+    """Without them answers differ: the third layer's features do matter, and are there."""
+    case = build(name)
+    recording = recorded(case, *ROWS)
+    assert list(recording.added) == [2]
+    selections = recording.select(0.2)
+    right = rerun(case.model, recording, selections, NEW, ())
+    recording.added.clear()
+    assert rerun(case.model, recording, selections, NEW, ()) != right
