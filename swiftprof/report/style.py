@@ -58,7 +58,7 @@ def plain() -> Iterator[None]:
     """Settings for drawing and saving: a `$` is a dollar, SVG holds text, ids do not change."""
     import matplotlib
 
-    settings = {
+    settings: Any = {
         "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": "swiftprof",
@@ -87,7 +87,7 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def furnish(axes: Axes, title: str = "", grid: str = "y") -> None:
+def furnish(axes: Axes, title: str = "", grid: Any = "y") -> None:
     """Title to the left, a faint grid behind, no box."""
     if title:
         axes.set_title(title, loc="left", fontweight="bold", color=INK, fontsize=10.5)

@@ -28,8 +28,8 @@ def draw(data: Data) -> Figure:
                 continue
             place = budgets.index(point.budget)
             colour = SERIES[place % len(SERIES)]
-            y = len(methods) - 1 - methods.index(point.method)
-            y = y + step * ((len(budgets) - 1) / 2 - place)
+            row = len(methods) - 1 - methods.index(point.method)
+            y = row + step * ((len(budgets) - 1) / 2 - place)
             value, low, high = (100 * v for v in point.averages[group])
             panel.plot([low, high], [y, y], "-", color=colour, linewidth=1.6)
             panel.plot(value, y, MARKERS[place % len(MARKERS)], color=colour, markersize=5.5)
