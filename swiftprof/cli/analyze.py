@@ -330,7 +330,7 @@ def all_(
     """
     output = Output(json)
     given: dict[str, Any] = dict(locals())
-    more = {
+    more: dict[str, dict[str, Any]] = {
         "stability": {"bootstrap": 1000},
         "alignment": {"merge": "0.05,0.015", "projection": "pca"},
         "overlap": {"methods": PLANNED},
