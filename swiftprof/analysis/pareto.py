@@ -18,6 +18,10 @@ from swiftprof.evaluation.table import NAMES
 __all__ = ["Data", "Point", "describe", "front", "read", "variants"]
 
 
+SAME = 0.005
+"""Shares of retained tokens that differ by less are the same."""
+
+
 class Point(BaseModel):
     """One method at one budget.
 
@@ -126,19 +130,20 @@ def read(results: Mapping[str, Any], left_out: Sequence[str] = ()) -> Data:
 
 
 def front(points: Sequence[Point], group: str) -> set[int]:
-    """Numbers of the points that no other dominates: at most its tokens, at least its score, and
-    better in one of them."""
+    """Numbers of the points that no other dominates: with as much score for fewer tokens, or with
+    more score for no more. Shares of tokens that differ by less than `SAME` are the same: counts
+    are whole numbers, so budgets are never met exactly."""
     known = [
-        (n, p.retained, p.averages[group][0]) for n, p in enumerate(points) if group in p.averages
+        (n, p.share, p.averages[group][0]) for n, p in enumerate(points) if group in p.averages
     ]
 
-    def dominated(tokens: float, score: float) -> bool:
+    def dominated(share: float, score: float) -> bool:
         return any(
-            t <= tokens + 1e-9 and s >= score - 1e-12 and (t < tokens - 1e-9 or s > score + 1e-12)
+            (t < share - SAME and s >= score) or (t <= share + SAME and s > score)
             for _, t, s in known
         )
 
-    return {n for n, tokens, score in known if not dominated(tokens, score)}
+    return {n for n, share, score in known if not dominated(share, score)}
 
 
 def describe(data: Data) -> Description:
@@ -154,11 +159,13 @@ def describe(data: Data) -> Description:
         )
         for budget in dict.fromkeys(p.budget for p in data.points if p.budget):
             here = [p for p in data.points if p.budget == budget and group in p.averages]
-            best = max(here, key=lambda p: p.averages[group][0])
-            value, low, high = best.averages[group]
-            close = [p.method for p in here if p is not best and p.averages[group][2] >= low]
+            top = max(p.averages[group][0] for p in here)
+            first = [p for p in here if p.averages[group][0] == top]
+            value, low, high = first[0].averages[group]
+            close = [p.method for p in here if p not in first and p.averages[group][2] >= low]
+            best = " and ".join(p.method for p in first)
             findings.append(
-                f"At {budget}: {best.method} keeps most, {percent(value, 1)} "
+                f"At {budget}: {best} keep{'' if len(first) > 1 else 's'} most, {percent(value, 1)} "
                 f"[{100 * low:.1f}, {100 * high:.1f}]"
                 + (
                     f"; intervals overlap with {', '.join(close)} (paired tests are in the "

@@ -7,6 +7,8 @@ measured, by rank correlation over the drawn sets, the plan left out, as it was 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -221,7 +223,8 @@ def measure(
             f"plan: no other {m} layers are possible with {retain:g} retained tokens; retain more"
         )
     if sets is not None and sets < len(rivals):
-        rivals = sorted(random.Random(f"layer sets/{seed}").sample(rivals, sets))
+        random.Random(f"layer sets/{seed}").shuffle(rivals)  # more sets begin with these
+        rivals = rivals[:sets]
     equal = equal_depths(layers[0], m, depth)
     kinds = {layers: "planned"}
     if equal in possible and equal != layers:
@@ -243,7 +246,7 @@ def _answers(
     batch_size: int | None,
     progress: Progress | None,
 ) -> _Measured:
-    names = list(plans)
+    names, names_of_sets = list(plans), [d.name for d in datasets]
     scores: dict[tuple[int, ...], dict[str, Floats]] = {each: {} for each in names}
     vanilla: dict[str, Floats] = {}
     chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
@@ -262,7 +265,7 @@ def _answers(
             seed=seed,
             split=split,
             batch_size=batch_size,
-            out=folder / f"{number:04d}",
+            out=folder / _digest([v.plan for v in variants], names_of_sets, samples, seed, split),
             progress=report,
         )
         read = _read(done.path, done.results)
@@ -270,6 +273,11 @@ def _answers(
             scores[each] = read[_label(each)]
         vanilla = read[VANILLA]
     return _Measured(scores, vanilla)
+
+
+def _digest(*settings: object) -> str:
+    """Short name of a chunk: the same for the same sets, samples and method."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _label(layers: Sequence[int]) -> str:

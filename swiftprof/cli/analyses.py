@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import shlex
 import sys
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from swiftprof.analysis.sampling import Sampling
     from swiftprof.cli.options import LoadOptions
     from swiftprof.data.base import Dataset
+    from swiftprof.evaluation.settings import VariantSettings
     from swiftprof.evaluation.specs import Planner, TargetText
     from swiftprof.models.loading import VLM
     from swiftprof.planning.fill import Cost
@@ -393,7 +396,7 @@ def run_pareto(request: Request) -> Document:
             seed=request.seed,
             split=request.split,
             batch_size=request.batch,
-            out=request.out / "pareto-answers",
+            out=request.out / "pareto-answers" / _digest(request, wanted),
             command=command(),
             progress=step,
         )
@@ -419,6 +422,13 @@ def command() -> str:
     name = Path(sys.argv[0]).name if sys.argv else ""
     typed = name in ("swiftprof", "swiftprof.exe", "__main__.py") and len(sys.argv) > 1
     return shlex.join(["swiftprof", *sys.argv[1:]]) if typed else ""
+
+
+def _digest(request: Request, wanted: Sequence[VariantSettings]) -> str:
+    """Short name of a comparison, so that another one does not get in its way."""
+    chosen = (request.samples, request.seed, request.split, [d.name for d in request.chosen])
+    text = json.dumps([*chosen, *(each.model_dump(mode="json") for each in wanted)])
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _reference(labels: Sequence[str] | Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ OneRetainOpt = Annotated[
 PLANNED = "drop,swiftvlm"
 PICTURED = "fastv,pdrop,feather,swiftvlm"
 ALL_METHODS = "random,fastv,visionzip,pdrop,sparsevlm,feather,drop,swiftvlm"
+RATIOS = "1/2,1/3,2/9,1/6"
 SAMPLES = {"ranks": 50, "alignment": 20, "overlap": 100, "pictures": 60, "plans": 50, "pareto": 100}
 
 
@@ -272,9 +273,7 @@ def pareto(
     ] = None,
     ratio: Annotated[
         str | None,
-        typer.Option(
-            "--ratio", help="Token budgets as fractions of all.", show_default="1/2,1/3,2/9,1/6"
-        ),
+        typer.Option("--ratio", help="Token budgets as fractions of all.", show_default=RATIOS),
     ] = None,
     retain: Annotated[
         str | None, typer.Option("--retain", help="The same as numbers of tokens.")
@@ -296,7 +295,7 @@ def pareto(
     is left out there, and said so.
     """
     if ratio is None and retain is None:
-        ratio = "1/2,1/3,2/9,1/6"
+        ratio = RATIOS
     _run("pareto", locals(), "methods", "evaluation")
 
 
@@ -341,7 +340,8 @@ def all_(
     documents: list[Document] = []
     loaded = None
     for name in REGISTRY:
-        request = _request(output, name, given, more.get(name, {}), loaded)
+        budgets = {"ratio": given["ratio"] or RATIOS} if name == "pareto" else {}
+        request = _request(output, name, given | budgets, more.get(name, {}), loaded)
         documents.append(_make(request))
         loaded = request.loaded
         _show(output, documents[-1], out, short=True)

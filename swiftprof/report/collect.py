@@ -48,7 +48,9 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
             sections, cards, total = read_profile(path, room, album)
             if "curve" in analysed:  # the same figure and table come once
                 sections = [
-                    replace(s, figures=(), tables=(), findings=()) if s.kind == "profile" else s
+                    replace(s, title="What was profiled", figures=(), tables=(), findings=())
+                    if s.kind == "profile"
+                    else s
                     for s in sections
                 ]
         elif kind == "evaluation":

@@ -261,6 +261,8 @@ def _cards(
     names = list(results["samples"])
     total = sum(results["samples"].values())
     drawn = _draw(folder)
+    budgets = {row["budget"] for row in results["rows"] if row["budget"]}
+    only = f" | {budgets.pop()}" if len(budgets) == 1 else None
     cards: list[Card] = []
     for number, name in enumerate(names):
         room = shown // len(names) + (number < shown % len(names))
@@ -278,7 +280,7 @@ def _cards(
         images = album.find(name, split, known, [str(r["id"]) for r in firsts])
         for place, first, image in zip(places, firsts, images, strict=True):
             said = [
-                Said(short(r["variant"], 200), short(r["prediction"]), float(r["score"]))
+                Said(_name(r["variant"], only), short(r["prediction"]), float(r["score"]))
                 for r in sorted(samples[place], key=lambda r: r["variant"] != VANILLA)
             ]
             cards.append(
@@ -294,6 +296,13 @@ def _cards(
                 )
             )
     return cards, total
+
+
+def _name(variant: object, only: str | None) -> str:
+    """A variant's name; a budget that all of them have is not said again and again."""
+    name = str(variant)
+    name = name.removesuffix(only) if only is not None else name.replace(" | ", ", ")
+    return short(name, 200)
 
 
 def _rows(part: Path) -> list[dict[str, Any]]:

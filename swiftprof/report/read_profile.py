@@ -71,13 +71,11 @@ def plan_section(plan: Plan, folder: Path) -> Section:
     rows = []
     visual = plan.model.visual_tokens
     for number, stage in enumerate(plan.stages):
-        count = "" if visual is None else f"{stage.keep * visual:.0f}"
-        merged = "" if visual is None else f"{stage.merge * visual:.0f}"
         rows.append(
             (
                 f"{'after' if number == 0 else 'before'} layer {stage.layer}",
-                f"{percent(stage.keep, 1)} {count}".strip(),
-                f"{percent(stage.merge, 1)} {merged}".strip(),
+                _tokens(stage.keep, visual),
+                _tokens(stage.merge, visual),
             )
         )
     expected, facts = plan.expected, [("method", plan.method)]
@@ -104,6 +102,10 @@ def plan_section(plan: Plan, folder: Path) -> Section:
         tables=[Table(columns=("stage", "kept visual tokens", "merged tokens"), rows=tuple(rows))],
         commands=[shlex.join(arguments)],
     )
+
+
+def _tokens(share: float, visual: int | None) -> str:
+    return percent(share, 1) if visual is None else f"{share * visual:.0f} ({percent(share, 1)})"
 
 
 def _facts(profile: Profile) -> list[tuple[str, str]]:
