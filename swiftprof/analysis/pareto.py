@@ -164,16 +164,13 @@ def describe(data: Data) -> Description:
             value, low, high = first[0].averages[group]
             close = [p.method for p in here if p not in first and p.averages[group][2] >= low]
             best = " and ".join(p.method for p in first)
-            findings.append(
-                f"At {budget}: {best} keep{'' if len(first) > 1 else 's'} most, {percent(value, 1)} "
-                f"[{100 * low:.1f}, {100 * high:.1f}]"
-                + (
-                    f"; intervals overlap with {', '.join(close)} (paired tests are in the "
-                    "evaluation)."
-                    if close
-                    else "."
-                )
+            found = (
+                f"At {budget}: {best} keep{'' if len(first) > 1 else 's'} most, "
+                f"{percent(value, 1)} [{100 * low:.1f}, {100 * high:.1f}]"
             )
+            if close:
+                found += f"; intervals overlap with {', '.join(close)}"
+            findings.append(found + ".")
     findings += [f"Left out: {reason}" for reason in data.left_out]
     unit, factor = ("TFLOPs", 1) if data.points[0].tflops >= 0.1 else ("GFLOPs", 1000)
     table = Table(
