@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent, quantiles
 from swiftprof.analysis.project import project
@@ -140,7 +141,7 @@ class Data(BaseModel):
 
     num_layers: int
     datasets: dict[str, int]
-    retain: float
+    retain: str
     settings: list[Setting]
 
 
@@ -240,7 +241,7 @@ def measure(
     return Data(
         num_layers=vlm.num_layers,
         datasets=sampling.used(),
-        retain=(first.expected.retained_tokens or 0.0),
+        retain=budget_text(first),
         settings=[
             Setting(
                 merge=merge,
@@ -414,7 +415,7 @@ def describe(data: Data) -> Description:
     )
     measured = (
         f"Hidden states of {samples_text(data.datasets)}, one unpruned and one pruned prefill each "
-        f"({data.retain:g} visual tokens retained), at the places where the stages act. The "
+        f"({data.retain} retained), at the places where the stages act. The "
         "picture shows one sample, the first of the run, not a chosen one."
     )
     return Description(measured, tuple(findings), (table,))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import Mean, mean_interval, percent, signed
 from swiftprof.analysis.sampling import Progress, Sampling
@@ -57,7 +58,7 @@ class Data(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     layer: int
-    retain: float
+    retain: str
     datasets: dict[str, int]
     reference: str
     overlaps: list[Overlap]
@@ -123,7 +124,7 @@ def measure(
     ]
     return Data(
         layer=layer,
-        retain=plans[reference].expected.retained_tokens or 0.0,
+        retain=budget_text(plans[reference]),
         datasets=sampling.used(),
         reference=reference,
         overlaps=overlaps,
@@ -161,7 +162,7 @@ def describe(data: Data) -> Description:
     measured = (
         f"{samples_text(data.datasets)}: the unpruned model's T–V ranking at layer {data.layer}, "
         f"and the visual tokens kept (merged ones do not count) after each method's last stage, at "
-        f"{data.retain:g} retained tokens on average."
+        f"{data.retain} on average."
     )
     return Description(measured, tuple(findings), (table,))
 

@@ -153,9 +153,8 @@ def describe(data: Data) -> Description:
         on = [p for p in data.points if group in p.on_front and p.method != VANILLA]
         methods = _counted(p.method for p in on)
         findings.append(
-            f"{NAMES.get(group, group).capitalize()} ({', '.join(sets)}): on the Pareto front are "
-            + (", ".join(methods) if methods else "no pruned method")
-            + "."
+            f"{NAMES.get(group, group).capitalize()} ({', '.join(sets)}): pruned methods on the "
+            f"Pareto front: {', '.join(methods) if methods else 'none'}."
         )
         for budget in dict.fromkeys(p.budget for p in data.points if p.budget):
             here = [p for p in data.points if p.budget == budget and group in p.averages]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.data.asking import ask_all
@@ -89,7 +90,7 @@ class Data(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     pick: str
-    retain: float
+    retain: str
     reference: str
     datasets: dict[str, int]
     scores: dict[str, dict[str, float]]
@@ -157,7 +158,7 @@ def measure(
     wins, losses = _tally(every, reference)
     return Data(
         pick=pick,
-        retain=plans[reference].expected.retained_tokens or 0.0,
+        retain=budget_text(plans[reference]),
         reference=reference,
         datasets=sizes,
         scores={
@@ -325,7 +326,7 @@ def describe(data: Data) -> Description:
         ),
     )
     measured = (
-        f"Greedy answers to {samples_text(data.datasets)} at {data.retain:g} retained visual "
-        "tokens on average; patches traced in a second run of the samples shown."
+        f"Greedy answers to {samples_text(data.datasets)} with {data.retain} retained on "
+        "average; patches traced in a second run of the samples shown."
     )
     return Description(measured, tuple(findings), (table,))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent, signed, spearman
 from swiftprof.analysis.sampling import Progress
@@ -34,7 +35,7 @@ from swiftprof.methods.depths import equal_depths
 from swiftprof.models.loading import VLM
 from swiftprof.planning.budget import smallest_retain
 from swiftprof.planning.curve import BASE_LAYER, Curve
-from swiftprof.planning.fill import Cost, Setting, fill_plan
+from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.program import area
 
@@ -100,8 +101,7 @@ class Data(BaseModel):
 
     num_layers: int
     m: int
-    retain: float
-    visual_tokens: int | None
+    retain: str
     method: str
     datasets: dict[str, int]
     vanilla: dict[str, float]
@@ -215,7 +215,8 @@ def measure(
     """
     layers = plan.pruning_layers
     depth, m, n_visual = curve.num_layers, len(layers), cost.tokens
-    retain = plan.budget.retain if plan.budget and plan.budget.retain else cost.tokens / 3
+    asked = plan.budget.ratio if plan.budget is not None else None
+    retain = (asked or DEFAULT_RATIO) * n_visual
     possible = feasible_sets(depth, m, n_visual, retain, setting)
     rivals = [each for each in possible if each != layers]
     if not rivals:
@@ -232,7 +233,7 @@ def measure(
     wanted = [*kinds, *(each for each in rivals if each not in kinds)]
     plans = {each: fill_plan(each, retain, cost, setting) for each in wanted}
     found = _answers(vlm, datasets, plans, folder, samples, seed, split, batch_size, progress)
-    return _summed(found, plans, kinds, curve, cost, setting, retain, len(possible))
+    return _summed(found, plans, kinds, curve, setting, len(possible))
 
 
 def _answers(
@@ -307,9 +308,7 @@ def _summed(
     plans: Mapping[tuple[int, ...], Plan],
     kinds: Mapping[tuple[int, ...], str],
     curve: Curve,
-    cost: Cost,
     setting: Setting,
-    retain: float,
     possible: int,
 ) -> Data:
     planned = next(iter(plans))
@@ -340,8 +339,7 @@ def _summed(
     return Data(
         num_layers=curve.num_layers,
         m=len(planned),
-        retain=retain,
-        visual_tokens=cost.model.visual_tokens,
+        retain=budget_text(plans[planned]),
         method=setting.name,
         datasets={name: len(each) for name, each in found.vanilla.items()},
         vanilla={name: round(float(each.mean()), 6) for name, each in found.vanilla.items()},
@@ -465,7 +463,7 @@ def describe(data: Data) -> Description:
     ]
     measured = (
         f"Greedy answers to {samples_text(data.datasets)}, the same for all sets; {data.m} pruning "
-        f"layers, {data.retain:g} retained visual tokens on average, method {data.method}. Score: "
+        f"layers, {data.retain} retained on average, method {data.method}. Score: "
         "mean over data sets, relative to the unpruned model. P is from the profile, whose samples "
         "are not these."
     )

@@ -196,7 +196,7 @@ class Request:
         found = {each.label: plan for each in made if (plan := each.load()) is not None}
         if not found:
             raise SwiftprofError("--methods: name at least one that prunes")
-        return {label: _costed(plan, self) for label, plan in found.items()}
+        return found
 
     def finish(self, data: BaseModel, began: float, **origin: Any) -> Document:
         """The document of what was measured."""
@@ -435,18 +435,6 @@ def _reference(labels: Sequence[str] | Mapping[str, Any]) -> str:
     """SwiftVLM where it is there, else the last: the method that the others are compared with."""
     names = list(labels)
     return next((n for n in names if n.split(":")[0].split("@")[0] == "swiftvlm"), names[-1])
-
-
-def _costed(plan: Plan, request: Request) -> Plan:
-    """The plan with its expected tokens, which a comparison's settings leave out."""
-    from swiftprof.planning.plan_file import Expected
-
-    visual = plan.model.visual_tokens
-    if visual is None:
-        return plan
-    counts = plan.tokens_per_layer(visual)
-    expected = Expected(retained_tokens=round(sum(counts) / len(counts), 2))
-    return plan.model_copy(update={"expected": expected})
 
 
 def _versions() -> dict[str, str]:

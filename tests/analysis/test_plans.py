@@ -105,7 +105,7 @@ def results(scores: list[float], areas: list[float]) -> Any:
         for name in ("area P", "last x")
     ]
     return module.Data(
-        num_layers=24, m=2, retain=48, visual_tokens=144, method="swiftvlm", datasets={"a": 9},
+        num_layers=24, m=2, retain="48", method="swiftvlm", datasets={"a": 9},
         vanilla={"a": 1.0}, possible=50, exhaustive=False, results=[plan, *rows], beaten=0.5,
         best=[3, 9], best_honest=0.95, planned_honest=0.9, ceiling=0.9, objectives=objectives,
     )  # fmt: skip

@@ -18,9 +18,10 @@ def draw(data: Data) -> Figure:
     methods = [m for m in dict.fromkeys(p.method for p in data.points) if m != VANILLA]
     budgets = list(dict.fromkeys(p.budget for p in data.points if p.method != VANILLA))
     groups = list(data.groups)
-    height = 1.2 + 0.27 * max(2, len(methods)) * max(1, min(len(budgets), 3))
+    height = 1.4 + 0.27 * max(2, len(methods)) * max(1, min(len(budgets), 3))
     figure = canvas(2.4 + 2.9 * len(groups), height)
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    key = 0.38 * len(budgets) if len(budgets) > 1 else 0.5  # room for the names of budgets
     step = 0.62 / max(1, len(budgets))
     for panel, group in zip(panels, groups, strict=True):
         for point in data.points:
@@ -37,7 +38,7 @@ def draw(data: Data) -> Figure:
         panel.set_yticks(range(len(methods)))
         panel.set_yticklabels([brief(m) for m in reversed(methods)])
         panel.tick_params(axis="y", length=0)
-        panel.set_ylim(-0.6, len(methods) - 0.4)
+        panel.set_ylim(-0.6 - key, len(methods) - 0.4)
         panel.set_xlabel("score, % of the unpruned model")
         furnish(panel, NAMES.get(group, group), grid="x")
     for place, budget in enumerate(budgets):

@@ -42,7 +42,7 @@ def _panel(axes: Axes, data: Data, group: str, looks: dict[str, tuple[str, str]]
     labels = []
     pruned = [100 * p.share for p in data.points if p.method != VANILLA]
     span = max(pruned) - min(pruned) if pruned else 1
-    step = 0.012 * (span or 1)  # at one budget, intervals would hide each other
+    step = 0.006 * (span or 1)  # at one budget, intervals would hide each other
     aside = {m: step * (n - (len(looks) - 1) / 2) for n, m in enumerate(looks)}
     for method, (colour, marker) in looks.items():
         mine = sorted(_of(data, method, group), key=lambda p: p.share)
