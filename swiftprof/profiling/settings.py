@@ -17,8 +17,9 @@ from pydantic import (
 
 from swiftprof.planning.plan_file import ModelInfo
 
-UNUSUAL = ("splits", "protocol", "sources", "loading")
-"""Fields that are empty for the bundled data sets and a model loaded as it is."""
+OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading")
+"""Fields that are empty for the bundled data sets and a model loaded as it is; without them digests
+stay what they were."""
 
 
 class Settings(BaseModel):
@@ -60,7 +61,7 @@ class Settings(BaseModel):
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Empty fields are left out: older profiles, which lack them, stay the same."""
         values: dict[str, Any] = serialize(self)
-        return {k: v for k, v in values.items() if v or k not in UNUSUAL}
+        return {k: v for k, v in values.items() if v or k not in OMITTED_WHEN_EMPTY}
 
     def digest(self) -> str:
         """Short name of these settings."""
