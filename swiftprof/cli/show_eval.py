@@ -61,8 +61,8 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
             "p < 0.05 after Holm's correction); no mark: within noise[/dim]"
         )
     output.print(
-        f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half of the 95 % "
-        f"interval; tokens: visual tokens averaged over layers; {unit}: prefill; time: generate() "
+        f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half of the "
+        f"95 % interval; tokens: visual tokens averaged over layers; {unit}: prefill; time: generate() "
         "against vanilla's, in turns[/dim]"
     )
 
