@@ -62,8 +62,8 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
         )
     output.print(
         f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half of the "
-        f"95 % interval; tokens: visual tokens averaged over layers; {unit}: prefill; time: generate() "
-        "against vanilla's, in turns[/dim]"
+        f"95 % interval; tokens: visual tokens averaged over layers; {unit}: prefill; "
+        "time: generate() against vanilla's, in turns[/dim]"
     )
 
 

@@ -18,9 +18,9 @@ from swiftprof.profiling.record import record
 
 
 def test_answers_are_those_of_one_generate_call_per_layer(bundled):
-    request = Request(("scenes-text",), keep=0.03, samples=2)  # too little to read by
+    request = Request(("scenes-ref",), keep=0.1, samples=2)
     settings = prepare(bundled, request).settings
-    dataset = get_dataset("scenes-text")
+    dataset = get_dataset("scenes-ref")
     samples, _ = ask_all(dataset, "train", [3, 4], bundled)
     rows = measure_batch(bundled, dataset, samples, settings)
     for row, sample in zip(rows, samples, strict=True):
