@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from swiftprof.analysis.document import Document
     from swiftprof.analysis.sampling import Sampling
+    from swiftprof.cli.options import LoadOptions
     from swiftprof.data.base import Dataset
     from swiftprof.evaluation.specs import Planner, TargetText
     from swiftprof.models.loading import VLM
+    from swiftprof.planning.fill import Cost
     from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
 
@@ -42,12 +44,13 @@ class Request:
         samples: of each data set.
         ratio, retain: the token budget as it was typed; a third by default.
         more: options of one analysis alone.
+        loaded: the model, where an analysis before has loaded it.
     """
 
     output: Output
     name: str
     out: Path
-    model: str | None = None
+    load: LoadOptions
     profile: Path | None = None
     budget: int = 3
     ratio: str | None = None
@@ -58,10 +61,8 @@ class Request:
     split: str | None = None
     seed: int = 0
     batch: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    attn: str | None = None
     more: Mapping[str, Any] | None = None
+    loaded: VLM | None = None
 
     def option(self, name: str) -> Any:
         """An option of this analysis alone."""
@@ -76,7 +77,7 @@ class Request:
         if self.profile is not None:
             return Profile.load(self.profile)
         try:
-            wanted = find_model(self.model or BUNDLED_MODEL).name
+            wanted = find_model(self.load.model or BUNDLED_MODEL).name
             return find_newest(model=wanted)
         except SwiftprofError:
             return None
@@ -108,19 +109,25 @@ class Request:
             each.check_split(self.split or each.eval_split)
         return found
 
-    @cached_property
+    @property
     def vlm(self) -> VLM:
         """The model; the profile's where none is named."""
+        if self.loaded is None:
+            object.__setattr__(self, "loaded", self._load())
+        assert self.loaded is not None
+        return self.loaded
+
+    def _load(self) -> VLM:
         from swiftprof.cli.loading import load_model
 
-        profile = self.found_profile
-        name = self.model
-        if name is None and profile is not None:
+        profile, options = self.found_profile, self.load
+        if options.model is None and profile is not None:
             from swiftprof.models.registry import ALIASES
 
             model = profile.model
             name = model.name if model.name in ALIASES else model.id or model.name
-        vlm = load_model(self.output, name, self.dtype, self.device, self.attn)
+            options = replace(options, model=name)
+        vlm = load_model(self.output, options)
         if profile is not None and profile.model.num_layers != vlm.num_layers:
             raise SwiftprofError(
                 f"{profile.path}: is a profile of {profile.model.name} with "
@@ -138,11 +145,16 @@ class Request:
     @property
     def planner(self) -> Planner:
         from swiftprof.evaluation.specs import Planner
-        from swiftprof.planning.fill import Cost
 
-        profile = self.needed_profile
-        cost = Cost(profile.model, self.vlm.decoder_shape, profile.text_tokens)
-        return Planner(cost, profile, None, self.budget)
+        return Planner(self.cost, self.needed_profile, None, self.budget)
+
+    @property
+    def cost(self) -> Cost:
+        from swiftprof.planning.fill import Cost
+        from swiftprof.profiling.job import model_info
+
+        text = self.needed_profile.text_tokens
+        return Cost(model_info(self.vlm), self.vlm.decoder_shape, text)
 
     @property
     def targets(self) -> list[TargetText]:
@@ -187,9 +199,9 @@ class Request:
         """The document of what was measured."""
         from swiftprof.analysis.document import Document, Provenance
 
-        loaded = "vlm" in self.__dict__
-        profile = self.found_profile if self.name != "pareto" or loaded else None
-        model = self.vlm.name if loaded else profile.model.name if profile else ""
+        vlm = self.loaded
+        profile = self.found_profile if self.name != "pareto" or vlm is not None else None
+        model = vlm.name if vlm is not None else profile.model.name if profile else ""
         made: dict[str, Any] = {
             "model": model,
             "seed": self.seed,
@@ -200,11 +212,11 @@ class Request:
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
         }
-        if loaded:
+        if vlm is not None and self.name not in ("curve", "stability"):
             made |= {
-                "device": str(self.vlm.model.device),
-                "dtype": str(self.vlm.model.dtype).removeprefix("torch."),
-                "attention": str(self.vlm.model.config._attn_implementation),
+                "device": str(vlm.model.device),
+                "dtype": str(vlm.model.dtype).removeprefix("torch."),
+                "attention": str(vlm.model.config._attn_implementation),
                 "splits": {d.name: self.split or d.eval_split for d in self.chosen},
             }
         if "sampling" in self.__dict__:
@@ -312,7 +324,7 @@ def run_plans(request: Request) -> Document:
     from swiftprof.cli.plan import quietly
     from swiftprof.planning.api import plan as make
     from swiftprof.planning.curve import Curve, combine
-    from swiftprof.planning.fill import Cost, Setting
+    from swiftprof.planning.fill import Setting
 
     began, profile = time.monotonic(), request.needed_profile
     sets = request.option("sets")
@@ -327,14 +339,13 @@ def run_plans(request: Request) -> Document:
         )
     plan = quietly(make, profile, request.budget, **vars(target), method=method, bootstrap=0)
     curve = Curve(profile.model.num_layers, profile.layers, combine(profile.samples))
-    cost = Cost(profile.model, request.vlm.decoder_shape, profile.text_tokens)
     with request.output.progress("answering with each layer set") as step:
         data = measure(
             request.vlm,
             request.chosen,
             plan,
             curve,
-            cost,
+            request.cost,
             setting,
             request.out / "plans-answers",
             sets=None if sets == "all" else int(sets),

@@ -11,22 +11,22 @@ import typer
 from swiftprof.analysis import REGISTRY
 from swiftprof.cli.analyses import FOLDER, RUNS, Request
 from swiftprof.cli.options import (
-    AttnOpt,
     BatchSizeOpt,
     BudgetOpt,
     DataRootOpt,
     DatasetsOpt,
-    DeviceOpt,
-    DtypeOpt,
     JsonOpt,
+    LoadOptions,
     ModelOpt,
     SeedOpt,
     batch_size,
+    takes_model,
 )
 from swiftprof.cli.output import Output
 
 if TYPE_CHECKING:
     from swiftprof.analysis.document import Document
+    from swiftprof.models.loading import VLM
 
 __all__ = ["group"]
 
@@ -87,8 +87,9 @@ def _start(
     )
 
 
+@takes_model
 def ranks(
-    model: ModelOpt = None,
+    load: LoadOptions,
     profile: ProfileOpt = None,
     datasets: DatasetsOpt = None,
     data_root: DataRootOpt = None,
@@ -97,9 +98,6 @@ def ranks(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Do later layers want the visual tokens that earlier layers rank lowest? (paper Fig. 2)
@@ -140,8 +138,9 @@ def stability(
     _run("stability", locals(), "bootstrap")
 
 
+@takes_model
 def alignment(
-    model: ModelOpt = None,
+    load: LoadOptions,
     profile: ProfileOpt = None,
     budget: BudgetOpt = 3,
     ratio: OneRatioOpt = None,
@@ -160,9 +159,6 @@ def alignment(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Do bypassed tokens come back where the unpruned model would have them? (paper Fig. 7)
@@ -172,11 +168,12 @@ def alignment(
     _run("alignment", locals(), "merge", "projection")
 
 
+@takes_model
 def overlap(
+    load: LoadOptions,
     methods: Annotated[
         str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
     ] = PLANNED,
-    model: ModelOpt = None,
     profile: ProfileOpt = None,
     budget: BudgetOpt = 3,
     ratio: OneRatioOpt = None,
@@ -188,9 +185,6 @@ def overlap(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Does the last stage keep what the unpruned model attends to there? (paper Fig. 8)
@@ -201,7 +195,9 @@ def overlap(
     _run("overlap", locals(), "methods")
 
 
+@takes_model
 def pictures(
+    load: LoadOptions,
     methods: Annotated[
         str, typer.Option("--methods", help="Methods to show, as for swiftprof eval.")
     ] = PICTURED,
@@ -214,7 +210,6 @@ def pictures(
             "scores below the unpruned model.",
         ),
     ] = "disagree",
-    model: ModelOpt = None,
     profile: ProfileOpt = None,
     budget: BudgetOpt = 3,
     ratio: OneRatioOpt = None,
@@ -226,9 +221,6 @@ def pictures(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Which patches are left after each stage, and what is answered from them? (paper Fig. 3, 6)
@@ -239,12 +231,13 @@ def pictures(
     _run("pictures", locals(), "methods", "show", "pick")
 
 
+@takes_model
 def plans(
+    load: LoadOptions,
     sets: Annotated[
         str, typer.Option("--sets", help="Layer sets to measure beside the plan, or all.")
     ] = "60",
     method: Annotated[str, typer.Option("--method", help="A method that is planned.")] = "swiftvlm",
-    model: ModelOpt = None,
     profile: ProfileOpt = None,
     budget: BudgetOpt = 3,
     ratio: OneRatioOpt = None,
@@ -256,9 +249,6 @@ def plans(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Do the planned layers beat other layers at the same cost, and does the objective tell?
@@ -270,7 +260,9 @@ def plans(
     _run("plans", locals(), "sets", "method")
 
 
+@takes_model
 def pareto(
+    load: LoadOptions,
     methods: Annotated[
         str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
     ] = ALL_METHODS,
@@ -287,7 +279,6 @@ def pareto(
     retain: Annotated[
         str | None, typer.Option("--retain", help="The same as numbers of tokens.")
     ] = None,
-    model: ModelOpt = None,
     profile: ProfileOpt = None,
     budget: BudgetOpt = 3,
     datasets: DatasetsOpt = None,
@@ -297,9 +288,6 @@ def pareto(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Which method keeps most of the score at each number of tokens?
@@ -312,8 +300,9 @@ def pareto(
     _run("pareto", locals(), "methods", "evaluation")
 
 
+@takes_model
 def all_(
-    model: ModelOpt = None,
+    load: LoadOptions,
     profile: ProfileOpt = None,
     budget: BudgetOpt = 3,
     ratio: OneRatioOpt = None,
@@ -333,9 +322,6 @@ def all_(
     seed: SeedOpt = 0,
     out: OutOpt = FOLDER,
     size: BatchSizeOpt = "auto",
-    device: DeviceOpt = "auto",
-    dtype: DtypeOpt = "auto",
-    attn: AttnOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Run every analysis with its defaults, one after the other.
@@ -343,8 +329,8 @@ def all_(
     What is finished stays: a later failure loses nothing.
     """
     output = Output(json)
-    given = dict(locals())
-    more = {
+    given: dict[str, Any] = dict(locals())
+    more: dict[str, dict[str, Any]] = {
         "stability": {"bootstrap": 1000},
         "alignment": {"merge": "0.05,0.015", "projection": "pca"},
         "overlap": {"methods": PLANNED},
@@ -352,10 +338,12 @@ def all_(
         "plans": {"sets": "60", "method": "swiftvlm"},
         "pareto": {"methods": ALL_METHODS, "evaluation": None},
     }
-    documents = []
+    documents: list[Document] = []
+    loaded = None
     for name in REGISTRY:
-        request = _request(output, name, given, more.get(name, {}))
+        request = _request(output, name, given, more.get(name, {}), loaded)
         documents.append(_make(request))
+        loaded = request.loaded
         _show(output, documents[-1], out, short=True)
     output.document({"path": str(out), "analyses": [d.to_dict() for d in documents]})
     output.print(f"\nWrote {out}/. Next: swiftprof report {out} --out report.html")
@@ -419,19 +407,24 @@ def _run(name: str, given: dict[str, Any], *own: str) -> None:
     _show(output, document, request.out)
 
 
-def _request(output: Output, name: str, given: dict[str, Any], more: dict[str, Any]) -> Request:
-    shared = ("model", "profile", "budget", "ratio", "retain", "datasets", "data_root", "split")
-    options = {key: given[key] for key in shared if key in given}
-    for key in ("seed", "device", "dtype", "attn"):
-        options |= {key: given[key]} if key in given else {}
+def _request(
+    output: Output,
+    name: str,
+    given: dict[str, Any],
+    more: dict[str, Any],
+    loaded: VLM | None = None,
+) -> Request:
+    shared = ("profile", "budget", "ratio", "retain", "datasets", "data_root", "split", "seed")
     return Request(
         output=output,
         name=name,
         out=given["out"],
+        load=given.get("load") or LoadOptions(model=given["model"]),
         samples=given.get("samples") or SAMPLES.get(name, 1),
         batch=batch_size(given["size"]) if "size" in given else None,
         more=more,
-        **options,
+        loaded=loaded,
+        **{key: given[key] for key in shared if key in given},
     )
 
 

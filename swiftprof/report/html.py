@@ -69,4 +69,4 @@ def _typeset(value: Any) -> Any:
 
 def _resource(name: str) -> str:
     """A file beside the templates, exactly as the page will hold it."""
-    return files("swiftprof.report").joinpath("templates", name).read_text("utf-8").strip()
+    return (files("swiftprof.report") / "templates" / name).read_text("utf-8").strip()

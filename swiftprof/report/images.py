@@ -16,6 +16,8 @@ __all__ = ["Album", "data_url"]
 
 LARGEST = 256
 """Pixels of a thumbnail's longer side."""
+SMALL = 40_000
+"""Bytes up to which a PNG is kept as it is."""
 BUDGET = 8 << 20
 """Characters of all images of a page together."""
 
@@ -24,13 +26,13 @@ def data_url(image: Image.Image) -> str:
     """A thumbnail: PNG where that is small, as for drawings, else JPEG."""
     small = image.convert("RGB")
     small.thumbnail((LARGEST, LARGEST))
-    best = b""
     for kind in ("PNG", "JPEG"):
         buffer = io.BytesIO()
         small.save(buffer, kind, quality=80, optimize=True)
-        if not best or len(buffer.getvalue()) < len(best):
-            best, found = buffer.getvalue(), kind
-    return f"data:image/{found.lower()};base64,{base64.b64encode(best).decode('ascii')}"
+        if kind == "JPEG" or buffer.tell() <= SMALL:
+            break
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/{kind.lower()};base64,{encoded}"
 
 
 @dataclass

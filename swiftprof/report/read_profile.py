@@ -152,9 +152,7 @@ def _cards(
             for layer in wanted:
                 at = profile.layers.index(layer)
                 text, score = row["rerun_prediction"][at], row["rerun_score"][at]
-                said.append(
-                    Said(f"layer {layer}'s top {percent(profile.keep)}", short(text), score)
-                )
+                said.append(Said(f"layer {layer}'s selection", short(text), score))
             cards.append(
                 Card(
                     run=str(profile.path),

@@ -26,6 +26,7 @@ __all__ = [
     "MARKERS",
     "PAPER",
     "SERIES",
+    "brief",
     "canvas",
     "end_labels",
     "furnish",
@@ -57,7 +58,7 @@ def plain() -> Iterator[None]:
     """Settings for drawing and saving: a `$` is a dollar, SVG holds text, ids do not change."""
     import matplotlib
 
-    settings = {
+    settings: Any = {
         "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": "swiftprof",
@@ -86,7 +87,7 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def furnish(axes: Axes, title: str = "", grid: str = "y") -> None:
+def furnish(axes: Axes, title: str = "", grid: Any = "y") -> None:
     """Title to the left, a faint grid behind, no box."""
     if title:
         axes.set_title(title, loc="left", fontweight="bold", color=INK, fontsize=10.5)
@@ -161,6 +162,11 @@ def end_labels(
             fontweight="bold" if colour == bold else "normal",
             annotation_clip=False,
         )
+
+
+def brief(text: str, most: int = 30) -> str:
+    """A name short enough for a label."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def save(figure: Figure, base: Path) -> list[Path]:

@@ -43,7 +43,7 @@ def faded(image: Image.Image, rows: int, columns: int, kept: Sequence[int] | Non
     """
     size = (columns * PATCH, rows * PATCH)
     picture = np.asarray(image.convert("RGB").resize(size, Image.Resampling.NEAREST))
-    shown = picture.astype(np.float32) / 255
+    shown: Floats = (picture / 255).astype(np.float32)
     if kept is not None:
         lost = np.ones(rows * columns, bool)
         lost[list(kept)] = False

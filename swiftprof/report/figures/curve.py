@@ -9,7 +9,7 @@ import numpy as np
 from swiftprof.analysis.curve import Data, Line
 from swiftprof.planning.curve import Curve
 from swiftprof.report.curve import draw_on
-from swiftprof.report.style import INK, MAIN, canvas, furnish, layer_ticks
+from swiftprof.report.style import INK, MAIN, brief, canvas, furnish, layer_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def _small(axes: Axes, data: Data, name: str) -> None:
     axes.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xticks(layer_ticks(data.num_layers, 8))
     axes.margins(y=0.18)
-    furnish(axes, f"{name} ({line.samples} samples)")
+    furnish(axes, f"{brief(name, 20)} ({line.samples} samples)")
 
 
 def _curve(data: Data, line: Line) -> Curve:

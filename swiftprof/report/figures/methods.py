@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from swiftprof.analysis.pareto import Data
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.table import NAMES
-from swiftprof.report.style import INK, MARKERS, SERIES, canvas, furnish
+from swiftprof.report.style import INK, MARKERS, SERIES, brief, canvas, furnish
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,14 +28,14 @@ def draw(data: Data) -> Figure:
                 continue
             place = budgets.index(point.budget)
             colour = SERIES[place % len(SERIES)]
-            y = len(methods) - 1 - methods.index(point.method)
-            y = y + step * ((len(budgets) - 1) / 2 - place)
+            row = len(methods) - 1 - methods.index(point.method)
+            y = row + step * ((len(budgets) - 1) / 2 - place)
             value, low, high = (100 * v for v in point.averages[group])
             panel.plot([low, high], [y, y], "-", color=colour, linewidth=1.6)
             panel.plot(value, y, MARKERS[place % len(MARKERS)], color=colour, markersize=5.5)
         panel.axvline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         panel.set_yticks(range(len(methods)))
-        panel.set_yticklabels(reversed(methods))
+        panel.set_yticklabels([brief(m) for m in reversed(methods)])
         panel.tick_params(axis="y", length=0)
         panel.set_ylim(-0.6, len(methods) - 0.4)
         panel.set_xlabel("score, % of the unpruned model")
@@ -45,7 +45,7 @@ def draw(data: Data) -> Figure:
             MARKERS[place % len(MARKERS)], "●"
         )
         panels[0].annotate(
-            f"{marker} {budget}", (0.02, 0.02 + 0.0 * place), xycoords="axes fraction",
+            f"{marker} {brief(budget)}", (0.02, 0.02 + 0.0 * place), xycoords="axes fraction",
             xytext=(0, 12 * (len(budgets) - 1 - place)), textcoords="offset points", fontsize=8.5,
             color=SERIES[place % len(SERIES)], va="bottom",
         )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from swiftprof.analysis.numbers import percent
 from swiftprof.analysis.overlap import Data, Overlap
-from swiftprof.report.style import INK, SERIES, canvas, furnish
+from swiftprof.report.style import INK, SERIES, brief, canvas, furnish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +31,14 @@ def draw(data: Data) -> Figure:
         panel.set_xlim(-3, 109)
         panel.set_xticks([0, 25, 50, 75, 100])
         panel.set_yticks(range(len(rows)))
-        panel.set_yticklabels([f"{o.method}, top {percent(o.top)}" for o in reversed(rows)])
+        panel.set_yticklabels([f"{brief(o.method)}, top {percent(o.top)}" for o in reversed(rows)])
         panel.set_ylim(-0.6, len(rows) - 0.4)
         panel.tick_params(axis="y", length=0)
         panel.set_xlabel("left of the top tokens, %")
         kept = 100 * rows[0].kept
         panel.annotate("random", (kept, len(rows) - 1 + _WIDEST), xytext=(3, -2), fontsize=8.5,
                        textcoords="offset points", va="top")  # fmt: skip
-        furnish(panel, f"{name} ({data.datasets[name]} samples)", grid="x")
+        furnish(panel, f"{brief(name, 20)} ({data.datasets[name]} samples)", grid="x")
     return figure
 
 

@@ -13,6 +13,7 @@ from swiftprof.report.style import (
     MAIN,
     MARKERS,
     SERIES,
+    brief,
     canvas,
     end_labels,
     furnish,
@@ -57,7 +58,7 @@ def _panel(axes: Axes, data: Data, group: str, looks: dict[str, tuple[str, str]]
             x, y, yerr=(low, high), fmt=f"{marker}-", color=colour, linewidth=1.6, markersize=5.5,
             elinewidth=0.9, alpha=0.95,
         )  # fmt: skip
-        labels.append((y[-1], method, colour))
+        labels.append((y[-1], brief(method), colour))
     front = sorted((p for p in data.points if group in p.on_front), key=lambda p: p.share)
     axes.plot(
         [100 * p.share + aside.get(p.method, 0.0) for p in front],
