@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "Step", "flops_text", "percent"]
+__all__ = ["Output", "Step", "flops_text", "percent", "plain"]
 
 Step = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -25,6 +25,13 @@ Step = Callable[[int, int], None]
 def percent(share: float, digits: int = 0) -> str:
     """0.333 as `33 %`."""
     return f"{100 * share:.{digits}f} %"
+
+
+def plain(text: str) -> str:
+    """Text from a file, to be put into what `Output.print` takes: brackets in it are no markup."""
+    from rich.markup import escape
+
+    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def flops_text(*tflops: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from swiftprof.cli.output import Output
+from swiftprof.cli.output import Output, plain
 from swiftprof.evaluation.compare import Outcome
 from swiftprof.models.loading import VLM
 
@@ -58,7 +58,7 @@ def show_outcomes(output: Output, vlm: VLM, results: Sequence[Mapping[str, Outco
         _show_metrics(output, result)
     output.print()
     for outcome in (r[first] for r in results):
-        output.print(f"[dim]{outcome.dataset} {outcome.split}: {outcome.protocol}[/dim]")
+        output.print(f"[dim]{outcome.dataset} {outcome.split}: {plain(outcome.protocol)}[/dim]")
     counts = {len(r[first].scores) for r in results}
     count = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
     output.print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from swiftprof.cli.output import Output, flops_text, percent
+from swiftprof.cli.output import Output, flops_text, percent, plain
 from swiftprof.planning.curve import BASE_LAYER, Curve
 from swiftprof.planning.plan_file import Plan, Stability
 from swiftprof.planning.tokens import tokens_per_layer
@@ -22,7 +22,8 @@ def show_plan(output: Output, curve: Curve, plan: Plan) -> None:
     """Print the curve with the chosen layers, the stages, and what the plan costs and promises."""
     layers = ", ".join(map(str, plan.pruning_layers))
     output.print(
-        f"[bold]{plan.model.name}[/bold]: prune at layer{'s'[: len(plan.pruning_layers) > 1]} "
+        f"[bold]{plain(plan.model.name)}[/bold]: prune at "
+        f"layer{'s'[: len(plan.pruning_layers) > 1]} "
         f"[bold]{layers}[/bold] of {plan.model.num_layers} ({plan.method})\n"
     )
     width = max(8, min(_WIDEST_BAR, output.width - _BESIDE_BAR))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from swiftprof.cli.output import Output
+from swiftprof.cli.output import Output, plain
 from swiftprof.profiling.store import Profile
 
 __all__ = ["show_profile"]
@@ -15,7 +15,7 @@ def show_profile(output: Output, profile: Profile) -> None:
     summary, names = profile.summary, profile.datasets
     n = sum(summary.samples.values())
     output.print(
-        f"[bold]{profile.model.name}[/bold]: capability x of each layer's top "
+        f"[bold]{plain(profile.model.name)}[/bold]: capability x of each layer's top "
         f"{100 * profile.keep:g} % ({n} samples, {summary.seconds:.0f} s)\n"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -36,4 +36,4 @@ def show_profile(output: Output, profile: Profile) -> None:
     output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")
     for name, protocol in summary.protocol.items():
         split = summary.settings.splits.get(name, summary.settings.split)
-        output.print(f"[dim]{name} {split}: {protocol}[/dim]")
+        output.print(f"[dim]{name} {split}: {plain(protocol)}[/dim]")

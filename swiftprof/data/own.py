@@ -164,12 +164,13 @@ class OwnDataset(Dataset):
         for root in roots:
             try:
                 path = (root / value).resolve()
+                there = path.is_file()  # also fails for names that are too long
             except (OSError, RuntimeError) as error:
                 raise BadSample(f"image {value[:200]!r}: {error}") from None
             if not any(path.is_relative_to(allowed) for allowed in roots):
                 continue
             outside = False
-            if path.is_file():
+            if there:
                 return open_image(path, value)
         if outside:
             raise BadSample(

@@ -1,4 +1,4 @@
-"""Faults injected for real: memory, single samples, a full disk, a killed process, cut-off parts."""
+"""Faults injected for real: memory, single samples, a full disk, a killed process, cut parts."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_every_unit_belongs_to_exactly_one_shard():
     work = list(range(11))
     for count in (1, 2, 3, 7, 20):
         shares = [Shard(i, count).of(work) for i in range(count)]
-        assert sorted(sum(shares, [])) == work
+        assert sorted(unit for share in shares for unit in share) == work
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

@@ -14,7 +14,7 @@ from swiftprof.tiny.scenes.labels import PATCHES
 from swiftprof.tiny.train import batches, checkpoint, phases
 from swiftprof.tiny.train.grow import grow
 from swiftprof.tiny.train.guidance import Guide, guidance
-from swiftprof.tiny.train.hiding import blind_layers, late_tokens
+from swiftprof.tiny.train.hiding import blind_layers, late_tokens, thinned
 from swiftprof.tiny.train.shared_prefix import shared_prefix_forward, shared_prefix_logits
 
 
@@ -93,6 +93,19 @@ def test_hiding_leaves_some_rows_alone_and_makes_others_late():
         hidden = late_tokens(random.Random(seed), 24, 2, 16, PATCHES)
         assert not hidden[7:].any()
         assert torch.equal(hidden[0, :8], hidden[0, :1].expand(8, -1))  # one draw a picture
+
+
+def test_thinned_rows_see_what_they_are_about_and_some_of_the_rest(batch):
+    _, asked = batch
+    hidden = thinned(random.Random(0), 5, asked, 1.0)
+    about = asked.named | asked.target
+    assert not hidden[:2].any()
+    assert not (hidden & about).any()
+    for layer in hidden[3:]:
+        assert torch.equal(layer, hidden[2])
+    share = 1 - hidden[2].sum(1) / (~about).sum(1)
+    assert ((share > 0.02) & (share < 0.6)).all()
+    assert not thinned(random.Random(0), 5, asked, 0.0).any()
 
 
 def test_guidance_is_least_where_the_look_is_spread_over_what_is_asked(batch):

@@ -23,9 +23,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and scenes")
     parser.add_argument("--threads", type=int, default=2, help="threads of the joint phases")
-    parser.add_argument(
-        "--phase", choices=["all", "tower", "symbols", "join", "look", "settle", "polish"]
-    )
+    names = ["all", "tower", "symbols", "join", *phases.LOOKING]
+    parser.add_argument("--phase", choices=names)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     phase = args.phase or "all"

@@ -6,6 +6,7 @@ join      tower and decoder, deepened, end to end on rendered scenes
 look      the decoder learns to look again, and three layers where to look
 settle    the same with other weights, the rate falling
 polish    the same, layers 3, 6 and 8, more rows that see everything
+thin      the same, half of the rows without much of what they are not about
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from swiftprof.tiny.train import batches, checkpoint
 from swiftprof.tiny.train.evaluate import evaluate
 from swiftprof.tiny.train.grow import grow
 from swiftprof.tiny.train.guidance import Guide, guidance
-from swiftprof.tiny.train.hiding import blind_layers, late_tokens
+from swiftprof.tiny.train.hiding import blind_layers, late_tokens, thinned
 from swiftprof.tiny.train.optim import Optimizers
 from swiftprof.tiny.train.shared_prefix import decoder_layer, shared_prefix_forward
 from swiftprof.tiny.train.symbols import SymbolEmbedding
@@ -79,8 +80,8 @@ HARD = {
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``;
-    ``guides`` are the layers that are taught where to look, see ``guidance``; ``clear`` is the
-    share of rows that see everything, see ``hiding``."""
+    ``guides`` are the layers that are taught where to look, see ``guidance``; ``clear`` and
+    ``thin`` are shares of rows that are blind at no layer, and that see less, see ``hiding``."""
 
     steps: int
     batch: int
@@ -90,6 +91,7 @@ class Schedule:
     recipe: str = ""
     guides: tuple[Guide, ...] = ()
     clear: float = 0.25
+    thin: float = 0.0
 
     @property
     def layers(self) -> int:
@@ -123,8 +125,9 @@ SCHEDULES = {
     "look": Schedule(400, 8, 1e-3, 0.0, LOOKS, DEEP, LEARN),
     "settle": Schedule(600, 8, 1e-3, 0.7, LOOKS, DEEP, SETTLE),
     "polish": Schedule(400, 8, 7e-4, 0.8, FINAL, DEEP, POLISH, clear=0.5),
+    "thin": Schedule(300, 8, 5e-4, 0.8, FINAL, DEEP, POLISH, clear=0.7, thin=0.6),
 }
-LOOKING = ("look", "settle", "polish")
+LOOKING = ("look", "settle", "polish", "thin")
 """Phases that teach the decoder to look again, each from the weights of the one before."""
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
@@ -318,7 +321,7 @@ def train_looks(out: Path, seed: int, name: str) -> None:
             model,
             visual,
             asked.ids,
-            hidden=blind[..., None].expand(-1, -1, PATCHES),
+            hidden=blind[..., None] | thinned(rng, s.layers, asked, s.thin),
             last=asked.last,
             layer_function=compiled,
         )

@@ -1,0 +1,54 @@
+"""Profiling against its definition: the same answers, less memory than it might take."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from swiftprof.cli.app import main
+from swiftprof.data.asking import ask_all
+from swiftprof.data.registry import get_dataset
+from swiftprof.measure.memory import peak_bytes
+from swiftprof.measure.naive import profile_one
+from swiftprof.profiling.job import Request, prepare
+from swiftprof.profiling.measure import measure_batch
+from swiftprof.profiling.record import record
+
+
+def test_answers_are_those_of_one_generate_call_per_layer(bundled):
+    request = Request(("scenes-ref",), keep=0.1, samples=2)
+    settings = prepare(bundled, request).settings
+    dataset = get_dataset("scenes-ref")
+    samples, _ = ask_all(dataset, "train", [3, 4], bundled)
+    rows = measure_batch(bundled, dataset, samples, settings)
+    for row, sample in zip(rows, samples, strict=True):
+        naive = profile_one(bundled, dataset, sample, settings.layers, settings.keep)
+        assert naive.vanilla == row.prediction
+        assert naive.reruns == row.rerun_prediction
+    assert len({a for row in rows for a in row.rerun_prediction}) > 2
+
+
+def test_recording_holds_little_more_than_generating(llava, prompts):
+    inputs = prompts.batch(0, 1, 2)
+
+    @torch.inference_mode()
+    def plain():
+        llava.generate(**inputs, do_sample=False, max_new_tokens=4, return_dict_in_generate=True)
+
+    base = peak_bytes(llava.device, plain)
+    assert peak_bytes(llava.device, lambda: record(llava, inputs, 127, 4)) <= 1.3 * base
+
+
+def test_command_compares_and_counts(tmp_path, capsys):
+    arguments = ["bench", "profile", "--datasets", "scenes-text", "--samples", "2"]
+    code = main([*arguments, "--naive-samples", "1", "--repeats", "1", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["kind"] == "profile"
+    assert document["equal_answers"] == document["compared_answers"] == 24
+    assert document["settings"]["layers"] == 23
+    fast = document["profiling"]
+    assert fast["reruns_per_second"] == pytest.approx(23 * fast["samples_per_second"])
+    assert 0 < document["of_bound"] < 1

@@ -1,0 +1,207 @@
+"""Files from strangers: whatever they hold, reading ends well or with one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from swiftprof.data.base import BadSample
+from swiftprof.data.own import OwnDataset
+from swiftprof.errors import SwiftprofError
+from swiftprof.planning.api import plan_from_curve
+from swiftprof.planning.curve import Curve
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling import parts
+from swiftprof.profiling.store import Profile, read_run
+
+PUBLISHED = Path(__file__).parents[2] / "profiles" / "llava-1.5-7b-published" / "plan.json"
+FEW = settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+CURVE = {"num_layers": 8, "x": {"2": 0.5, "3": 0.6, "5": 0.8, "7": 0.7}}
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.sampled_from(["../../etc/passwd", "/etc/passwd", "[/bold]", "a" * 500, "\x00", "\u202e"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def damaged(draw: Any, document: Any) -> Any:
+    """The document with one to three places replaced, removed or added."""
+    out = json.loads(json.dumps(document))
+    for _ in range(draw(st.integers(1, 3))):
+        node = out
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(node[key], dict | list) and node[key] and draw(st.booleans()):
+                node = node[key]
+                continue
+            action = draw(st.sampled_from(["replace", "replace", "remove", "add"]))
+            if action == "remove":
+                del node[key]
+            elif action == "add" and isinstance(node, dict):
+                node[draw(st.text(max_size=8))] = draw(VALUES)
+            else:
+                node[key] = draw(VALUES)
+            break
+    return out
+
+
+def one_line_or(read: Callable[[], Any], allowed: type[Exception] = SwiftprofError) -> Any:
+    """The result; None where it was refused in one line."""
+    try:
+        return read()
+    except (SwiftprofError, allowed) as refusal:
+        complaint = str(refusal)
+    assert 0 < len(complaint) < 2000
+    return None
+
+
+def write(path: Path, document: Any) -> Path:
+    path.write_text(json.dumps(document))
+    return path
+
+
+@FEW
+@given(damaged(json.loads(PUBLISHED.read_text())))
+def test_plans(tmp_path, document):
+    plan = one_line_or(lambda: Plan.load(write(tmp_path / "plan.json", document)))
+    if plan is not None:
+        assert plan.tokens_per_layer(576)[0] <= 576
+
+
+@pytest.mark.filterwarnings("ignore::swiftprof.planning.api.PlanWarning")
+@FEW
+@given(damaged(CURVE))
+def test_curves(tmp_path, document):
+    curve = one_line_or(lambda: Curve.from_json(write(tmp_path / "curve.json", document)))
+    if curve is not None:
+        one_line_or(lambda: plan_from_curve(curve, 3, ratio=0.5))
+
+
+@FEW
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_noise_is_no_json(tmp_path, raw):
+    path = tmp_path / "noise.json"
+    for content in (raw, b'{"schema": ' + raw, b"[" * 100_000, b'{"a":' * 50_000):
+        path.write_bytes(content)
+        assert one_line_or(lambda: Plan.load(path)) is None
+        assert one_line_or(lambda: Curve.from_json(path)) is None
+
+
+@pytest.fixture(scope="module")
+def folder(small_profile, tmp_path_factory):
+    """A copy of a real profile that is damaged again and again."""
+    copy = tmp_path_factory.mktemp("security") / "profile"
+    shutil.copytree(small_profile.path, copy)
+    return copy
+
+
+@FEW
+@given(st.data())
+def test_profiles(folder, small_profile, data):
+    for name in ("profile.json", "run.json"):
+        original = json.loads((small_profile.path / name).read_text())
+        if name == "run.json":
+            original["draw"] = {key: values[:3] for key, values in original["draw"].items()}
+        write(folder / name, data.draw(damaged(original)))
+    profile = one_line_or(lambda: Profile.load(folder))
+    if profile is not None:
+        assert all(part.resolve().parent == folder / "parts" for part in profile.parts())
+        one_line_or(lambda: profile.curve)
+        one_line_or(lambda: profile.samples)
+    one_line_or(lambda: read_run(folder))
+
+
+@FEW
+@given(st.data())
+def test_parts(small_profile, tmp_path, data):
+    (source,) = small_profile.parts("scenes-qa")
+    raw = bytearray(source.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(raw) - 1) | st.integers(len(raw) - 600, len(raw) - 1))
+        raw[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "part.parquet"
+    path.write_bytes(raw[: data.draw(st.integers(len(raw) // 2, len(raw)) | st.just(len(raw)))])
+    one_line_or(lambda: parts.read_part(path))
+    one_line_or(lambda: parts.read_skipped(path))
+    one_line_or(lambda: parts.read_scores([path], 23))
+    assert parts.is_complete(path, 8) in (True, False)
+
+
+def test_parts_of_other_types_and_sizes_are_refused(small_profile, tmp_path, monkeypatch):
+    (source,) = small_profile.parts("scenes-qa")
+    table, path = pq.read_table(source), tmp_path / "part.parquet"
+
+    def refusal(written: pa.Table) -> str:
+        pq.write_table(written, path)
+        with pytest.raises(SwiftprofError) as caught:
+            parts.read_scores([path], 23)
+        return str(caught.value)
+
+    assert "column score" in refusal(table.drop_columns("score"))
+    assert "column kind" in refusal(
+        table.set_column(table.schema.get_field_index("kind"), "kind", pa.array([1] * len(table)))
+    )
+    assert "rows" in refusal(pa.concat_tables([table] * 10))
+    short = [row[:-1] for row in table["rerun_score"].to_pylist()]
+    place = table.schema.get_field_index("rerun_score")
+    kind = table.schema.field("rerun_score").type
+    assert "layers a row" in refusal(table.set_column(place, "rerun_score", pa.array(short, kind)))
+    nothing = [[None] * 23] * len(table)
+    assert "finite" in refusal(table.set_column(place, "rerun_score", pa.array(nothing, kind)))
+    odd = table.replace_schema_metadata({parts.SKIPPED: b'[{"index": "x"}]'})
+    pq.write_table(odd, path)
+    with pytest.raises(SwiftprofError, match="skipped"):
+        parts.read_skipped(path)
+    monkeypatch.setattr(parts, "MAX_BYTES", 1000)
+    with pytest.raises(SwiftprofError, match="larger than"):
+        parts.read_part(source)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "a/b", "..", "", "a\x00b"])
+def test_names_that_lead_elsewhere_are_refused(folder, small_profile, name):
+    document = json.loads((small_profile.path / "profile.json").read_text())
+    text = json.dumps(document).replace("scenes-qa", json.dumps(name)[1:-1])
+    (folder / "profile.json").write_text(text)
+    with pytest.raises(SwiftprofError, match="datasets"):
+        Profile.load(folder)
+
+
+ROW = {"image": "a.png", "question": "What?", "answers": ["x"], "id": "1", "kind": "k"}
+
+
+@FEW
+@given(st.lists(damaged(ROW) | VALUES, min_size=1, max_size=4), st.binary(max_size=30))
+def test_own_data(tmp_path, rows, noise):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    path = tmp_path / "own.jsonl"
+    path.write_bytes("\n".join(map(json.dumps, [ROW, *rows])).encode() + b"\n" + noise)
+    dataset = one_line_or(lambda: OwnDataset(path))
+    if dataset is not None:
+        for index in range(dataset.splits["all"]):
+            one_line_or(lambda i=index: dataset.sample("all", i), BadSample)
