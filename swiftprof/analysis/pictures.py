@@ -243,17 +243,36 @@ def _picture(
                 box=_unit_box(said, dataset, sample),
             )
         )
-    side = round(n_visual**0.5)
     return Picture(
         id=sample.id,
         dataset=dataset.name,
         question=sample.question,
         answers=list(sample.answers),
         image=encode(_seen(sample.image, image_fit(dataset, vlm.conventions))),
-        grid=(side, side) if side * side == n_visual else None,
+        grid=_grid(vlm, inputs, n_visual),
         box=_unit_box(sample.answers[0], dataset, sample) if sample.answers else None,
         methods=methods,
     )
+
+
+def _grid(vlm: VLM, inputs: Mapping[str, Any], n_visual: int) -> tuple[int, int] | None:
+    """Rows and columns of an image's visual tokens; None where they are no plain grid of patches.
+
+    A fixed number of tokens is a square; families of any resolution hand their patches' grid along,
+    of which a square block each becomes a token.
+    """
+    if vlm.visual_tokens == n_visual:
+        side = round(n_visual**0.5)
+        return (side, side) if side * side == n_visual else None
+    sizes = inputs.get("image_grid_thw")
+    if sizes is None or len(sizes) != 1 or int(sizes[0][0]) != 1:
+        return None
+    height, width = int(sizes[0][1]), int(sizes[0][2])
+    block = round((height * width / n_visual) ** 0.5)
+    if block < 1 or height % block or width % block:
+        return None
+    grid = (height // block, width // block)
+    return grid if grid[0] * grid[1] == n_visual else None
 
 
 def _seen(image: Image.Image, fit: str) -> Image.Image:

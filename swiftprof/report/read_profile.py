@@ -117,6 +117,7 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
         ("visual tokens", str(visual) if visual is not None else "as many as the image asks for"),
         ("samples", f"{samples_text(summary.samples)}, seed {settings.seed}"),
         ("selection", f"top {percent(profile.keep)} of the visual tokens"),
+        ("score", "likelihood of the answer" if settings.score == "nll" else "of the answer"),
         ("arithmetic", f"{settings.dtype}, {settings.attention}"),
         ("made", f"{summary.created} in {summary.seconds:.0f} s"),
         ("versions", versions),
@@ -137,6 +138,7 @@ def _cards(
 ) -> tuple[list[Card], int]:
     wanted = [i for i in dict.fromkeys((BASE_LAYER, *layers)) if i in profile.layers]
     names = profile.datasets
+    likelihood = profile.summary.settings.score == "nll"
     cards: list[Card] = []
     drawn, splits = _draw(profile)
     for number, name in enumerate(names):
@@ -150,11 +152,16 @@ def _cards(
             name, splits.get(name, ""), drawn.get(name, []), [r["id"] for r in rows]
         )
         for row, image in zip(rows, images, strict=True):
-            said = [Said("unpruned", short(row["prediction"]), row["score"])]
+            given = [("unpruned", row["prediction"], row["score"])]
             for layer in wanted:
                 at = profile.layers.index(layer)
-                text, score = row["rerun_prediction"][at], row["rerun_score"][at]
-                said.append(Said(f"layer {layer}'s selection", short(text), score))
+                again = row["rerun_prediction"][at], row["rerun_score"][at]
+                given.append((f"layer {layer}'s selection", *again))
+            said = [
+                # without decoding there is no answer to show, only how likely the right one is
+                Said(name, f"likelihood {score:.3f}" if likelihood else short(text), score)
+                for name, text, score in given
+            ]
             cards.append(
                 Card(
                     run=str(profile.path),

@@ -243,3 +243,25 @@ def test_paths_cover_exactly_the_patches_that_left() -> None:
         covered |= {int(y) * 4 + int(x) + n for n in range(int(length))}
     assert covered == set(range(12)) - set(stage.kept)
     assert frames(stage, grid).startswith("M2.08 0.08")
+
+
+def test_likelihoods_are_shown_as_such(made: Any, tmp_path: Path) -> None:
+    copy = tmp_path / "profile"
+    shutil.copytree(made.profile, copy)
+    for name in ("profile.json", "run.json"):
+        document = json.loads((copy / name).read_text())
+        document["settings"]["score"] = "nll"
+        (copy / name).write_text(json.dumps(document))
+    (card, *_) = page(copy, samples=2).cards
+    assert card.said[0].text == "likelihood 1.000"
+
+
+def test_a_folder_with_a_plan_alone_is_a_report_of_it(made: Any, tmp_path: Path) -> None:
+    shutil.copy(made.profile / "plan.json", tmp_path)
+    (section,) = page(tmp_path).sections
+    assert section.kind == "plan"
+    assert [row[0] for row in section.tables[0].rows] == [
+        "after layer 3",
+        "before layer 7",
+        "before layer 11",
+    ]
