@@ -27,7 +27,7 @@ def models(json: JsonOpt = False) -> None:
             "id": source.id,
             "family": source.family,
             "layers": _layers(source),
-            "visual_tokens": source.visual_tokens if source.shape else _bundled_tokens(),
+            "nominal_tokens": source.nominal_tokens if source.shape else _bundled_tokens(),
             "licence": source.licence,
             "revision": source.revision,
             "bundled": source.bundled,

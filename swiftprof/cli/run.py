@@ -110,6 +110,10 @@ def run(
         from swiftprof.cli.loading import load_for_plan
 
         vlm = load_for_plan(output, loaded, load)
+        if vlm.conventions.image_fit == "pad":  # else the processor would cut the sides off
+            from swiftprof.data.frames import pad_to_square
+
+            picture = pad_to_square(picture, vlm.conventions.pad_color)
         _answer(output, vlm, loaded, picture, prompt, compare, show_tokens, max_new_tokens)
         return
     from swiftprof.data.registry import BUNDLED, draw, get_datasets

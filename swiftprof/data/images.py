@@ -16,6 +16,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Others are not tried: some of Pillow's readers start other programs."""
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (300 MB of RGB)."""
+MIN_SIDE = 4
+"""Processors take sides of one or three pixels for colour channels."""
 MAX_BYTES = 200_000_000
 MAX_STRETCH = 200
 """Longer side over shorter side; padding a 1 x 100,000 image to a square would be a bomb, too."""
@@ -43,6 +45,8 @@ def open_image(source: bytes | Path, what: str) -> Image:
                 if width * height > MAX_PIXELS:
                     most = MAX_PIXELS // 10**6
                     raise BadSample(f"{what}: {width} x {height} pixels, over {most} million")
+                if min(width, height) < MIN_SIDE:
+                    raise BadSample(f"{what}: {width} x {height} pixels, too small")
                 if max(width, height) > MAX_STRETCH * min(width, height):
                     raise BadSample(f"{what}: {width} x {height} pixels, too long and thin")
                 image.load()

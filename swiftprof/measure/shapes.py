@@ -24,7 +24,8 @@ class KnownModel:
         name: short name.
         id: hub id or folder.
         shape: its decoder.
-        visual_tokens: of one image; None where that depends on the image.
+        visual_tokens: of one image; where that depends on the image, the number that published
+            tables count with, or None.
         text_tokens: tokens beside them that stand for a usual prompt.
     """
 
@@ -49,7 +50,7 @@ def known_model(name: str) -> KnownModel:
     source = find_model(name)
     text = _BUNDLED_TEXT_TOKENS if source.bundled else PAPER_TEXT_TOKENS
     if source.shape is not None:
-        return KnownModel(source.name, source.id, source.shape, source.visual_tokens, text)
+        return KnownModel(source.name, source.id, source.shape, source.nominal_tokens, text)
     path = _config_path(source, name)
     config = read_json_object(path, "configuration")
     family = find_family(str(config.get("model_type", "")))

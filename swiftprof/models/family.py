@@ -27,7 +27,8 @@ class Alias:
         licence: of the weights, as their card names it.
         shape: the decoder, from the published configuration; costs need no download.
         revision: commit to pin; None follows the hub's main branch.
-        visual_tokens: of one image, in families whose images all have the same number.
+        nominal_tokens: visual tokens of one image: what every image has or, where that varies, what
+            published tables count with; None where there is no such number.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Alias:
     licence: str
     shape: DecoderShape
     revision: str | None = None
-    visual_tokens: int | None = None
+    nominal_tokens: int | None = None
 
 
 def _none(config: Any) -> int:

@@ -47,7 +47,7 @@ class ModelSource:
         licence: of the weights; None where it is not known here.
         family: title of its family; None where only the configuration tells.
         shape: sizes of the decoder, where they are known without the configuration.
-        visual_tokens: of one image, where all images have the same number and it is known.
+        nominal_tokens: visual tokens of one image, as in `Alias`.
     """
 
     name: str
@@ -57,7 +57,7 @@ class ModelSource:
     licence: str | None = None
     family: str | None = None
     shape: DecoderShape | None = None
-    visual_tokens: int | None = None
+    nominal_tokens: int | None = None
 
     @property
     def location(self) -> str:
@@ -79,7 +79,7 @@ def _sources(members: Iterable[Family]) -> dict[str, ModelSource]:
             licence=alias.licence,
             family=family.title,
             shape=alias.shape,
-            visual_tokens=alias.visual_tokens,
+            nominal_tokens=alias.nominal_tokens,
         )
         for family in members
         for alias in family.aliases

@@ -67,7 +67,10 @@ class LoadSettings:
         self._check_device(device, gpu)
         if self.dtype != "auto" and self.dtype not in DTYPES:
             raise SwiftprofError(f"--dtype {self.dtype}: take one of auto, {', '.join(DTYPES)}")
-        dtype = "float32" if self.dtype == "auto" and device == "cpu" else self.dtype
+        dtype = self.dtype
+        if dtype == "auto" and (self.bits or device == "cpu"):
+            # bitsandbytes multiplies 8-bit weights in float16
+            dtype = {8: "float16", 4: "bfloat16", None: "float32"}[self.bits]
         if self.load_in_8bit and self.load_in_4bit:
             raise SwiftprofError("--load-in-8bit and --load-in-4bit: give only one of them")
         if self.bits:

@@ -141,10 +141,10 @@ def _with_answers(inputs: dict[str, Any], answers: Tensor) -> dict[str, Any]:
 
 
 def _next_position(positions: Tensor, valid: Tensor) -> Tensor:
-    """One more than the largest position of each row: (1 or B, P) or M-RoPE's (3, B, P) → (B,)."""
+    """One more than the last prompt token's: (1 or B, P), or M-RoPE's (3, B, P) → (B,)."""
     if positions.ndim == 3:
         positions = positions.amax(0)
-    return torch.where(valid, positions.expand_as(valid), 0).amax(1) + 1
+    return positions[:, -1].expand(len(valid)) + 1
 
 
 class _Tapped:

@@ -115,7 +115,7 @@ def test_every_set_runs_and_says_how_it_is_scored(swiftprof, plan_path, data_roo
         assert document["draw"][name] == draw(dataset, document["splits"][name], 3, 0)
         assert row["samples"] == len(document["draw"][name])
         assert dataset.metric in row["protocol"]
-        assert row["source"].endswith("(local copy)")
+        assert "(local copy, files " in row["source"]
         assert row["skipped"] == []
     assert rows["mme", "plan"]["samples"] == 2
     assert {"acc", "acc+"} <= set(rows["mme", "vanilla"]["metrics"])

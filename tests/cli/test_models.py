@@ -22,15 +22,15 @@ def test_models_lists_families_aliases_layers_and_licences(swiftprof: Run) -> No
         "id": "llava-hf/llava-1.5-7b-hf",
         "family": "LLaVA-1.5",
         "layers": 32,
-        "visual_tokens": 576,
+        "nominal_tokens": 576,
         "licence": "llama2",
         "revision": None,
         "bundled": False,
     }
     assert models["qwen2.5-vl-7b"]["layers"] == 28
-    assert models["qwen2.5-vl-7b"]["visual_tokens"] is None
+    assert models["qwen2.5-vl-7b"]["nominal_tokens"] is None
     assert models["tiny-llava"]["bundled"]
-    assert models["tiny-llava"]["visual_tokens"] == 144
+    assert models["tiny-llava"]["nominal_tokens"] == 144
     assert all(m["layers"] and m["licence"] for m in models.values())
     assert found["broken_plugins"] == {}
 

@@ -72,6 +72,32 @@ def test_one_image_with_vanilla_beside_it_and_a_picture(capsys, plan_path, image
         assert len(set(drawn.convert("L").tobytes())) > 50
 
 
+def test_a_wide_image_is_seen_whole(capsys, plan_path, image_path, tmp_path, bundled):
+    """As in training and in data sets: padded to a square, not cropped to its middle."""
+    wide, padded = tmp_path / "wide.png", tmp_path / "padded.png"
+    with Image.open(image_path) as picture:
+        half = picture.crop((0, 0, picture.width, picture.height // 2))
+    half.save(wide)
+    square = Image.new("RGB", (half.width, half.width), bundled.conventions.pad_color)
+    square.paste(half, (0, (half.width - half.height) // 2))
+    square.save(padded)
+    documents = []
+    for path in (wide, padded):
+        arguments = [
+            "run",
+            "--plan",
+            plan_path,
+            "--image",
+            path,
+            "--prompt",
+            "what color",
+            "--json",
+        ]
+        assert main([str(a) for a in arguments]) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+    assert documents[0] == documents[1]
+
+
 def test_streamed_answer_is_printed(capsys, plan_path, image_path):
     question = get_dataset("scenes-qa").sample("test", 0).question
     arguments = ["run", "--plan", plan_path, "--image", image_path, "--prompt", question]

@@ -6,6 +6,7 @@ import io
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from swiftprof.data.drawing import draw
@@ -175,6 +176,22 @@ def test_no_network_says_what_to_do(hub):
         get_dataset("textvqa").size("train")
     for part in ("textvqa", "not known", "--data-root", "hf download lmms-lab-encoder/textvqa"):
         assert part in str(caught.value)
+
+
+def test_a_snapshot_in_the_hubs_cache_serves_without_a_network(hub, data_root, monkeypatch):
+    hub.online = False
+
+    def snapshot(id, repo_type, local_files_only):
+        if id != "lmms-lab/POPE":
+            raise made(LocalEntryNotFoundError)
+        return str(data_root / "lmms-lab-encoder" / "POPE")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    dataset = get_dataset("pope")
+    assert dataset.size("popular") == 4
+    assert dataset.source("popular") == "lmms-lab/POPE@POPE"  # the folder's name is the revision
+    with pytest.raises(SwiftprofError, match="not in the cache"):
+        get_dataset("mme").size("test")
 
 
 def test_offline_mode_does_not_ask(hub, monkeypatch):

@@ -58,7 +58,7 @@ def test_from_file_to_score(data_root, name, split):
         assert (sample.image.width == sample.image.height) == dataset.pads
     wrong = "[0.98, 0.98, 0.99, 0.99]" if dataset.localization else "no idea"
     assert sum(dataset.score(wrong, s) for s in samples) < size
-    assert "local copy" in dataset.source(split)
+    assert "(local copy, files " in dataset.source(split)
     assert dataset.metric in dataset.protocol(Conventions())
 
 
@@ -215,7 +215,8 @@ def jpeg(size):
         ("image", {"bytes": b"GIF89a?", "path": "x"}, "not a"),
         ("image", {"bytes": None, "path": "/etc/hostname"}, "image holds no bytes"),
         ("image", jpeg((20_000, 6_000)), "over 100 million"),
-        ("image", jpeg((60_000, 2)), "too long and thin"),
+        ("image", jpeg((60_000, 20)), "too long and thin"),
+        ("image", jpeg((600, 3)), "too small"),
         ("question", None, "question is None"),
         ("question", "  ", "question is"),
         ("answers", None, "answers is None"),
@@ -275,6 +276,30 @@ def test_copies_without_a_card_and_under_other_names(copied_root, tmp_path):
         root = tmp_path / name.replace("/", "-")
         shutil.copytree(copied_root / "lmms-lab-encoder" / "POPE", root / name)
         assert get_dataset("pope", root).size("adversarial") == 4
+
+
+def test_a_copy_with_missing_files_is_refused(copied_root):
+    folder = copied_root / "lmms-lab-encoder" / "textvqa"
+    (folder / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(SwiftprofError, match=r"has 1 of 2 files of split train.*hf download"):
+        get_dataset("textvqa", copied_root).size("train")
+    (folder / "README.md").unlink()
+    with pytest.raises(SwiftprofError, match="has 1 of 2 files"):
+        get_dataset("textvqa", copied_root).size("train")
+    assert get_dataset("textvqa", copied_root).size("validation") == 10
+
+
+def test_a_copy_records_the_revision_that_was_downloaded(copied_root):
+    folder = copied_root / "lmms-lab-encoder" / "POPE"
+    before = get_dataset("pope", copied_root).source("random")
+    note = folder / ".cache/huggingface/download/Full/random-00000-of-00001.parquet.metadata"
+    note.parent.mkdir(parents=True)
+    note.write_text("ab" * 20 + "\netag\n1700000000.0\n")
+    assert get_dataset("pope", copied_root).source("random").endswith(f"revision {'ab' * 20})")
+    note.unlink()
+    assert get_dataset("pope", copied_root).source("random") == before
+    change(folder / "Full" / "random-00000-of-00001.parquet", "question", 0, "Another one?")
+    assert get_dataset("pope", copied_root).source("random") != before
 
 
 def test_a_copy_without_the_split_says_how_to_get_it(copied_root):

@@ -88,6 +88,30 @@ def test_official_references_keep_numbers_and_articles():
     assert vqa_accuracy("the car", ["a car"] * 9 + ["car"]) == pytest.approx(0.3)
 
 
+def lmms_vqav2(said, people):
+    """How lmms-eval scores VQAv2, up to details of commas: EvalAI's processor on the prediction,
+    and on the references where they differ."""
+    if len(set(people)) > 1:
+        people = [evalai_answer(p) for p in people]
+    said = evalai_answer(said)
+    return sum(min(1, (people.count(said) - (p == said)) / 3) for p in people) / len(people)
+
+
+@pytest.mark.parametrize(
+    ("said", "people", "official", "lmms"),
+    [
+        ("two", ["two"] * 9 + ["2"], 0.3, 1.0),
+        ("a car", ["the car"] * 9 + ["x"], 0.0, 1.0),
+        ("red", ["red"] * 8 + ["blue"] * 2, 1.0, 1.0),
+        ("two", ["two"] * 10, 0.0, 0.0),  # both: equal references are not cleaned
+        ("it's", ["it's"] * 10, 1.0, 0.0),  # only EvalAI splits 's off
+    ],
+)
+def test_vqav2_and_where_lmms_eval_differs(said, people, official, lmms):
+    assert vqa_accuracy(said, people) == pytest.approx(official)
+    assert lmms_vqav2(said, people) == pytest.approx(lmms)
+
+
 def test_references_are_not_changed():
     people = ["T-shirt", "a shirt"] * 5
     before = list(people)

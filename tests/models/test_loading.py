@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from swiftprof.data.registry import get_dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import load
 from swiftprof.models.registry import bundled_folder, find_model
+from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.profiling.conformance import check_steps
+from swiftprof.runtime.prune import prune
 
 
 def test_aliases_ids_and_folders(tmp_path):
@@ -44,3 +48,31 @@ def test_bundled_model_is_small_and_plain(bundled):
         assert torch.equal(a, b), name
     assert bundled.num_layers >= 16
     assert bundled.visual_tokens == 144
+
+
+def answers(vlm):
+    sample = get_dataset("scenes-qa").sample("test", 0)
+    inputs = vlm.inputs([sample.image], [sample.question])
+    plan = Plan(
+        model=ModelInfo(name="tiny-llava", num_layers=vlm.num_layers),
+        stages=(Stage(layer=3, keep=0.5, merge=0.05), Stage(layer=12, keep=0.2)),
+    )
+    with prune(vlm.model, plan), torch.inference_mode():
+        ids = vlm.model.generate(**inputs, do_sample=False, max_new_tokens=4)
+    return vlm.decode(ids[:, inputs["input_ids"].shape[1] :]), list(sample.answers)
+
+
+def test_eight_bits_prune_and_answer():
+    pytest.importorskip("bitsandbytes")
+    vlm = load("tiny-llava", load_in_8bit=True, device="cpu")
+    assert vlm.loading == ("load_in_8bit",)
+    assert vlm.model.dtype == torch.float16
+    said, right = answers(vlm)
+    assert said[0] in right
+    check_steps(vlm.model)
+
+
+def test_layers_spread_over_devices_prune_and_answer(bundled):
+    pytest.importorskip("accelerate")
+    said, _ = answers(load("tiny-llava", device_map="auto"))
+    assert said == answers(bundled)[0]

@@ -140,7 +140,7 @@ def test_samples_that_changed_do_not_mix(bundled, small_profile, tmp_path):
     document = json.loads((folder / "run.json").read_text())
     document["draw"]["scenes-qa"][0] += 1
     (folder / "run.json").write_text(json.dumps(document))
-    with pytest.raises(SwiftprofError, match="other samples of scenes-qa"):
+    with pytest.raises(SwiftprofError, match="another draw of scenes-qa"):
         api.profile(bundled, SETS, samples=8, out=folder)
 
 

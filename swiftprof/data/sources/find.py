@@ -6,6 +6,7 @@ by ``parquet.Rows``, which gives random access to rows without preparing the who
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -59,7 +60,8 @@ def find(part: Part, name: str, data_root: Path | None) -> Found:
     """
     copy = local_copy(part, data_root)
     if copy is not None:
-        return Found(tuple(_local_files(copy, part, name)), f"{part.ids[0]} (local copy)")
+        files = _local_files(copy, part, name)
+        return Found(tuple(files), f"{part.ids[0]} (local copy, {_local_revision(copy, files)})")
     return _on_hub(part, name)
 
 
@@ -106,20 +108,50 @@ def _local_files(folder: Path, part: Part, name: str) -> list[str]:
         files = {str(k): [str(f) for f in v] for k, v in builder.config.data_files.items()}
         if part.config is None or builder.config.name == part.config:
             if found := [f for f in files.get(part.split, []) if f.endswith(".parquet")]:
-                return found
+                return _complete(found, folder, part, name)
             splits = sorted(files)
     inside = [folder / d for d in (part.config, "data", "") if d is not None]
     for place in inside:
         found = sorted(str(f) for f in place.glob(f"{part.split}*.parquet"))
         found = [f for f in found if re.fullmatch(rf"{part.split}(-.*)?", Path(f).stem)]
         if found:
-            return found
+            return _complete(found, folder, part, name)
     of = f" of configuration {part.config}" if part.config else ""
     has = f"; splits there: {', '.join(splits)}" if splits else ""
     raise SwiftprofError(
-        f"data set {name}: {folder} has no parquet files for split {part.split}{of}{has}; fetch "
-        f"them with: hf download {part.ids[0]} --repo-type dataset --local-dir {folder}"
+        f"data set {name}: {folder} has no parquet files for split {part.split}{of}{has}; "
+        f"{_fetch(part, folder)}"
     )
+
+
+def _complete(files: list[str], folder: Path, part: Part, name: str) -> list[str]:
+    """The files, unless their own numbers say that some are missing."""
+    parts = [re.search(r"-(\d{5})-of-(\d{5})\.parquet$", f) for f in files]
+    wanted = {int(match[2]) for match in parts if match}
+    if all(parts) and len(wanted) == 1 and len(files) < (count := wanted.pop()):
+        raise SwiftprofError(
+            f"data set {name}: {folder} has {len(files)} of {count} files of split {part.split}; "
+            f"{_fetch(part, folder)}"
+        )
+    return files
+
+
+def _fetch(part: Part, folder: Path) -> str:
+    return f"fetch them with: hf download {part.ids[0]} --repo-type dataset --local-dir {folder}"
+
+
+def _local_revision(folder: Path, files: Sequence[str]) -> str:
+    """The commit that ``hf download`` noted beside a file, else a digest of names and sizes."""
+    first = Path(files[0])
+    with suppress(OSError, ValueError):
+        inside = first.resolve().relative_to(folder.resolve())
+        note = folder / ".cache" / "huggingface" / "download" / f"{inside}.metadata"
+        with note.open(encoding="ascii") as lines:
+            commit = lines.readline().strip()
+        if re.fullmatch(r"[0-9a-f]{40}", commit):
+            return f"revision {commit}"
+    listing = "\n".join(f"{Path(f).name} {Path(f).stat().st_size}" for f in files)
+    return f"files {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 
 
 def _on_hub(part: Part, name: str) -> Found:
@@ -134,9 +166,9 @@ def _on_hub(part: Part, name: str) -> Found:
                 break
     else:
         reason = "HF_HUB_OFFLINE is set"
-    remembered = _remembered(part)
-    if remembered is not None:
-        return remembered
+    offline = _remembered(part) or _snapshot(part, name)
+    if offline is not None:
+        return offline
     if reason == "it is gated":
         advice = "accept its terms on its page and log in with: hf auth login"
     else:
@@ -201,6 +233,17 @@ def _remembered(part: Part) -> Found | None:
             there: dict[str, Any] = read_json_object(note, "listing", max_bytes=1 << 24)
             files: Sequence[str] = there["files"]
             return Found(tuple(files), str(there["source"]), note.parent / _flat(part))
+    return None
+
+
+def _snapshot(part: Part, name: str) -> Found | None:
+    """What others have left in the Hub's own cache, ``hf download`` for one, if it is whole."""
+    from huggingface_hub import snapshot_download
+
+    for id in part.ids:
+        with suppress(Exception):  # not there, in the words of many versions of the library
+            path = Path(snapshot_download(id, repo_type="dataset", local_files_only=True))
+            return Found(tuple(_local_files(path, part, name)), f"{id}@{path.name}")
     return None
 
 

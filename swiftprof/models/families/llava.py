@@ -35,9 +35,9 @@ LLAVA = Family(
     varies=False,
     counting="one per image patch: 576 for every image",
     aliases=(
-        Alias("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf", "llama2", VICUNA_7B, visual_tokens=576),
+        Alias("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf", "llama2", VICUNA_7B, nominal_tokens=576),
         Alias(
-            "llava-1.5-13b", "llava-hf/llava-1.5-13b-hf", "llama2", VICUNA_13B, visual_tokens=576
+            "llava-1.5-13b", "llava-hf/llava-1.5-13b-hf", "llama2", VICUNA_13B, nominal_tokens=576
         ),
     ),
 )

@@ -11,6 +11,8 @@ from swiftprof.models.family import Alias, Family, read
 __all__ = ["LLAVA_NEXT"]
 
 _MISTRAL_7B = DecoderShape(32, 4096, 14336, 32, 8, 128)
+_NOMINAL = 5 * 576
+"""The whole image and four tiles, without newlines: what papers count with."""
 _PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 
 
@@ -30,13 +32,26 @@ LLAVA_NEXT = Family(
     varies=True,
     counting="patches of the image and of its tiles, and a newline token per row: up to 2,928",
     aliases=(
-        Alias("llava-next-7b", "llava-hf/llava-v1.6-vicuna-7b-hf", "llama2", VICUNA_7B),
+        Alias(
+            "llava-next-7b",
+            "llava-hf/llava-v1.6-vicuna-7b-hf",
+            "llama2",
+            VICUNA_7B,
+            nominal_tokens=_NOMINAL,
+        ),
         Alias(
             "llava-next-7b-mistral",
             "llava-hf/llava-v1.6-mistral-7b-hf",
             "apache-2.0",
             _MISTRAL_7B,
+            nominal_tokens=_NOMINAL,
         ),
-        Alias("llava-next-13b", "llava-hf/llava-v1.6-vicuna-13b-hf", "llama2", VICUNA_13B),
+        Alias(
+            "llava-next-13b",
+            "llava-hf/llava-v1.6-vicuna-13b-hf",
+            "llama2",
+            VICUNA_13B,
+            nominal_tokens=_NOMINAL,
+        ),
     ),
 )
