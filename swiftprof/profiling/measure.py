@@ -18,16 +18,23 @@ from swiftprof.profiling.settings import Settings
 
 CPU_BATCH, GPU_BATCH = 8, 16
 """Samples that run together unless said otherwise; one that is too many is found out and halved."""
+CPU_ROWS, GPU_ROWS = 64, 256
+"""Re-runs that run at once. On a CPU more only push each other out of the cache."""
 
 
 def measure_batch(
-    vlm: VLM, dataset: Dataset, samples: list[Sample], settings: Settings, max_rows: int = 256
+    vlm: VLM,
+    dataset: Dataset,
+    samples: list[Sample],
+    settings: Settings,
+    max_rows: int | None = None,
 ) -> list[Row]:
     """Everything that a profile says of these samples.
 
     Args:
-        max_rows: re-runs that run at once.
+        max_rows: re-runs that run at once; None for what suits the device.
     """
+    max_rows = max_rows or default_max_rows(vlm)
     inputs = vlm.inputs([s.image for s in samples], [s.question for s in samples])
     if settings.score == "nll":
         return _measure_likelihood(vlm, dataset, samples, inputs, settings, max_rows)
@@ -131,6 +138,11 @@ def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
 def default_batch_size(vlm: VLM) -> int:
     """What suits the device."""
     return CPU_BATCH if vlm.model.device.type == "cpu" else GPU_BATCH
+
+
+def default_max_rows(vlm: VLM) -> int:
+    """What suits the device."""
+    return CPU_ROWS if vlm.model.device.type == "cpu" else GPU_ROWS
 
 
 def end_tokens(vlm: VLM) -> Collection[int]:

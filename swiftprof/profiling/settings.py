@@ -22,8 +22,6 @@ Score = Literal["generation", "nll"]
 """Greedy answers and the data set's metric, or the likelihood of the reference answer."""
 OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading")
 """Fields that are left out where they are empty: the bundled data sets and model fill none."""
-
-
 SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
 """Names become names of files, so they can hold nothing that leads elsewhere."""

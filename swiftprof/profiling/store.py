@@ -262,8 +262,8 @@ def check_same(folder: Path, run: RunFile) -> None:
     for name, indices in run.draw.items():
         if there.draw[name] != indices:
             raise SwiftprofError(
-                f"{folder}: holds a profile of other samples of {name}, the data set has changed "
-                "since it was begun; choose another --out"
+                f"{folder}: holds another draw of {name}, so the data set has changed since; "
+                "choose another --out"
             )
 
 

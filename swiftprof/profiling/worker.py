@@ -17,14 +17,16 @@ from swiftprof.models.loading import VLM
 from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.faults import free_memory, out_of_memory, reason
 from swiftprof.profiling.job import Request, Unit
-from swiftprof.profiling.measure import batches, default_batch_size, measure_batch
+from swiftprof.profiling.measure import (
+    batches,
+    default_batch_size,
+    default_max_rows,
+    measure_batch,
+)
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.settings import Settings
 
 __all__ = ["Asked", "Measured", "Worker"]
-
-MAX_ROWS = 256
-"""Re-runs that run at once, at most."""
 
 OnBatch = Callable[[int], None]
 """Called with the number of samples that are done."""
@@ -70,7 +72,7 @@ class Worker:
         check_steps(vlm.model)
         self.vlm, self.settings = vlm, settings
         self.size = batch_size or default_batch_size(vlm)
-        self.max_rows = MAX_ROWS
+        self.max_rows = default_max_rows(vlm)
         self._sets: Mapping[str, Dataset] = {d.name: d for d in request.sets()}
         self._splits = {d.name: request.split_of(d) for d in self._sets.values()}
         self._warn = warn or (lambda text: None)

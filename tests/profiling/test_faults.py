@@ -18,6 +18,7 @@ import torch
 from swiftprof.errors import SwiftprofError
 from swiftprof.profiling import api, parts, worker
 from swiftprof.profiling.job import Request, prepare, units
+from swiftprof.profiling.measure import CPU_ROWS
 from swiftprof.profiling.store import Profile
 from swiftprof.profiling.worker import Worker
 
@@ -53,11 +54,11 @@ def out_of_memory_above(limit, monkeypatch, sizes):
 def test_smaller_batches_after_running_out_of_memory_lose_nothing(measured, monkeypatch):
     repeat, wanted = measured
     sizes, warnings = [], []
-    out_of_memory_above(2 * worker.MAX_ROWS, monkeypatch, sizes)
+    out_of_memory_above(2 * CPU_ROWS, monkeypatch, sizes)
     again, found = repeat(warn=warnings.append)
     assert found == wanted
     assert again.size == 1
-    assert [size // worker.MAX_ROWS for size in sizes] == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert [size // CPU_ROWS for size in sizes] == [6, 3, 1, 1, 1, 1, 1, 1]
     assert "out of memory with 6 samples at once" in warnings[0]
 
 
@@ -139,7 +140,7 @@ def test_samples_that_changed_do_not_mix(bundled, small_profile, tmp_path):
     document = json.loads((folder / "run.json").read_text())
     document["draw"]["scenes-qa"][0] += 1
     (folder / "run.json").write_text(json.dumps(document))
-    with pytest.raises(SwiftprofError, match="other samples of scenes-qa"):
+    with pytest.raises(SwiftprofError, match="another draw of scenes-qa"):
         api.profile(bundled, SETS, samples=8, out=folder)
 
 
