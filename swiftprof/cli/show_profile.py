@@ -35,4 +35,5 @@ def show_profile(output: Output, profile: Profile) -> None:
     output.print(table)
     output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")
     for name, protocol in summary.protocol.items():
-        output.print(f"[dim]{name}: {plain(protocol)}[/dim]")
+        split = summary.settings.splits.get(name, summary.settings.split)
+        output.print(f"[dim]{name} {plain(split)}: {plain(protocol)}[/dim]")

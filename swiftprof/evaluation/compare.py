@@ -59,6 +59,9 @@ class Outcome:
         return sum(self.scores) / len(self.scores)
 
     def score_by_kind(self) -> dict[str, float]:
+        """Mean score of each kind of question; empty where the set has no kinds."""
+        if not any(self.kinds):
+            return {}
         groups: dict[str, list[float]] = {}
         for kind, score in zip(self.kinds, self.scores, strict=True):
             groups.setdefault(kind, []).append(score)
