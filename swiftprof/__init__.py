@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swiftprof.errors import SwiftprofError
+    from swiftprof.evaluation.api import evaluate
     from swiftprof.models.loading import load
     from swiftprof.planning.api import plan
     from swiftprof.planning.plan_file import Plan
@@ -25,12 +26,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Plan", "Profile", "SwiftprofError", "__version__", "load", "plan", "profile", "prune"]
+__all__ = [
+    "Plan",
+    "Profile",
+    "SwiftprofError",
+    "__version__",
+    "evaluate",
+    "load",
+    "plan",
+    "profile",
+    "prune",
+]
 
 _HOMES = {
     "Plan": "swiftprof.planning.plan_file",
     "Profile": "swiftprof.profiling.store",
     "SwiftprofError": "swiftprof.errors",
+    "evaluate": "swiftprof.evaluation.api",
     "load": "swiftprof.models.loading",
     "plan": "swiftprof.planning.api",
     "profile": "swiftprof.profiling.api",

@@ -236,22 +236,15 @@ def _planner(
 ) -> Planner:
     from swiftprof.evaluation.specs import Planner
     from swiftprof.planning.fill import Cost
-    from swiftprof.planning.plan_file import ModelInfo
+    from swiftprof.profiling.api import model_info
 
     if profile is not None and profile.model.num_layers != vlm.num_layers:
         raise SwiftprofError(
             f"{profile.path}: is a profile of {profile.model.name} with {profile.model.num_layers} "
             f"layers, but {vlm.name} has {vlm.num_layers}; name another with --profile"
         )
-    model = ModelInfo(
-        name=vlm.name,
-        id=vlm.source.id,
-        revision=vlm.source.revision,
-        num_layers=vlm.num_layers,
-        visual_tokens=vlm.visual_tokens,
-    )
     text: Any = profile.text_tokens if profile is not None else 0.0
-    return Planner(Cost(model, vlm.decoder_shape, text), profile, layers, budget)
+    return Planner(Cost(model_info(vlm), vlm.decoder_shape, text), profile, layers, budget)
 
 
 def _command() -> str:

@@ -12,6 +12,7 @@ from swiftprof.evaluation.table import (
     NAMES,
     budget_title,
     flops_unit,
+    ladder_note,
     tokens,
     verdict,
 )
@@ -19,6 +20,8 @@ from swiftprof.evaluation.table import (
 __all__ = ["show_eval"]
 
 
+COSTS_WIDTH = 28
+"""Columns that tokens, FLOPs and time take."""
 SETS = 5
 """Data sets side by side."""
 WIDE = 100
@@ -32,14 +35,15 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
         groups = [g for g in groups if g != "overall"]
     unit, factor = flops_unit(results)
     first = results["rows"][0]["seconds"]
-    labels = max(len(row["label"]) for row in results["rows"])
+    longest = max(len(row["label"]) for row in results["rows"])
+    least = min(longest, max(12, output.width - COSTS_WIDTH - 14 * len(groups)))
     for budget in dict.fromkeys(row["budget"] for row in results["rows"]):
         mine = [row for row in results["rows"] if row["budget"] == budget]
         output.print(f"[bold]{budget_title(mine[0], results['settings'])}[/bold]")
-        table = _table("", *(NAMES[g] for g in groups), "tokens", unit, "time")
+        table = _table("", *(NAMES[g] for g in groups), "tokens", unit, "time", least=least)
         for row in mine:
             table.add_row(
-                row["label"].ljust(labels),
+                row["label"],
                 *(_average(results, row, group) for group in groups),
                 tokens(row),
                 f"{factor * row['tflops']:.3g}",
@@ -54,6 +58,9 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
     output.print()
     for name, text in settings["protocol"].items():
         output.print(f"[dim]{name} {settings['splits'][name]}: {text}[/dim]")
+    note = ladder_note(results)
+    if note:
+        output.print(f"[dim]{note}[/dim]")
     against = dict.fromkeys(t["reference"] for t in results["tests"])
     if against:
         output.print(
@@ -61,9 +68,9 @@ def show_eval(output: Output, results: Mapping[str, Any]) -> None:
             "p < 0.05 after Holm's correction); no mark: within noise[/dim]"
         )
     output.print(
-        f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half of the "
-        f"95 % interval; tokens: visual tokens averaged over layers; {unit}: prefill; "
-        "time: generate() against vanilla's, in turns[/dim]"
+        f"[dim]{number} samples a set. Averages: score relative to vanilla in %, ± half the 95 % "
+        f"interval; tokens: visual tokens averaged over layers; {unit}: prefill; time: generate() "
+        "against vanilla's, in turns[/dim]"
     )
 
 
@@ -72,7 +79,7 @@ def _show_sets(output: Output, results: Mapping[str, Any]) -> None:
     budgets = list(dict.fromkeys(r["budget"] for r in results["rows"]))
     for start in range(0, len(names), SETS):
         part = names[start : start + SETS]
-        table = _table("score", *part)
+        table = _table("score", *part, least=12)
         for budget in budgets:
             for row in (r for r in results["rows"] if r["budget"] == budget):
                 label = row["label"] + (f", {budget}" if budget else "")
@@ -91,9 +98,10 @@ def _average(results: Mapping[str, Any], row: Mapping[str, Any], group: str) -> 
     return f"{100 * found['value']:.1f}" + (f" ±{half:.1f}" if half else "") + (mark or "  ")
 
 
-def _table(first: str, *columns: str) -> Table:
+def _table(first: str, *columns: str, least: int) -> Table:
+    """A table whose first column gives way (in lines of its own) before a number is cut."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, min_width=least, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

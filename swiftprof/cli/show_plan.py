@@ -65,7 +65,8 @@ def stages_table(plan: Plan) -> Table:
         table.add_column(name, justify="right")
     starts = [s.layer + 1 if n == 0 else s.layer for n, s in enumerate(plan.stages)]
     ends = [*(start - 1 for start in starts[1:]), plan.model.num_layers]
-    table.add_row(_span(1, starts[0] - 1), "100 %", "", str(tokens or ""))
+    if starts[0] > 1:  # else tokens leave before the decoder
+        table.add_row(_span(1, starts[0] - 1), "100 %", "", str(tokens or ""))
     entering = tokens_per_layer(plan.stages, plan.model.num_layers, tokens) if tokens else []
     for stage, start, end in zip(plan.stages, starts, ends, strict=True):
         count = f"{entering[start - 1]:.0f}" if entering and start <= end else ""

@@ -38,7 +38,7 @@ from swiftprof.evaluation.store import (
 from swiftprof.evaluation.table import markdown
 from swiftprof.files import write_text_atomic
 from swiftprof.models.loading import VLM
-from swiftprof.planning.plan_file import ModelInfo
+from swiftprof.profiling.api import model_info
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -111,13 +111,7 @@ def evaluate(
     sizes = {d.name: samples or d.size(splits[d.name]) for d in chosen}
     drawn = {d.name: draw(d, splits[d.name], sizes[d.name], seed, at_most=True) for d in chosen}
     settings = EvalSettings(
-        model=ModelInfo(
-            name=vlm.name,
-            id=vlm.source.id,
-            revision=vlm.source.revision,
-            num_layers=vlm.num_layers,
-            visual_tokens=vlm.visual_tokens,
-        ),
+        model=model_info(vlm),
         datasets=tuple(d.name for d in chosen),
         splits=splits,
         samples=samples or max(sizes.values()),
@@ -125,6 +119,7 @@ def evaluate(
         dtype=str(vlm.model.dtype).removeprefix("torch."),
         attention=str(vlm.model.config._attn_implementation),
         protocol={d.name: d.protocol(vlm.conventions) for d in chosen},
+        loading=vlm.loading,
         sources={d.name: s for d in chosen if (s := d.source(splits[d.name]))},
         variants=tuple(wanted),
     )

@@ -117,6 +117,8 @@ def _interval(scores: Scores, vanilla: Scores) -> dict[str, float] | None:
 
 
 def _by_kind(answers: Sequence[Answer]) -> dict[str, float]:
+    if not any(each.kind for each in answers):
+        return {}
     kinds: dict[str, list[float]] = {}
     for each in answers:
         kinds.setdefault(each.kind, []).append(each.score)

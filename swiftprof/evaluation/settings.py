@@ -59,6 +59,7 @@ class EvalSettings(BaseModel):
     seed: int = 0
     dtype: str = "float32"
     attention: str = "sdpa"
+    loading: tuple[str, ...] = ()
     protocol: dict[str, str] = {}
     sources: dict[str, str] = {}
     variants: tuple[VariantSettings, ...] = Field(min_length=1)

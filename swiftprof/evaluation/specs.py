@@ -17,6 +17,7 @@ from typing import Any
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.evaluation.settings import VariantSettings
+from swiftprof.evaluation.table import LADDER, OWN_BUDGET
 from swiftprof.methods import REGISTRY, method_class
 from swiftprof.methods.depths import equal_depths
 from swiftprof.methods.options import read_value
@@ -28,11 +29,11 @@ from swiftprof.planning.plan_file import Plan
 
 __all__ = ["ABLATION", "Planner", "Spec", "TargetText", "parse_spec"]
 
-ABLATION = ("pdrop:positions=kept", "drop", "merge", "swiftvlm")
+ABLATION = tuple(LADDER)
 """Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
 + merging, + bypass."""
 
-_PLANNING = ("schedule", "merge", "budget")
+_PLANNING = ("schedule", "merge", "budget", "normalize")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Spec:
         method: its name; empty for a plan file.
         layers: a rule, layers, or None for the method's default.
         options: the method's own.
-        planning: `schedule`, `merge`, `budget`.
+        planning: `schedule`, `merge`, `budget`, `normalize`.
         path: a plan file.
     """
 
@@ -91,7 +92,7 @@ def parse_spec(text: str) -> Spec:
         if not sign:
             raise SwiftprofError(f"--methods {text}: '{each}' must be name=value")
         (planning if key in _PLANNING else options)[key] = (
-            value if key == "schedule" else read_value(value)
+            value if key in ("schedule", "normalize") else read_value(value)
         )
     return Spec(text, name, layers, options, planning)
 
@@ -109,14 +110,12 @@ class Planner:
         profile: chooses the layers of methods that are planned.
         layers: these layers instead, for example a published plan's.
         budget: m, pruning layers at most.
-        normalize, seed: see `swiftprof.planning.api.plan`.
     """
 
     cost: Cost
     profile: ProfileLike | None = None
     layers: tuple[int, ...] | None = None
     budget: int = 3
-    normalize: str = "relative"
 
     def variants(
         self, specs: Sequence[Spec], targets: Sequence[TargetText]
@@ -137,7 +136,7 @@ class Planner:
             if spec.path is not None:
                 plan = Plan.load(spec.path)
                 plan.check_model(self.cost.model.num_layers, self.cost.model.name)
-                found.append(VariantSettings.of(spec.text, "own budget", plan))
+                found.append(VariantSettings.of(spec.text, OWN_BUDGET, plan))
         return list({variant.name: variant for variant in found}.values())
 
     def _plan(self, spec: Spec, target: TargetText) -> Plan:
@@ -170,7 +169,7 @@ class Planner:
                     **vars(target),
                     method=spec.method,
                     bootstrap=0,
-                    normalize=self.normalize,  # type: ignore[arg-type]
+                    normalize=spec.planning.get("normalize", "relative"),
                     schedule=schedule,
                     merge_share=merge,
                     options=spec.options,

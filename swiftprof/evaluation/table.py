@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAMES", "budget_title", "markdown", "share", "verdict"]
+__all__ = ["LADDER", "NAMES", "OWN_BUDGET", "budget_title", "markdown", "share", "verdict"]
 
 NAMES = {
     "localization": "localization",
     "non_localization": "non-localization",
     "overall": "all sets",
 }
+
+LADDER = {
+    "pdrop:positions=kept": "dropping at equal depths, positions kept",
+    "drop": "+ planned layers",
+    "merge": "+ merging",
+    "swiftvlm": "+ bypass",
+}
+"""The ablation of paper Table 3, by label."""
+
+OWN_BUDGET = "own budget"
+"""Budget of a plan that is taken as it is."""
 
 _SIGNIFICANT = 0.05
 
@@ -20,6 +31,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     """Scores and averages by budget, then the tests."""
     settings = results["settings"]
     lines = [*scores_table(results), "", _caption(results), ""]
+    note = ladder_note(results)
+    if note:
+        lines += [note, ""]
     tests = tests_table(results)
     if tests:
         lines += [*tests, ""]
@@ -85,12 +99,24 @@ def tests_table(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def ladder_note(results: Mapping[str, Any]) -> str:
+    """What each step of the ablation adds, where all of them are there; else empty."""
+    labels = {row["label"] for row in results["rows"]}
+    if not set(LADDER) <= labels:
+        return ""
+    return "; ".join(f"{label}: {text}" for label, text in LADDER.items())
+
+
 def budget_title(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """`Retain 192 tokens of 576`, as the budget was asked for, or the upper bound."""
     whole, budget = settings["model"]["visual_tokens"], row["budget"]
     if not budget:
         return f"Upper bound, {whole} tokens" if whole else "Upper bound, all tokens"
-    return f"Retain {budget}" + (f" of {whole}" if whole and budget.endswith(" tokens") else "")
+    if "TFLOPs" in budget or budget == OWN_BUDGET:
+        return budget
+    if "of the tokens" in budget:
+        return f"Retain {budget}" + (f" ({whole})" if whole else "")
+    return f"Retain {budget}" + (f" of {whole}" if whole else "")
 
 
 def share(relative: Mapping[str, float]) -> str:

@@ -85,6 +85,16 @@ class Method(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no schedule of its own")
 
+    def nominal_counts(self, ratio: float, n_visual: int) -> list[int] | None:
+        """Tokens kept at each stage as published under the name of this budget, whatever they
+        really retain; None where nothing was published.
+
+        Args:
+            ratio: the nominal budget as a fraction of all tokens.
+            n_visual: n_v.
+        """
+        return None
+
     def merged_of(self, total: int, present: int, wanted: int, *, last: bool) -> int:
         """How many of the `total` tokens that go on after a stage are merged ones.
 

@@ -82,6 +82,13 @@ class SparseVLM(Method):
         part = place - low
         return [a + part * (b - a) for a, b in zip(rows[low], rows[low + 1], strict=True)]
 
+    def nominal_counts(self, ratio: float, n_visual: int) -> list[int] | None:
+        """A row of the v1.5 table."""
+        for nominal, counts in COUNTS.items():
+            if abs(ratio * _VISUAL - nominal) < 1:
+                return [max(1, round(count * n_visual / _VISUAL)) for count in counts]
+        return None
+
     def merged_of(self, total: int, present: int, wanted: int, *, last: bool) -> int:
         """Recycled tokens among `total`: what the dropped ones give, the last stage's included."""
         kept = total

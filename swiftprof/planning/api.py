@@ -195,7 +195,8 @@ def _make(
         if where == "equal":
             chosen, notes = equal_depths(chosen[0], len(chosen), curve.num_layers), []
     elif where == "own":
-        chosen = method.default_layers(curve.num_layers, cost.ratio_of(target))
+        ratio = cost.ratio_of(target) if target.given else DEFAULT_RATIO
+        chosen = method.default_layers(curve.num_layers, ratio)
     elif isinstance(where, str):
         raise SwiftprofError(f"--layers {where}: {did_you_mean(where, LAYER_RULES)}")
     else:

@@ -12,6 +12,7 @@ from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
+from swiftprof.planning.checks import check_layers
 from swiftprof.planning.plan_file import Budget, Expected, ModelInfo, Plan, Source, Stage
 from swiftprof.planning.tokens import tokens_per_layer
 
@@ -160,8 +161,13 @@ def fill_plan(
     """A plan that retains `tokens` with pruning at the given layers.
 
     Raises:
-        SwiftprofError: an impossible budget; the message names the smallest possible.
+        SwiftprofError: impossible layers, or an impossible budget; the message names the smallest
+            possible.
     """
+    try:
+        check_layers(layers, cost.model.num_layers, setting.name)
+    except ValueError as error:
+        raise SwiftprofError(f"--layers {','.join(map(str, layers))}: {error}") from None
     stages = setting.stages(layers, cost, tokens)
     depth, known = cost.model.num_layers, cost.model.visual_tokens is not None
     realised = math.fsum(tokens_per_layer(stages, depth, cost.tokens)) / depth

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
 
-__all__ = ["SCHEDULES", "Shares", "shares_of"]
+__all__ = ["NOMINAL", "SCHEDULES", "Shares", "shares_of"]
 
 Shares = Callable[[float, int, int], list[float]]
 """(parameter in [0, 1], number of stages, n_v) -> share of n_v that goes on after each stage."""
@@ -24,6 +24,8 @@ SCHEDULES: Mapping[str, float] = {"uniform": 0.0, "gentle": 0.5, "geometric": 1.
 
 PUBLISHED = "published"
 """The method's own schedule, where it has one."""
+NOMINAL = "nominal"
+"""The very counts that a method published under the name of a budget, which they may not retain."""
 
 
 def tilted(parameter: float, stages: int, tilt: float) -> list[float]:
@@ -56,6 +58,6 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
             tilt = math.nan
         if not 0 <= tilt <= 10:
             raise SwiftprofError(
-                f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED])}"
+                f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])}"
             )
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)

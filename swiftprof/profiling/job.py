@@ -22,7 +22,7 @@ from swiftprof.profiling.parts import chunks
 from swiftprof.profiling.settings import SET_NAME, Score, Settings
 from swiftprof.profiling.store import RunFile
 
-__all__ = ["FIRST_CANDIDATE", "SAMPLES", "Request", "Unit", "prepare", "units"]
+__all__ = ["FIRST_CANDIDATE", "SAMPLES", "Request", "Unit", "model_info", "prepare", "units"]
 
 SAMPLES = 1000
 """Samples a data set, as in the paper."""
@@ -99,7 +99,7 @@ def prepare(vlm: VLM, request: Request) -> RunFile:
     usual = request.split or Dataset.train_split
     sources = {d.name: d.source(request.split_of(d)) for d in sets}
     settings = Settings(
-        model=_model_info(vlm),
+        model=model_info(vlm),
         datasets=tuple(d.name for d in sets),
         split=usual,
         samples=samples,
@@ -131,7 +131,8 @@ def _protocol(dataset: Dataset, vlm: VLM, request: Request) -> str:
     return line if request.score == "generation" else likelihood_protocol(line)
 
 
-def _model_info(vlm: VLM) -> ModelInfo:
+def model_info(vlm: VLM) -> ModelInfo:
+    """What files say of a model."""
     return ModelInfo(
         name=vlm.name,
         id=vlm.source.id,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,9 @@ from swiftprof.methods.base import Method
 from swiftprof.runtime.conformance import check_scores
 from swiftprof.runtime.decode import CacheState, Step, read_state, write_state
 from swiftprof.runtime.decoder import Decoder, check_call, check_window, locate
+from swiftprof.runtime.plan_check import check_plan
 from swiftprof.runtime.prefill import Prefill, begin_prefill
-from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers, score_layers
+from swiftprof.runtime.schedule import PlanLike, cut_layers, score_layers
 from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
 from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
 from swiftprof.runtime.vision import VisionTap
@@ -102,44 +103,12 @@ class Pruning:
         self._vision = (
             VisionTap(self._decoder) if self._stages and self._method.reads_vision else None
         )
-        self._check_plan(plan)
+        check_plan(self._decoder, self._method, plan)
         self._cuts = cut_layers(self._stages)
         self._judges = score_layers(self._cuts, self._method.scoring)
         self._prepares = type(self._method).prepare is not Method.prepare
         self._local = threading.local()
         self._handles: list[RemovableHandle] = []
-
-    def _check_plan(self, plan: PlanLike) -> None:
-        layers, planned = len(self._decoder.layers), plan.model.num_layers
-        if planned != layers:
-            raise SwiftprofError(
-                f"plan: made for a model with {planned} layers, this one has {layers}: "
-                "make a plan for this model"
-            )
-        check_stages(self._stages, layers, self._method.earliest)
-        cuts = cut_layers(self._stages)
-        if self._method.scoring == "before" and len(set(cuts)) < len(cuts):
-            raise SwiftprofError(
-                f"plan: stages[1].layer is {self._stages[1].layer}, where the first stage cuts "
-                f"already; method '{plan.method}' needs it at least two layers on"
-            )
-        if self._method.compacts and self._decoder.mrope:
-            raise SwiftprofError(
-                f"plan: method '{plan.method}' renumbers positions, which this model gives in "
-                "three dimensions; set options.positions to 'kept'"
-            )
-        first = self._decoder.first_cut
-        if self._stages and self._stages[0].layer < first:
-            raise SwiftprofError(
-                f"plan: stages[0].layer is {self._stages[0].layer}; this model adds vision "
-                f"features after its first {first} layers: start at layer {first} or later"
-            )
-        for j, stage in enumerate(self._stages):
-            if stage.merge > 0 and not self._method.merges:
-                raise SwiftprofError(
-                    f"plan: stages[{j}].merge is {stage.merge}, but method '{plan.method}' "
-                    "does not merge: set it to 0"
-                )
 
     @property
     def attached(self) -> bool:
@@ -264,7 +233,7 @@ class Pruning:
             state,
             padding if padding is not None and padding.ndim == 2 else None,
             self._decoder.mask_kind,
-            cast(Any, self._decoder.text).rotary_emb,
+            self._decoder.rotary,
             placed,
         )
 

@@ -185,3 +185,43 @@ def test_a_refused_plan_writes_no_file(swiftprof: Run, newest: FakeProfile) -> N
 def test_debug_shows_where(swiftprof: Run) -> None:
     with pytest.raises(SwiftprofError):
         swiftprof("plan", "nowhere", "--debug")
+
+
+def test_a_peer_is_planned_at_its_own_layers_and_its_options_are_kept(
+    swiftprof: Run, curve_file: Path
+) -> None:
+    common = ("plan", "--curve", curve_file, "--model", "llava-1.5-7b", "--retain", 192, "--json")
+    fastv = swiftprof(*common, "--method", "fastv", "--option", "queries=all").document
+    assert (fastv["pruning_layers"], fastv["options"]) == ([2], {"queries": "all"})
+    assert fastv["expected"]["retained_tokens"] == pytest.approx(192, abs=0.5)
+    assert fastv["expected"]["area"] is None
+    early = swiftprof(*common, "--method", "pdrop").document
+    late = swiftprof(*common[:-3], "--ratio", 0.5, "--json", "--method", "pdrop").document
+    assert (early["pruning_layers"], late["pruning_layers"]) == ([2, 9, 17, 25], [8, 17, 25])
+    moved = swiftprof(*common, "--method", "drop", "--layers", "4,9").document
+    equal = swiftprof(*common, "--layers", "equal").document
+    assert (moved["pruning_layers"], equal["pruning_layers"]) == ([4, 9], [3, 12, 22])
+    merged = swiftprof(*common, "--merge", 0.1, "--schedule", "uniform").document
+    assert merged["stages"][0]["merge"] == pytest.approx(0.1, abs=0.002)
+    assert Plan.load("plan.json").method == "swiftvlm"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--method", "fastv", "--option", "queries=none"], "options.queries"),
+        (["--option", "seeds"], "--option seeds: must be name=value"),
+        (["--layers", "some"], "--layers some"),
+        (["--layers", "3,4"], "stages[1].layer"),
+        (["--merge", "2"], "--merge 2"),
+        (["--schedule", "late"], "--schedule late"),
+        (["--schedule", "published"], "--schedule published"),
+        (["--calibrate", "5"], "--calibrate: needs a profile"),
+        (["--method", "feather", "--layers", "3,9", "--retain", "60"], "smallest possible is 65"),
+    ],
+)
+def test_bad_settings_are_one_line_that_names_them(
+    swiftprof: Run, curve_file: Path, arguments: list[str], named: str
+) -> None:
+    model = ("--model", "llava-1.5-7b")
+    assert named in swiftprof("plan", "--curve", curve_file, *model, *arguments).complaint

@@ -83,7 +83,7 @@ def test_published_settings_cost_what_their_sources_count() -> None:
 
 
 def test_llava_next_costs_its_own_column() -> None:
-    known = known_model("llava-hf/llava-v1.6-vicuna-7b-hf")
+    known = known_model("llava-next-7b")
     assert (known.shape, known.visual_tokens) == (LLAVA, 2880)
     assert f"{vanilla_flops(LLAVA, 2880, PAPER_TEXT_TOKENS) / 1e12:.2f}" == "21.39"
     for retain, printed in ((640, "4.73"), (320, "2.57"), (160, "1.50")):

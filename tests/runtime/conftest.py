@@ -117,7 +117,7 @@ def _recompute(
     state = {slot: at.get(slot, embedding(sequence[slot])) for slot in range(len(sequence))}
     last, everyone = len(ids) - 1, list(range(len(sequence)))
     bypass = plan.method == "swiftvlm"
-    merges = bypass or plan.method == "merge only"
+    merges = bypass or plan.method == "merge"
     groups: dict[int, list[int]] = {}  # seed -> members
     merged_then: dict[int, torch.Tensor] = {}
     waiting: dict[int, torch.Tensor] = {}  # bypassed slot -> state when it left

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count, merged_count
-from swiftprof.methods.swiftvlm import SwiftVLM
 from swiftprof.runtime.prune import prune
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
@@ -279,21 +278,10 @@ def test_prompts_that_begin_with_an_image_share_a_batch(
 
 
 def test_merging_for_good_equals_the_recompute(
-    llava: Any,
-    prompts: Any,
-    plan_of: Any,
-    generate: Any,
-    logits_of: Any,
-    recompute: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    llava: Any, prompts: Any, plan_of: Any, generate: Any, logits_of: Any, recompute: Any
 ) -> None:
-    """A method that merges without bypass: merged tokens are candidates of the next stage."""
-
-    class MergeOnly(SwiftVLM):
-        bypass = False
-
-    monkeypatch.setattr("swiftprof.methods.method_class", lambda name: MergeOnly)
-    plan = plan_of((2, 0.3, 0.3), (5, 0.2, 0.2), (7, 0.1, 0.1), method="merge only")
+    """Merged tokens are candidates of the next stage, and do not come back."""
+    plan = plan_of((2, 0.3, 0.3), (5, 0.2, 0.2), (7, 0.1, 0.1), method="merge")
     out = generate(llava, prompts.batch(0), plan)
     new = out.sequences[0, len(prompts.ids[0]) : -1]
     expected = recompute(llava, prompts.ids[0], prompts.pixels[:1], plan, new)

@@ -1,0 +1,49 @@
+"""Does a plan fit a model? Asked before any hook is installed."""
+
+from __future__ import annotations
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.methods.base import Method
+from swiftprof.runtime.decoder import Decoder
+from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers
+
+__all__ = ["check_plan"]
+
+
+def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:
+    """Refuse a plan that cannot run on a model.
+
+    Raises:
+        SwiftprofError: another depth, impossible stages, or a method that this model does not suit.
+    """
+    stages = tuple(plan.stages)
+    layers, planned = len(decoder.layers), plan.model.num_layers
+    if planned != layers:
+        raise SwiftprofError(
+            f"plan: made for a model with {planned} layers, this one has {layers}: "
+            "make a plan for this model"
+        )
+    check_stages(stages, layers, method.earliest)
+    cuts = cut_layers(stages)
+    if method.scoring == "before" and len(set(cuts)) < len(cuts):
+        raise SwiftprofError(
+            f"plan: stages[1].layer is {stages[1].layer}, where the first stage cuts "
+            f"already; method '{plan.method}' needs it at least two layers on"
+        )
+    if method.compacts and decoder.mrope:
+        raise SwiftprofError(
+            f"plan: method '{plan.method}' renumbers positions, which this model gives in "
+            "three dimensions; set options.positions to 'kept'"
+        )
+    first = decoder.first_cut
+    if stages and stages[0].layer < first:
+        raise SwiftprofError(
+            f"plan: stages[0].layer is {stages[0].layer}; this model adds vision "
+            f"features after its first {first} layers: start at layer {first} or later"
+        )
+    for j, stage in enumerate(stages):
+        if stage.merge > 0 and not method.merges:
+            raise SwiftprofError(
+                f"plan: stages[{j}].merge is {stage.merge}, but method '{plan.method}' "
+                "does not merge: set it to 0"
+            )
