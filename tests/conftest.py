@@ -183,3 +183,83 @@ def small_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
 
     folder = tmp_path_factory.mktemp("profile") / "small"
     return profile(bundled, ["scenes-qa", "scenes-text"], samples=8, out=folder)
+
+
+@pytest.fixture(scope="session")
+def made_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A profile folder of the bundled model with invented scores whose plan is certain.
+
+    Two sets of 30 samples; layers 3, 7 and 11 are ever better, the others are as bad as layer 2.
+    """
+    import random
+
+    from swiftprof.data.drawing import draw
+    from swiftprof.data.registry import get_dataset
+    from swiftprof.planning.curve import combine
+    from swiftprof.planning.plan_file import ModelInfo
+    from swiftprof.profiling.parts import Row, part_path, read_scores, write_part
+    from swiftprof.profiling.settings import Settings
+    from swiftprof.profiling.store import Profile, RunFile, Summary, open_run, write_summary
+
+    depth, visual, size = bundled.num_layers, bundled.visual_tokens, 30
+    good = {3: 0.7, 7: 0.85, 11: 0.95}
+    layers = tuple(range(2, depth + 1))
+    settings = Settings(
+        model=ModelInfo(
+            name=bundled.name, id=bundled.source.id, num_layers=depth, visual_tokens=visual
+        ),
+        datasets=("scenes-ref", "scenes-qa"),
+        samples=size,
+        keep=0.2,
+        layers=layers,
+    )
+    folder = tmp_path_factory.mktemp("profiles") / "made"
+    drawn = {n: draw(get_dataset(n), "train", size, 0) for n in settings.datasets}
+    open_run(folder, RunFile(settings=settings, draw=drawn))
+    chance = random.Random(0)
+    for name, indices in drawn.items():
+        rows = []
+        for place, index in enumerate(indices):
+            sample = get_dataset(name).sample("train", index)
+            turn = 7 * place % size  # right and wrong ones mixed
+            right = [turn < round(size * good.get(layer, 0.5)) for layer in layers]
+            rows.append(
+                Row(
+                    id=sample.id,
+                    dataset=name,
+                    kind=sample.kind,
+                    question=sample.question,
+                    answers=list(sample.answers),
+                    prediction=sample.answers[0],
+                    score=1.0,
+                    n_visual=visual,
+                    prompt_tokens=visual + 20,
+                    selection=[
+                        sorted(chance.sample(range(visual), visual // 5)) for _ in range(depth)
+                    ],
+                    rerun_prediction=[sample.answers[0] if r else "nothing" for r in right],
+                    rerun_score=[float(r) for r in right],
+                )
+            )
+        write_part(part_path(folder, name, 0), rows)
+    scores = {n: read_scores([part_path(folder, n, 0)], len(layers)) for n in settings.datasets}
+
+    def by_layer(values: Any) -> dict[str, float]:
+        return {str(layer): float(v) for layer, v in zip(layers, values, strict=True)}
+
+    summary = Summary(
+        schema="swiftprof.profile/1",
+        settings=settings,
+        decoder=bundled.decoder_shape,
+        samples=dict.fromkeys(settings.datasets, size),
+        text_tokens=20.0,
+        vanilla=dict.fromkeys(settings.datasets, 1.0),
+        curve=by_layer(combine(scores)),
+        curve_per_dataset={n: by_layer(combine({n: s})) for n, s in scores.items()},
+        interval={str(layer): (0.0, 1.0) for layer in layers},
+        created="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        versions={},
+    )
+    write_summary(folder, summary)
+    return Profile.load(folder)

@@ -17,6 +17,7 @@ __all__ = ["build", "main"]
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
     from swiftprof.cli import (
+        analyze,
         bench,
         demo,
         doctor,
@@ -27,6 +28,7 @@ def build() -> typer.Typer:
         models,
         plan,
         profile,
+        report,
         run,
     )
 
@@ -50,6 +52,8 @@ def build() -> typer.Typer:
     timing.callback(invoke_without_command=True)(bench.bench)
     _add(timing, bench.bench_profile, bench.PROFILE_EXAMPLES, name="profile")
     app.add_typer(timing, name="bench", epilog=_epilog(bench.EXAMPLES))
+    app.add_typer(analyze.group(_add), name="analyze")
+    _add(app, report.report, report.EXAMPLES)
     _add(app, flops.flops, flops.EXAMPLES)
     _add(app, models.models, models.EXAMPLES)
     _add(app, listing.datasets, listing.DATASET_EXAMPLES)

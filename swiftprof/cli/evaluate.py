@@ -236,7 +236,7 @@ def _planner(
 ) -> Planner:
     from swiftprof.evaluation.specs import Planner
     from swiftprof.planning.fill import Cost
-    from swiftprof.profiling.api import model_info
+    from swiftprof.profiling.job import model_info
 
     if profile is not None and profile.model.num_layers != vlm.num_layers:
         raise SwiftprofError(

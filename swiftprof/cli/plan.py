@@ -13,7 +13,6 @@ from swiftprof.cli.options import (
     FlopsOpt,
     JsonOpt,
     LayersOpt,
-    LoadOptions,
     MergeOpt,
     MethodOpt,
     MethodOptionOpt,

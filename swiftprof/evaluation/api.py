@@ -38,7 +38,7 @@ from swiftprof.evaluation.store import (
 from swiftprof.evaluation.table import markdown
 from swiftprof.files import write_text_atomic
 from swiftprof.models.loading import VLM
-from swiftprof.profiling.api import model_info
+from swiftprof.profiling.job import model_info
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -20,8 +20,8 @@ from swiftprof.planning.plan_file import ModelInfo
 
 Score = Literal["generation", "nll"]
 """Greedy answers and the data set's metric, or the likelihood of the reference answer."""
-UNUSUAL = ("splits", "protocol", "sources", "loading")
-"""Fields that are empty for the bundled data sets and a model loaded as it is."""
+OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading")
+"""Fields that are left out where they are empty: the bundled data sets and model fill none."""
 SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
 """Names become names of files, so they can hold nothing that leads elsewhere."""
@@ -66,7 +66,7 @@ class Settings(BaseModel):
     def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Empty fields are left out: older profiles, which lack them, stay the same."""
         values: dict[str, Any] = serialize(self)
-        return {k: v for k, v in values.items() if v or k not in UNUSUAL}
+        return {k: v for k, v in values.items() if v or k not in OMITTED_WHEN_EMPTY}
 
     def digest(self) -> str:
         """Short name of these settings."""

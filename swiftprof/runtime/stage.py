@@ -163,7 +163,7 @@ def select(
         Segment(cut, length, valid if min(lengths) < length else None, call.dropped())
     )
     if on_stage is not None:
-        on_stage(StageEvent.make(call, stage, layer, cut, tokens.slots, chosen, seeded))
+        on_stage(StageEvent.make(call, stage, layer, cut, tokens.slots, chosen, seeded, waiting))
     return gather_tokens(pool, source.gather(1, picked))
 
 

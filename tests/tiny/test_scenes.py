@@ -115,6 +115,16 @@ def test_answers_follow_from_the_scene():
                     color, shape = q.text.rstrip("?").split()[-2:]
                     anchor = next(t for t in scene.things if (t.color, t.shape) == (color, shape))
                     assert _beside(scene, direction, anchor) == [q.target]
+                    assert q.named == (anchor,)
+                elif kind == "exists":
+                    assert [t.name for t in q.named] == [
+                        t.name for t in scene.things if t.name in q.text
+                    ]
+                elif kind == "count":
+                    assert len(q.named) == int(q.answer)
+                else:
+                    assert q.target in q.named
+                    assert (len(q.named) > 1) == kind.endswith("-extreme")
     assert seen == set(MAKERS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from swiftprof.tiny.architecture import build_model, image_features
 from swiftprof.tiny.scenes.labels import PATCHES
 from swiftprof.tiny.train import batches, checkpoint, phases
 from swiftprof.tiny.train.grow import grow
-from swiftprof.tiny.train.shared_prefix import shared_prefix_logits
+from swiftprof.tiny.train.guidance import Guide, guidance
+from swiftprof.tiny.train.hiding import blind_layers, late_tokens, thinned
+from swiftprof.tiny.train.shared_prefix import shared_prefix_forward, shared_prefix_logits
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,90 @@ def test_shared_prefix_forward_is_the_hugging_face_forward(batch):
     for row in (0, 5, 8, 15):
         wanted = hugging_face_logits(model, pixels, asked.ids, row)
         torch.testing.assert_close(logits[row], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_look_where_the_eager_attention_maps_say(batch):
+    pixels, asked = batch
+    model = build_model(3, seed=1).eval()
+    with torch.no_grad():
+        visual = image_features(model, pixels)
+        _, looks = shared_prefix_forward(model, visual, asked.ids, last=asked.last)
+    model.set_attn_implementation("eager")
+    image = vocabulary.index()[vocabulary.IMAGE]
+    prefix = torch.tensor([*batches.prefix_ids(), *[image] * PATCHES])
+    for row in (0, 9):
+        end = int(asked.last[row]) + 1
+        assert asked.ids[row, end - 1] == vocabulary.index()[vocabulary.ASSISTANT]
+        which = row // batches.QUESTIONS_PER_SCENE
+        with torch.no_grad():
+            maps = model(
+                input_ids=torch.cat([prefix, asked.ids[row, :end]])[None],
+                pixel_values=pixels[which : which + 1],
+                output_attentions=True,
+            ).attentions
+        for look, wanted in zip(looks, maps, strict=True):
+            row_of_map = wanted[0].mean(0)[-1, len(prefix) - PATCHES : len(prefix)]
+            torch.testing.assert_close(look[row], row_of_map, atol=1e-5, rtol=1e-3)
+
+
+def test_hidden_tokens_say_nothing_to_the_question(batch):
+    pixels, asked = batch
+    model = build_model(3, seed=1).eval()
+    hidden = torch.zeros(3, len(asked.ids), PATCHES, dtype=torch.bool)
+    hidden[:, :8] = True  # the rows of the first picture are blind, those of the second are not
+
+    def logits(image):
+        with torch.no_grad():
+            visual = image_features(model, image)
+            return shared_prefix_forward(model, visual, asked.ids, hidden=hidden)[0]
+
+    one, other = logits(pixels), logits(pixels.flip(-1))
+    torch.testing.assert_close(one[:8], other[:8], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(one[8:], other[8:], atol=1e-2)
+
+
+def test_hiding_leaves_some_rows_alone_and_makes_others_late():
+    blind = torch.cat([blind_layers(random.Random(s), 24, 96, 0.25) for s in range(20)], 1)
+    clear = (~blind.any(0)).float().mean().item()
+    assert 0.2 < clear < 0.3
+    first = (~blind).int().argmax(0)
+    assert set(first.tolist()) >= set(range(9))
+    for seed in range(10):
+        hidden = late_tokens(random.Random(seed), 24, 2, 16, PATCHES)
+        assert not hidden[7:].any()
+        assert torch.equal(hidden[0, :8], hidden[0, :1].expand(8, -1))  # one draw a picture
+
+
+def test_thinned_rows_see_what_they_are_about_and_some_of_the_rest(batch):
+    _, asked = batch
+    hidden = thinned(random.Random(0), 5, asked, 1.0)
+    about = asked.named | asked.target
+    assert not hidden[:2].any()
+    assert not (hidden & about).any()
+    for layer in hidden[3:]:
+        assert torch.equal(layer, hidden[2])
+    share = 1 - hidden[2].sum(1) / (~about).sum(1)
+    assert ((share > 0.02) & (share < 0.6)).all()
+    assert not thinned(random.Random(0), 5, asked, 0.0).any()
+
+
+def test_guidance_is_least_where_the_look_is_spread_over_what_is_asked(batch):
+    _, asked = batch
+    nobody = torch.zeros(2, len(asked.ids), dtype=torch.bool)
+    wanted = (asked.named | asked.target).float()
+    ideal = wanted / wanted.sum(1, keepdim=True).clamp(min=1)
+    guides = (Guide(2, "all", 1.0),)
+
+    def loss(look, blind=nobody):
+        return guidance(guides, [torch.zeros_like(look), look], asked, blind).item()
+
+    floor = wanted.sum(1)[wanted.any(1)].log().mean().item()
+    assert loss(0.3 * ideal) == pytest.approx(floor, abs=1e-3)  # text may have the rest
+    assert loss(torch.full_like(ideal, 1 / PATCHES)) > floor + 0.5
+    rows = torch.where(torch.arange(len(ideal))[:, None] % 2 == 0, ideal, torch.flip(ideal, [1]))
+    odd = (torch.arange(len(ideal)) % 2 == 1).expand(2, -1)
+    even = wanted.sum(1)[wanted.any(1) & ~odd[0]].log().mean().item()
+    assert loss(rows, odd) == pytest.approx(even, abs=1e-3)
 
 
 def test_growing_keeps_the_function(batch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +29,18 @@ _KIND = {s: i + 1 for i, s in enumerate(KINDS)}
 _LETTER = {c: i + 1 for i, c in enumerate(LETTERS)}
 
 
+def covered(box: tuple[int, int, int, int]) -> Iterator[tuple[int, float]]:
+    """(patch, share of the patch) for each patch of which a box covers MIN_COVER or more."""
+    x0, y0, x1, y1 = box
+    for gy in range(y0 // PATCH, (y1 - 1) // PATCH + 1):
+        for gx in range(x0 // PATCH, (x1 - 1) // PATCH + 1):
+            left, top = gx * PATCH, gy * PATCH
+            wide = min(x1, left + PATCH) - max(x0, left)
+            high = min(y1, top + PATCH) - max(y0, top)
+            if wide * high >= MIN_COVER * PATCH**2:
+                yield gy * SIDE + gx, wide * high / PATCH**2
+
+
 def patch_labels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Labels of the thing that covers most of each patch, at least a quarter of it.
 
@@ -38,22 +51,16 @@ def patch_labels(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     boxes = np.zeros((PATCHES, 4), np.float32)
     cover = np.zeros(PATCHES)
     for thing in scene.things:
-        x0, y0, x1, y1 = thing.box
         edges = letter_edges(thing) if thing.text else []
-        for gy in range(y0 // PATCH, (y1 - 1) // PATCH + 1):
-            for gx in range(x0 // PATCH, (x1 - 1) // PATCH + 1):
-                left, top = gx * PATCH, gy * PATCH
-                wide = min(x1, left + PATCH) - max(x0, left)
-                high = min(y1, top + PATCH) - max(y0, top)
-                area = wide * high / PATCH**2
-                i = gy * SIDE + gx
-                if area < MIN_COVER or area <= cover[i]:
-                    continue
-                cover[i] = area
-                classes[i] = _COLOR[thing.color], _KIND[thing.shape], 0, 0
-                boxes[i] = [v / CANVAS for v in thing.box]
-                if thing.text:
-                    shares = [min(b, left + PATCH) - max(a, left) for a, b in pairwise(edges)]
-                    k = int(np.argmax(shares))
-                    classes[i, 2:] = _LETTER[thing.text[k]], k + 1
+        for i, share in covered(thing.box):
+            if share <= cover[i]:
+                continue
+            cover[i] = share
+            classes[i] = _COLOR[thing.color], _KIND[thing.shape], 0, 0
+            boxes[i] = [v / CANVAS for v in thing.box]
+            if thing.text:
+                left = i % SIDE * PATCH
+                shares = [min(b, left + PATCH) - max(a, left) for a, b in pairwise(edges)]
+                k = int(np.argmax(shares))
+                classes[i, 2:] = _LETTER[thing.text[k]], k + 1
     return classes, boxes

@@ -25,11 +25,14 @@ from swiftprof.tiny.scenes.graph import (
 
 @dataclass(frozen=True)
 class Question:
+    """``named`` are the things its words point at, ``target`` the one that the answer is about."""
+
     family: str
     kind: str
     text: str
     answer: str
     target: Thing | None = None
+    named: tuple[Thing, ...] = ()
 
 
 Maker = Callable[[random.Random, Scene], "Question | None"]
@@ -40,16 +43,18 @@ def box_text(box: tuple[int, int, int, int]) -> str:
     return "[" + ", ".join(f"{v / CANVAS:.2f}" for v in box) + "]"
 
 
-def _beside(rng: random.Random, scene: Scene) -> tuple[str, Thing] | None:
-    """(phrase, target): a thing named by its neighbour."""
+def _beside(rng: random.Random, scene: Scene) -> tuple[str, Thing, Thing] | None:
+    """(phrase, target, neighbour): a thing named by its neighbour."""
     anchor = rng.choice(scene.things)
     direction = rng.choice(list(DIRECTIONS))
     target = scene.neighbour(anchor, direction)
-    return None if target is None else (f"{direction} the {anchor.name}", target)
+    return None if target is None else (f"{direction} the {anchor.name}", target, anchor)
 
 
-def _extreme(rng: random.Random, scene: Scene, shape: str | None) -> tuple[str, Thing] | None:
-    """(phrase, target): leftmost or rightmost of several things of one shape."""
+def _extreme(
+    rng: random.Random, scene: Scene, shape: str | None
+) -> tuple[str, Thing, list[Thing]] | None:
+    """(phrase, target, all of them): leftmost or rightmost of several things of one shape."""
     shape = shape or rng.choice(scene.things).shape
     same = scene.matching(shape=shape)
     if len(same) < 2:
@@ -59,7 +64,7 @@ def _extreme(rng: random.Random, scene: Scene, shape: str | None) -> tuple[str, 
     first, second = (edges[0], edges[1]) if side == "leftmost" else (edges[-1], edges[-2])
     if abs(first[0] - second[0]) < 16:  # centres closer than 8 pixels: not clear to see
         return None
-    return f"the {side} {shape}", same[first[1]]
+    return f"the {side} {shape}", same[first[1]], same
 
 
 def ref_name(rng: random.Random, scene: Scene) -> Question | None:
@@ -69,23 +74,25 @@ def ref_name(rng: random.Random, scene: Scene) -> Question | None:
         phrases.append(f"the {t.shape}")
     if scene.only(color=t.color):
         phrases.append(f"the {t.color} thing")
-    return Question("ref", "ref-name", f"Where is {rng.choice(phrases)}?", box_text(t.box), t)
+    return Question("ref", "ref-name", f"Where is {rng.choice(phrases)}?", box_text(t.box), t, (t,))
 
 
 def ref_extreme(rng: random.Random, scene: Scene) -> Question | None:
     found = _extreme(rng, scene, None)
     if found is None:
         return None
-    phrase, t = found
-    return Question("ref", "ref-extreme", f"Where is {phrase}?", box_text(t.box), t)
+    phrase, t, same = found
+    text = f"Where is {phrase}?"
+    return Question("ref", "ref-extreme", text, box_text(t.box), t, tuple(same))
 
 
 def ref_rel(rng: random.Random, scene: Scene) -> Question | None:
     found = _beside(rng, scene)
     if found is None:
         return None
-    phrase, t = found
-    return Question("ref", "ref-rel", f"Where is the thing {phrase}?", box_text(t.box), t)
+    phrase, t, anchor = found
+    text = f"Where is the thing {phrase}?"
+    return Question("ref", "ref-rel", text, box_text(t.box), t, (anchor,))
 
 
 def text_name(rng: random.Random, scene: Scene) -> Question | None:
@@ -93,15 +100,16 @@ def text_name(rng: random.Random, scene: Scene) -> Question | None:
     if not signs:
         return None
     t = rng.choice(signs)
-    return Question("text", "text-name", f"What is written on the {t.name}?", t.text, t)
+    return Question("text", "text-name", f"What is written on the {t.name}?", t.text, t, (t,))
 
 
 def text_extreme(rng: random.Random, scene: Scene) -> Question | None:
     found = _extreme(rng, scene, SIGN)
     if found is None:
         return None
-    phrase, t = found
-    return Question("text", "text-extreme", f"What is written on {phrase}?", t.text, t)
+    phrase, t, same = found
+    text = f"What is written on {phrase}?"
+    return Question("text", "text-extreme", text, t.text, t, tuple(same))
 
 
 def text_rel(rng: random.Random, scene: Scene) -> Question | None:
@@ -115,21 +123,21 @@ def text_rel(rng: random.Random, scene: Scene) -> Question | None:
         return None
     direction, anchor, t = rng.choice(options)
     text = f"What is written on the sign {direction} the {anchor.name}?"
-    return Question("text", "text-rel", text, t.text, t)
+    return Question("text", "text-rel", text, t.text, t, (anchor,))
 
 
 def qa_color(rng: random.Random, scene: Scene) -> Question | None:
     t = rng.choice(scene.things)
     if not scene.only(shape=t.shape):
         return None
-    return Question("qa", "color", f"What color is the {t.shape}?", t.color, t)
+    return Question("qa", "color", f"What color is the {t.shape}?", t.color, t, (t,))
 
 
 def qa_shape(rng: random.Random, scene: Scene) -> Question | None:
     t = rng.choice(scene.things)
     if not scene.only(color=t.color):
         return None
-    return Question("qa", "shape", f"What shape is the {t.color} thing?", t.shape, t)
+    return Question("qa", "shape", f"What shape is the {t.color} thing?", t.shape, t, (t,))
 
 
 def _asked_beside(
@@ -138,9 +146,9 @@ def _asked_beside(
     found = _beside(rng, scene)
     if found is None:
         return None
-    phrase, t = found
+    phrase, t, anchor = found
     text = f"What {attribute} is the thing {phrase}?"
-    return Question("qa", f"{attribute}-rel", text, getattr(t, attribute), t)
+    return Question("qa", f"{attribute}-rel", text, getattr(t, attribute), t, (anchor,))
 
 
 def qa_color_rel(rng: random.Random, scene: Scene) -> Question | None:
@@ -154,11 +162,13 @@ def qa_shape_rel(rng: random.Random, scene: Scene) -> Question | None:
 def qa_count(rng: random.Random, scene: Scene) -> Question | None:
     if rng.random() < 0.5:
         shape = rng.choice(scene.things).shape if rng.random() < 0.8 else rng.choice(KINDS)
-        n = len(scene.matching(shape=shape))
-        return Question("qa", "count", f"How many {plural(shape)} are there?", str(n))
+        found = tuple(scene.matching(shape=shape))
+        text = f"How many {plural(shape)} are there?"
+        return Question("qa", "count", text, str(len(found)), named=found)
     color = rng.choice(scene.things).color if rng.random() < 0.8 else rng.choice(list(COLORS))
-    n = len(scene.matching(color=color))
-    return Question("qa", "count", f"How many {color} things are there?", str(n))
+    found = tuple(scene.matching(color=color))
+    text = f"How many {color} things are there?"
+    return Question("qa", "count", text, str(len(found)), named=found)
 
 
 def qa_exists(rng: random.Random, scene: Scene) -> Question | None:
@@ -172,7 +182,8 @@ def qa_exists(rng: random.Random, scene: Scene) -> Question | None:
         else:
             color = rng.choice([c for c in COLORS if not scene.matching(color=c, shape=shape)])
     article = "an" if color[0] in "aeiou" else "a"
-    return Question("qa", "exists", f"Is there {article} {color} {shape}?", answer)
+    named = tuple(scene.matching(color=color, shape=shape))
+    return Question("qa", "exists", f"Is there {article} {color} {shape}?", answer, named=named)
 
 
 def plural(shape: str) -> str:

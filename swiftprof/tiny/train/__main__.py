@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and scenes")
     parser.add_argument("--threads", type=int, default=2, help="threads of the joint phases")
-    parser.add_argument("--phase", choices=["all", "tower", "symbols", "join"])
+    names = ["all", "tower", "symbols", "join", *phases.LOOKING]
+    parser.add_argument("--phase", choices=names)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     phase = args.phase or "all"
@@ -39,6 +40,9 @@ def main() -> None:
                 phases.train_symbols(args.out, args.seed, stage)
     if phase in ("all", "join") and not phases.finished(args.out, "join"):
         phases.train_join(args.out, args.seed)
+    for name in phases.LOOKING:
+        if phase in ("all", name) and not phases.finished(args.out, name):
+            phases.train_looks(args.out, args.seed, name)
 
 
 def _side_by_side(args: argparse.Namespace) -> None:

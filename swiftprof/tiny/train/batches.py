@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from swiftprof.tiny import vocabulary
-from swiftprof.tiny.scenes.graph import Scene, draw_scene
-from swiftprof.tiny.scenes.labels import patch_labels
+from swiftprof.tiny.scenes.graph import Scene, Thing, draw_scene
+from swiftprof.tiny.scenes.labels import PATCHES, covered, patch_labels
 from swiftprof.tiny.scenes.questions import Question, ask
 from swiftprof.tiny.scenes.render import render
 
@@ -23,10 +23,21 @@ FORMAT_WEIGHT = 0.05
 
 @dataclass(frozen=True)
 class Asked:
-    """Question rows: ids, next-token labels' weights; (scenes * questions, length)."""
+    """Question rows, R = scenes * questions.
+
+    Attributes:
+        ids: (R, length) token ids of prompt and answer.
+        weight: (R, length) float32, loss weight of each token; 0 for the prompt and padding.
+        last: (R,) int64, place of the last prompt token.
+        named, target: (R, patches) bool, patches of the things that the question names and of the
+            thing that its answer is about.
+    """
 
     ids: torch.Tensor
     weight: torch.Tensor
+    last: torch.Tensor
+    named: torch.Tensor
+    target: torch.Tensor
 
 
 def scenes(stream: str, step: int, n: int) -> tuple[random.Random, list[Scene]]:
@@ -63,19 +74,23 @@ def prefix_ids() -> list[int]:
     return [vocabulary.index()[t] for t in (vocabulary.BOS, vocabulary.USER)]
 
 
-def ask_all(rng: random.Random, batch: list[Scene], mix: dict[str, float]) -> Asked:
-    """QUESTIONS_PER_SCENE rows for each scene, right-padded."""
+def ask_all(
+    rng: random.Random,
+    batch: list[Scene],
+    mix: dict[str, float],
+    each: int = QUESTIONS_PER_SCENE,
+    multiple: int = 1,
+) -> Asked:
+    """``each`` rows for each scene, right-padded to a multiple of ``multiple`` tokens."""
     ids = vocabulary.index()
     eos = ids[vocabulary.EOS]
     format_ids = {ids["["], ids["]"], ids[","], eos}
-    rows = [
-        (prompt_ids(q), [*vocabulary.encode(q.answer), eos])
-        for scene in batch
-        for q in ask(rng, scene, mix, QUESTIONS_PER_SCENE)
-    ]
-    if len(rows) != len(batch) * QUESTIONS_PER_SCENE:
+    questions = [q for scene in batch for q in ask(rng, scene, mix, each)]
+    rows = [(prompt_ids(q), [*vocabulary.encode(q.answer), eos]) for q in questions]
+    if len(rows) != len(batch) * each:
         raise ValueError("a scene of the batch allows too few questions of this mix")
     length = max(len(q) + len(a) for q, a in rows)
+    length += -length % multiple  # few different shapes, for compiled layers
     out = torch.zeros(len(rows), length, dtype=torch.long)
     weight = torch.zeros(len(rows), length)
     for r, (q, a) in enumerate(rows):
@@ -83,4 +98,17 @@ def ask_all(rng: random.Random, batch: list[Scene], mix: dict[str, float]) -> As
         weight[r, len(q) : len(q) + len(a)] = torch.tensor(
             [FORMAT_WEIGHT if t in format_ids else 1.0 for t in a]
         )
-    return Asked(out, weight)
+    return Asked(
+        out,
+        weight,
+        last=torch.tensor([len(q) - 1 for q, _ in rows]),
+        named=_patches([q.named for q in questions]),
+        target=_patches([(q.target,) if q.target else () for q in questions]),
+    )
+
+
+def _patches(things: list[tuple[Thing, ...]]) -> torch.Tensor:
+    shown = torch.zeros(len(things), PATCHES, dtype=torch.bool)
+    for row, group in zip(shown, things, strict=True):
+        row[[i for thing in group for i, _ in covered(thing.box)]] = True
+    return shown

@@ -2,8 +2,11 @@
 
 tower     the vision tower and projector, on dense labels         ┐ independent,
 symbols   a shallow decoder on symbolic visual tokens (4 stages)  ┘ run side by side
-join      tower and decoder end to end on rendered scenes, still shallow
-grow      the decoder deepened, trained further end to end
+join      tower and decoder, deepened, end to end on rendered scenes
+look      the decoder learns to look again, and three layers where to look
+settle    the same with other weights, the rate falling
+polish    the same, layers 3, 6 and 8, more rows that see everything
+thin      the same, half of the rows without much of what they are not about
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ from transformers import LlavaForConditionalGeneration
 
 from swiftprof.tiny.architecture import HIDDEN, build_model, image_features
 from swiftprof.tiny.scenes.graph import Scene
-from swiftprof.tiny.scenes.labels import CLASSES
+from swiftprof.tiny.scenes.labels import CLASSES, PATCHES
 from swiftprof.tiny.train import batches, checkpoint
 from swiftprof.tiny.train.evaluate import evaluate
 from swiftprof.tiny.train.grow import grow
+from swiftprof.tiny.train.guidance import Guide, guidance
+from swiftprof.tiny.train.hiding import blind_layers, late_tokens, thinned
 from swiftprof.tiny.train.optim import Optimizers
-from swiftprof.tiny.train.shared_prefix import shared_prefix_logits
+from swiftprof.tiny.train.shared_prefix import decoder_layer, shared_prefix_forward
 from swiftprof.tiny.train.symbols import SymbolEmbedding
 
 LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 100, 800
@@ -74,7 +79,9 @@ HARD = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``."""
+    """How long and how fast a phase trains; ``recipe`` is how its decoder grows, see ``grow``;
+    ``guides`` are the layers that are taught where to look, see ``guidance``; ``clear`` and
+    ``thin`` are shares of rows that are blind at no layer, and that see less, see ``hiding``."""
 
     steps: int
     batch: int
@@ -82,6 +89,9 @@ class Schedule:
     decay: float
     mix: dict[str, float]
     recipe: str = ""
+    guides: tuple[Guide, ...] = ()
+    clear: float = 0.25
+    thin: float = 0.0
 
     @property
     def layers(self) -> int:
@@ -91,9 +101,19 @@ class Schedule:
 SHALLOW = "1 2 3 4"
 DEEPER = "1 2 - 3 - 4"
 SAME = "1 2 3 4 5 6"
-DEEP = "1 2 2:012+3:1- - 2:01+3:13- - 3 - 4 - 3:13+5:13- 5 - 6 - 3- - - 6- - - 5- - -"
-"""24 layers. Things are found by name in layer 2, things beside them in layer 7; before it, silent
-layers 3 and 5 already look there, with one head and with two."""
+DEEP = "- - 1 - 2 - - 2:01+3:13- 3 - 4 2:01+5:13- 5 - 6 2:01+6:12- 3- - 2:01+5:13- 6- - - 5- -"
+"""24 layers. The first look-up that counts is at layer 5, after a first pruning at 3. Some silent
+layers have heads of two trained ones: those that find the thing that is named, and those that find
+the thing beside it."""
+
+LOOKS = {**HARD, "text-rel": 2.5, "ref-rel": 1.5}
+FINAL = {**LOOKS, "shape": 1.2, "shape-rel": 1.5, "color": 0.8, "count": 2.2}
+LEARN = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
+SETTLE = (Guide(3, "named", 0.05), Guide(8, "target", 0.02), Guide(12, "all", 0.15))
+POLISH = (Guide(3, "named", 0.05), Guide(6, "all", 0.05), Guide(8, "all", 0.1))
+"""What remains is a staircase that a profile has to find. Layer 3 looks at what is named. Layer 6
+is asked for what stands beside it too, before the model itself looks there, and gets some of it.
+Layer 8 has both. (Layer 12, taught in the first two phases, is left alone in the last.)"""
 
 SCHEDULES = {
     "tower": Schedule(4000, 32, 2e-3, 0.4, {}),
@@ -101,8 +121,14 @@ SCHEDULES = {
     "symbols-2": Schedule(2200, 16, 3e-3, 0.4, MEDIUM, SHALLOW),
     "symbols-3": Schedule(2600, 16, 3e-3, 0.5, FULL, DEEPER),
     "symbols-4": Schedule(1200, 16, 3e-3, 0.7, HARD, SAME),
-    "join": Schedule(400, 12, 6e-4, 0.7, HARD, DEEP),
+    "join": Schedule(900, 12, 1e-3, 0.6, {**HARD, "text-rel": 2.5, "ref-rel": 1.2}, DEEP),
+    "look": Schedule(400, 8, 1e-3, 0.0, LOOKS, DEEP, LEARN),
+    "settle": Schedule(600, 8, 1e-3, 0.7, LOOKS, DEEP, SETTLE),
+    "polish": Schedule(400, 8, 7e-4, 0.8, FINAL, DEEP, POLISH, clear=0.5),
+    "thin": Schedule(300, 8, 5e-4, 0.8, FINAL, DEEP, POLISH, clear=0.7, thin=0.6),
 }
+LOOKING = ("look", "settle", "polish", "thin")
+"""Phases that teach the decoder to look again, each from the weights of the one before."""
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""
 
@@ -168,11 +194,16 @@ def _answers(
     model: LlavaForConditionalGeneration,
     visual: Tensor,
     asked: batches.Asked,
+    hidden: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """Cross-entropy of the answers' tokens, and the share of them that is right."""
     with torch.autocast("cpu", torch.bfloat16):
-        logits = shared_prefix_logits(model, visual, asked.ids)[:, :-1]
-    logits, target, weight = logits.float(), asked.ids[:, 1:], asked.weight[:, 1:]
+        logits, _ = shared_prefix_forward(model, visual, asked.ids, hidden=hidden)
+    return _cross_entropy(logits.float(), asked)
+
+
+def _cross_entropy(logits: Tensor, asked: batches.Asked) -> tuple[Tensor, list[float]]:
+    logits, target, weight = logits[:, :-1], asked.ids[:, 1:], asked.weight[:, 1:]
     on = weight > 0
     logits, target, weight = logits[on], target[on], weight[on]
     ce = F.cross_entropy(logits, target, reduction="none")
@@ -259,9 +290,46 @@ def train_join(out: Path, seed: int) -> None:
     def loss_of(step: int) -> tuple[Tensor, list[float]]:
         rng, scenes = batches.scenes(f"train/{seed}/join", step, s.batch)
         asked = batches.ask_all(rng, scenes, s.mix)
-        return _answers(model, _look(model, scenes), asked)
+        hidden = late_tokens(rng, s.layers, s.batch, len(asked.ids), PATCHES)
+        return _answers(model, _look(model, scenes), asked, hidden)
 
     def check() -> object:
         return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)
 
     train(out, "join", {"model": model}, optim, loss_of, check)
+
+
+def train_looks(out: Path, seed: int, name: str) -> None:
+    """Phase ``look``, ``settle`` or ``polish``: the tower stands still.
+
+    In float32, which is faster on a CPU than bfloat16 once compiled.
+    """
+    s = SCHEDULES[name]
+    model = build_model(s.layers, seed)
+    before = ("join", *LOOKING)[LOOKING.index(name)]
+    checkpoint.load(out / f"{before}.safetensors", {"model": model})
+    optim = Optimizers([(_decoder(model), s.rate)], s.steps, s.decay)
+    compiled = torch.compile(decoder_layer)
+
+    def loss_of(step: int) -> tuple[Tensor, list[float]]:
+        rng, scenes = batches.scenes(f"train/{seed}/{name}", step, s.batch)
+        asked = batches.ask_all(rng, scenes, s.mix, each=12, multiple=6)
+        blind = blind_layers(rng, s.layers, len(asked.ids), s.clear)
+        with torch.no_grad():
+            visual = _look(model, scenes)
+        logits, looks = shared_prefix_forward(
+            model,
+            visual,
+            asked.ids,
+            hidden=blind[..., None] | thinned(rng, s.layers, asked, s.thin),
+            last=asked.last,
+            layer_function=compiled,
+        )
+        loss, right = _cross_entropy(logits, asked)
+        taught = guidance(s.guides, looks, asked, blind)
+        return loss + taught, [*right, taught.item()]
+
+    def check() -> object:
+        return evaluate(model, lambda scenes: _look(model, scenes), s.mix, 320)
+
+    train(out, name, {"model": model}, optim, loss_of, check)

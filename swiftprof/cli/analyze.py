@@ -1,0 +1,474 @@
+"""`swiftprof analyze`: why a plan works, or does not; one figure and one table each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swiftprof.analysis import REGISTRY
+from swiftprof.cli.analyses import FOLDER, RUNS, Request
+from swiftprof.cli.options import (
+    BatchSizeOpt,
+    BudgetOpt,
+    DataRootOpt,
+    DatasetsOpt,
+    JsonOpt,
+    LoadOptions,
+    ModelOpt,
+    SeedOpt,
+    batch_size,
+    takes_model,
+)
+from swiftprof.cli.output import Output
+
+if TYPE_CHECKING:
+    from swiftprof.analysis.document import Document
+    from swiftprof.models.loading import VLM
+
+__all__ = ["group"]
+
+ProfileOpt = Annotated[
+    Path | None,
+    typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),
+]
+OutOpt = Annotated[
+    Path, typer.Option("--out", help="Folder for the figure (PNG, SVG) and table (JSON, Markdown).")
+]
+SplitOpt = Annotated[
+    str | None,
+    typer.Option("--split", help="Split to run on.", show_default="the usual one to report"),
+]
+OneRatioOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--ratio", help="Visual tokens to retain, as a fraction of all.", show_default="1/3"
+    ),
+]
+OneRetainOpt = Annotated[
+    str | None, typer.Option("--retain", help="The same as a number of tokens.")
+]
+PLANNED = "drop,swiftvlm"
+PICTURED = "fastv,pdrop,feather,swiftvlm"
+ALL_METHODS = "random,fastv,visionzip,pdrop,sparsevlm,feather,drop,swiftvlm"
+RATIOS = "1/2,1/3,2/9,1/6"
+SAMPLES = {"ranks": 50, "alignment": 20, "overlap": 100, "pictures": 60, "plans": 50, "pareto": 100}
+
+
+def _samples(name: str) -> Any:
+    return typer.Option(
+        "--samples", "--limit", min=1, help="Samples of each data set.", show_default=True
+    )
+
+
+def _start(
+    context: typer.Context,
+    json: JsonOpt = False,
+) -> None:
+    """Why does a plan work, or not? Each analysis writes a figure and a table."""
+    if context.invoked_subcommand is not None:
+        return
+    output = Output(json)
+    output.document(
+        {
+            "analyses": [
+                {"name": n, "title": a.title, "question": a.question, "needs": a.needs}
+                for n, a in REGISTRY.items()
+            ]
+        }
+    )
+    for name, each in REGISTRY.items():
+        output.print(f"[bold]{name:10}[/bold] {each.question}")
+        output.print(f"{'':10} [dim]needs {each.needs}[/dim]")
+    output.print(
+        "\nRun one with swiftprof analyze NAME, or each of them with swiftprof analyze all.\n"
+        f"Figures and tables go to {FOLDER}/; swiftprof report {FOLDER} makes one page of them."
+    )
+
+
+@takes_model
+def ranks(
+    load: LoadOptions,
+    profile: ProfileOpt = None,
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[int, _samples("ranks")] = SAMPLES["ranks"],
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Do later layers want the visual tokens that earlier layers rank lowest? (paper Fig. 2)
+
+    One unpruned prefill per sample ranks all visual tokens at every layer. A profile, where there
+    is one, adds how far its layers' selections agree.
+    """
+    _run("ranks", locals())
+
+
+def curve(
+    profile: ProfileOpt = None,
+    model: ModelOpt = None,
+    budget: BudgetOpt = 3,
+    out: OutOpt = FOLDER,
+    json: JsonOpt = False,
+) -> None:
+    """Which layers can tell important visual tokens from unimportant ones? (paper Fig. 4)
+
+    Reads a profile: nothing is run.
+    """
+    _run("curve", locals())
+
+
+def stability(
+    profile: ProfileOpt = None,
+    model: ModelOpt = None,
+    budget: BudgetOpt = 3,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=10, help="Resamples.")] = 1000,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    json: JsonOpt = False,
+) -> None:
+    """How much of the plan is luck of the samples, and how many pruning layers pay?
+
+    Reads a profile: nothing is run.
+    """
+    _run("stability", locals(), "bootstrap")
+
+
+@takes_model
+def alignment(
+    load: LoadOptions,
+    profile: ProfileOpt = None,
+    budget: BudgetOpt = 3,
+    ratio: OneRatioOpt = None,
+    retain: OneRetainOpt = None,
+    merge: Annotated[
+        str,
+        typer.Option("--merge", help="Merged tokens as fractions of all; one row of panels each."),
+    ] = "0.05,0.015",
+    projection: Annotated[
+        str, typer.Option("--projection", help="pca, or tsne where scikit-learn is installed.")
+    ] = "pca",
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[int, _samples("alignment")] = SAMPLES["alignment"],
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Do bypassed tokens come back where the unpruned model would have them? (paper Fig. 7)
+
+    Runs each sample unpruned and pruned, and compares hidden states at the plan's stages.
+    """
+    _run("alignment", locals(), "merge", "projection")
+
+
+@takes_model
+def overlap(
+    load: LoadOptions,
+    methods: Annotated[
+        str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
+    ] = PLANNED,
+    profile: ProfileOpt = None,
+    budget: BudgetOpt = 3,
+    ratio: OneRatioOpt = None,
+    retain: OneRetainOpt = None,
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[int, _samples("overlap")] = SAMPLES["overlap"],
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Does the last stage keep what the unpruned model attends to there? (paper Fig. 8)
+
+    Ranks the tokens in the unpruned model at the layer of the plan's last stage and counts how many
+    of the best are left with each method, at equal token budgets.
+    """
+    _run("overlap", locals(), "methods")
+
+
+@takes_model
+def pictures(
+    load: LoadOptions,
+    methods: Annotated[
+        str, typer.Option("--methods", help="Methods to show, as for swiftprof eval.")
+    ] = PICTURED,
+    show: Annotated[int, typer.Option("--show", min=1, max=50, help="Samples to show.")] = 6,
+    pick: Annotated[
+        str,
+        typer.Option(
+            "--pick",
+            help="disagree: methods differ in score; first: simply the first; wrong: swiftvlm "
+            "scores below the unpruned model.",
+        ),
+    ] = "disagree",
+    profile: ProfileOpt = None,
+    budget: BudgetOpt = 3,
+    ratio: OneRatioOpt = None,
+    retain: OneRetainOpt = None,
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[int, _samples("pictures")] = SAMPLES["pictures"],
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Which patches are left after each stage, and what is answered from them? (paper Fig. 3, 6)
+
+    Answers --samples of each set with every method and shows some of them, by the rule of --pick,
+    in the order drawn.
+    """
+    _run("pictures", locals(), "methods", "show", "pick")
+
+
+@takes_model
+def plans(
+    load: LoadOptions,
+    sets: Annotated[
+        str, typer.Option("--sets", help="Layer sets to measure beside the plan, or all.")
+    ] = "60",
+    method: Annotated[str, typer.Option("--method", help="A method that is planned.")] = "swiftvlm",
+    profile: ProfileOpt = None,
+    budget: BudgetOpt = 3,
+    ratio: OneRatioOpt = None,
+    retain: OneRetainOpt = None,
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[int, _samples("plans")] = SAMPLES["plans"],
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Do the planned layers beat other layers at the same cost, and does the objective tell?
+
+    Answers the same samples with the plan, with as many layers at equal depths, and with other
+    layer sets that the budget allows: a draw of them, or all. Finished parts are kept: after an
+    interruption the same command goes on where it stopped.
+    """
+    _run("plans", locals(), "sets", "method")
+
+
+@takes_model
+def pareto(
+    load: LoadOptions,
+    methods: Annotated[
+        str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
+    ] = ALL_METHODS,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option("--eval", help="A finished evaluation's folder, instead of running one."),
+    ] = None,
+    ratio: Annotated[
+        str | None,
+        typer.Option("--ratio", help="Token budgets as fractions of all.", show_default=RATIOS),
+    ] = None,
+    retain: Annotated[
+        str | None, typer.Option("--retain", help="The same as numbers of tokens.")
+    ] = None,
+    profile: ProfileOpt = None,
+    budget: BudgetOpt = 3,
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[int, _samples("pareto")] = SAMPLES["pareto"],
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Which method keeps most of the score at each number of tokens?
+
+    Runs an evaluation over several budgets, or reads one. A method that a budget is impossible for
+    is left out there, and said so.
+    """
+    if ratio is None and retain is None:
+        ratio = RATIOS
+    _run("pareto", locals(), "methods", "evaluation")
+
+
+@takes_model
+def all_(
+    load: LoadOptions,
+    profile: ProfileOpt = None,
+    budget: BudgetOpt = 3,
+    ratio: OneRatioOpt = None,
+    datasets: DatasetsOpt = None,
+    data_root: DataRootOpt = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            "--limit",
+            min=1,
+            help="Samples of each data set, for all analyses.",
+            show_default="each analysis' own",
+        ),
+    ] = None,
+    split: SplitOpt = None,
+    seed: SeedOpt = 0,
+    out: OutOpt = FOLDER,
+    size: BatchSizeOpt = "auto",
+    json: JsonOpt = False,
+) -> None:
+    """Run every analysis with its defaults, one after the other.
+
+    What is finished stays: a later failure loses nothing.
+    """
+    output = Output(json)
+    given: dict[str, Any] = dict(locals())
+    more: dict[str, dict[str, Any]] = {
+        "stability": {"bootstrap": 1000},
+        "alignment": {"merge": "0.05,0.015", "projection": "pca"},
+        "overlap": {"methods": PLANNED},
+        "pictures": {"methods": PICTURED, "show": 6, "pick": "disagree"},
+        "plans": {"sets": "60", "method": "swiftvlm"},
+        "pareto": {"methods": ALL_METHODS, "evaluation": None},
+    }
+    documents: list[Document] = []
+    loaded = None
+    for name in REGISTRY:
+        budgets = {"ratio": given["ratio"] or RATIOS} if name == "pareto" else {}
+        request = _request(output, name, given | budgets, more.get(name, {}), loaded)
+        documents.append(_make(request))
+        loaded = request.loaded
+        _show(output, documents[-1], out, short=True)
+    output.document({"path": str(out), "analyses": [d.to_dict() for d in documents]})
+    output.print(f"\nWrote {out}/. Next: swiftprof report {out} --out report.html")
+
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "ranks": (
+        "swiftprof analyze ranks",
+        "swiftprof analyze ranks --model llava-1.5-7b --datasets textvqa --samples 200",
+    ),
+    "curve": ("swiftprof analyze curve", "swiftprof analyze curve --profile profiles/mine"),
+    "stability": ("swiftprof analyze stability", "swiftprof analyze stability --budget 4"),
+    "alignment": (
+        "swiftprof analyze alignment",
+        "swiftprof analyze alignment --ratio 2/9 --merge 0.1,0.03 --projection tsne",
+    ),
+    "overlap": (
+        "swiftprof analyze overlap --ratio 2/9",
+        "swiftprof analyze overlap --methods fastv,pdrop,drop,swiftvlm --samples 500",
+    ),
+    "pictures": (
+        "swiftprof analyze pictures",
+        "swiftprof analyze pictures --methods pdrop,swiftvlm --show 4 --pick first",
+    ),
+    "plans": ("swiftprof analyze plans", "swiftprof analyze plans --sets all --samples 100"),
+    "pareto": (
+        "swiftprof analyze pareto",
+        "swiftprof analyze pareto --methods fastv,drop,swiftvlm --retain 256,192,128",
+        "swiftprof analyze pareto --eval evals/tiny-llava-1a2b3c4d",
+    ),
+    "all": ("swiftprof analyze all", "swiftprof analyze all --samples 20 --out quick"),
+}
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "ranks": ranks,
+    "curve": curve,
+    "stability": stability,
+    "alignment": alignment,
+    "overlap": overlap,
+    "pictures": pictures,
+    "plans": plans,
+    "pareto": pareto,
+    "all": all_,
+}
+
+
+def group(add: Callable[..., None]) -> typer.Typer:
+    """The sub-commands; `add` registers one with its examples."""
+    app = typer.Typer(rich_markup_mode="rich")
+    app.callback(invoke_without_command=True)(_start)
+    for name, each in _COMMANDS.items():
+        add(app, each, EXAMPLES[name], name=name)
+    return app
+
+
+def _run(name: str, given: dict[str, Any], *own: str) -> None:
+    """Read options, measure, write, show."""
+    output = Output(given["json"])
+    request = _request(output, name, given, {key: given[key] for key in own})
+    document = _make(request)
+    output.document({"path": str(request.out), **document.to_dict()})
+    _show(output, document, request.out)
+
+
+def _request(
+    output: Output,
+    name: str,
+    given: dict[str, Any],
+    more: dict[str, Any],
+    loaded: VLM | None = None,
+) -> Request:
+    shared = ("profile", "budget", "ratio", "retain", "datasets", "data_root", "split", "seed")
+    return Request(
+        output=output,
+        name=name,
+        out=given["out"],
+        load=given.get("load") or LoadOptions(model=given["model"]),
+        samples=given.get("samples") or SAMPLES.get(name, 1),
+        batch=batch_size(given["size"]) if "size" in given else None,
+        more=more,
+        loaded=loaded,
+        **{key: given[key] for key in shared if key in given},
+    )
+
+
+def _make(request: Request) -> Document:
+    """Measure and write: document, table, figure."""
+    document = RUNS[request.name](request)
+    document.save(request.out)
+    data = document.parsed()
+    if data is not None:
+        from swiftprof.report.figures import figure_of
+        from swiftprof.report.style import save
+
+        save(figure_of(request.name, data), request.out / request.name)
+    return document
+
+
+def _show(output: Output, document: Document, out: Path, short: bool = False) -> None:
+    if output.as_json:
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    output.print(f"[bold]{document.title}[/bold]")
+    for each in document.findings:
+        output.print(f"• {escape(each)}")
+    if short:
+        output.print()
+        return
+    for found in document.tables:
+        output.print()
+        table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
+        for number, column in enumerate(found.columns):
+            table.add_column(
+                column, justify="left" if number == 0 else "right", no_wrap=number == 0
+            )
+        for row in found.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        if found.title:
+            output.print(f"[bold]{escape(found.title)}[/bold]")
+        output.print(table)
+        if found.note:
+            output.print(f"[dim]{escape(found.note)}[/dim]")
+    output.print(f"\n[dim]{escape(document.measured)}[/dim]")
+    name = document.analysis
+    for dataset, count in document.provenance.skipped.items():
+        output.warn(f"{dataset}: {count} samples skipped")
+    output.print(f"\nWrote {out}/{name}.png, .svg, .json and .md. Next: swiftprof report {out}")

@@ -1,0 +1,72 @@
+"""A page as one HTML file: nothing is loaded, everything from files is escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from swiftprof import __version__
+from swiftprof.errors import SwiftprofError
+from swiftprof.report import patches
+from swiftprof.report.page import Page
+
+__all__ = ["LARGEST", "render"]
+
+LARGEST = 40 << 20
+"""Bytes of a page; browsers on phones do not open much more."""
+
+
+def render(page: Page) -> str:
+    """The whole file. Raises SwiftprofError where it would be too large."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("swiftprof.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_typeset,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(lost=patches.lost, frames=patches.frames, picture_url=patches.url)
+    environment.filters["svg"] = Markup  # only for figures that were drawn in this process
+    environment.filters["wide"] = wide
+    script, style = (_resource(name) for name in ("report.js", "report.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    context: dict[str, Any] = {
+        "page": page,
+        "style": Markup(style),
+        "script": Markup(script),
+        "script_hash": digest,
+        "version": __version__,
+        "methods": list(dict.fromkeys(s.method for card in page.cards for s in card.said)),
+        "datasets": list(dict.fromkeys(card.dataset for card in page.cards)),
+        "runs": list(dict.fromkeys(card.run for card in page.cards)),
+    }
+    text = environment.get_template("report.html.j2").render(context)
+    size = len(text.encode("utf-8"))
+    if size > LARGEST:
+        raise SwiftprofError(
+            f"the report would have {size >> 20} MB, more than {LARGEST >> 20}; show fewer samples "
+            "with --samples, or fewer runs"
+        )
+    return text
+
+
+def wide(columns: int) -> str:
+    """How much room a table needs before it scrolls sideways."""
+    return "wide" if columns > 5 else ""
+
+
+def _typeset(value: Any) -> Any:
+    """Keep a number and its per cent sign on one line; what is marked as safe stays as it is."""
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return value.replace(" %", "\u00a0%") if plain else value
+
+
+def _resource(name: str) -> str:
+    """A file beside the templates, exactly as the page will hold it."""
+    return (files("swiftprof.report") / "templates" / name).read_text("utf-8").strip()

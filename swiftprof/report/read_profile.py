@@ -1,0 +1,206 @@
+"""A profile folder as a section: what was run, the curve with the plan, samples."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from swiftprof.analysis import REGISTRY
+from swiftprof.analysis import curve as curves
+from swiftprof.analysis.document import Table, samples_text
+from swiftprof.analysis.numbers import percent
+from swiftprof.errors import SwiftprofError
+from swiftprof.files import read_json_object
+from swiftprof.planning.curve import BASE_LAYER
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.store import MAX_BYTES, Profile
+from swiftprof.report.images import Album
+from swiftprof.report.page import Card, Said, Section, short
+
+__all__ = ["read_profile"]
+
+_COLUMNS = (
+    "id", "kind", "question", "answers", "prediction", "score", "rerun_prediction", "rerun_score",
+)  # fmt: skip
+
+
+def read_profile(folder: Path, shown: int, album: Album) -> tuple[list[Section], list[Card], int]:
+    """Sections, the first samples of each data set, and how many samples there are.
+
+    Args:
+        folder: of a finished profile; its `plan.json`, if there is one, is shown too.
+        shown: samples in all.
+        album: finds images.
+
+    Raises:
+        SwiftprofError: not a profile, or a damaged one.
+    """
+    profile = Profile.load(folder)
+    plan = Plan.load(folder / "plan.json") if (folder / "plan.json").is_file() else None
+    layers = plan.pruning_layers if plan is not None else ()
+    data = curves.measure(profile, layers)
+    said = curves.describe(data)
+    from swiftprof.report.drawing import drawing
+
+    title = f"{profile.model.name}: {REGISTRY['curve'].title.lower()}"
+    sections = [
+        Section(
+            kind="profile",
+            title=title,
+            findings=said.findings,
+            facts=_facts(profile),
+            measured=said.measured,
+            figures=[drawing("curve", data, "Capability of every layer, with its 95 % interval.")],
+            tables=said.tables,
+            commands=[_command(profile)],
+        )
+    ]
+    if plan is not None:
+        sections.append(plan_section(plan, folder))
+    cards, total = _cards(profile, layers, shown, album)
+    return sections, cards, total
+
+
+def plan_section(plan: Plan, folder: Path) -> Section:
+    """A plan: where it prunes and what that costs."""
+    rows = []
+    visual = plan.model.visual_tokens
+    for number, stage in enumerate(plan.stages):
+        rows.append(
+            (
+                f"{'after' if number == 0 else 'before'} layer {stage.layer}",
+                _tokens(stage.keep, visual),
+                _tokens(stage.merge, visual),
+            )
+        )
+    expected, facts = plan.expected, [("method", plan.method)]
+    if expected.retained_tokens is not None:
+        facts.append(("retained tokens", f"{expected.retained_tokens:g} of {visual}"))
+    if expected.tflops is not None and expected.tflops_vanilla:
+        share = expected.tflops / expected.tflops_vanilla
+        facts.append(("prefill", f"{percent(share)} of the unpruned model's FLOPs"))
+    if expected.area is not None:
+        facts.append(("area P", f"{expected.area:.4f}"))
+    if plan.stability is not None and plan.stability.plan_frequency is not None:
+        same = percent(plan.stability.plan_frequency)
+        facts.append(("stability", f"{same} of {plan.stability.bootstrap} resamples agree"))
+    arguments = ["swiftprof", "plan", str(folder)]
+    if plan.budget is not None:
+        arguments += ["--budget", str(plan.budget.layers)]
+        if plan.budget.retain is not None:
+            arguments += ["--retain", f"{plan.budget.retain:g}"]
+    return Section(
+        kind="plan",
+        title="Pruning layers " + ", ".join(map(str, plan.pruning_layers)),
+        findings=plan.notes,
+        facts=facts,
+        tables=[Table(columns=("stage", "kept visual tokens", "merged tokens"), rows=tuple(rows))],
+        commands=[shlex.join(arguments)],
+    )
+
+
+def _tokens(share: float, visual: int | None) -> str:
+    return percent(share, 1) if visual is None else f"{share * visual:.0f} ({percent(share, 1)})"
+
+
+def _facts(profile: Profile) -> list[tuple[str, str]]:
+    summary, settings = profile.summary, profile.summary.settings
+    versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
+    visual = profile.model.visual_tokens
+    return [
+        ("model", f"{profile.model.name}, {profile.model.num_layers} layers"),
+        ("visual tokens", str(visual) if visual is not None else "as many as the image asks for"),
+        ("samples", f"{samples_text(summary.samples)}, seed {settings.seed}"),
+        ("selection", f"top {percent(profile.keep)} of the visual tokens"),
+        ("score", "likelihood of the answer" if settings.score == "nll" else "of the answer"),
+        ("arithmetic", f"{settings.dtype}, {settings.attention}"),
+        ("made", f"{summary.created} in {summary.seconds:.0f} s"),
+        ("versions", versions),
+        ("folder", str(profile.path)),
+    ]
+
+
+def _command(profile: Profile) -> str:
+    settings = profile.summary.settings
+    parts = ["swiftprof", "profile", "--model", settings.model.name]
+    parts += ["--datasets", ",".join(settings.datasets), "--samples", str(settings.samples)]
+    parts += ["--keep", f"{settings.keep:g}", "--seed", str(settings.seed)]
+    return shlex.join([*parts, "--out", str(profile.path)])
+
+
+def _cards(
+    profile: Profile, layers: Sequence[int], shown: int, album: Album
+) -> tuple[list[Card], int]:
+    wanted = [i for i in dict.fromkeys((BASE_LAYER, *layers)) if i in profile.layers]
+    names = profile.datasets
+    likelihood = profile.summary.settings.score == "nll"
+    cards: list[Card] = []
+    drawn, splits = _draw(profile)
+    for number, name in enumerate(names):
+        room = shown // len(names) + (number < shown % len(names))
+        rows: list[dict[str, Any]] = []
+        for part in profile.parts(name):
+            if len(rows) >= room:
+                break
+            rows += _rows(part)[: room - len(rows)]
+        images = album.find(
+            name, splits.get(name, ""), drawn.get(name, []), [r["id"] for r in rows]
+        )
+        for row, image in zip(rows, images, strict=True):
+            given = [("unpruned", row["prediction"], row["score"])]
+            for layer in wanted:
+                at = profile.layers.index(layer)
+                again = row["rerun_prediction"][at], row["rerun_score"][at]
+                given.append((f"layer {layer}'s selection", *again))
+            said = [
+                # without decoding there is no answer to show, only how likely the right one is
+                Said(name, f"likelihood {score:.3f}" if likelihood else short(text), score)
+                for name, text, score in given
+            ]
+            cards.append(
+                Card(
+                    run=str(profile.path),
+                    dataset=name,
+                    id=short(row["id"], 200),
+                    kind=short(row["kind"], 100),
+                    question=short(row["question"]),
+                    answers=[short(a, 200) for a in dict.fromkeys(row["answers"])][:10],
+                    said=said,
+                    image=image,
+                )
+            )
+    return cards, sum(profile.summary.samples.values())
+
+
+def _rows(part: Path) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(part, columns=list(_COLUMNS), partitioning=None)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise SwiftprofError(f"{part}: not a readable part ({first})") from error
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
+
+
+def _draw(profile: Profile) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Indices of the samples and splits; nothing where the run's file is not there."""
+    settings = profile.summary.settings
+    splits = {n: getattr(settings, "splits", {}).get(n, settings.split) for n in settings.datasets}
+    try:
+        document = read_json_object(profile.path / "run.json", "run", MAX_BYTES)
+    except SwiftprofError:
+        return {}, splits
+    drawn = document.get("draw")
+    if not isinstance(drawn, dict):
+        return {}, splits
+    good = {
+        str(name): [int(i) for i in indices]
+        for name, indices in drawn.items()
+        if isinstance(indices, list) and all(isinstance(i, int) for i in indices)
+    }
+    return good, splits

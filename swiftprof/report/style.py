@@ -1,0 +1,211 @@
+"""How all figures look: colours that colour-blind readers tell apart, few lines, direct labels."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from swiftprof.errors import SwiftprofError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "ACCENT",
+    "FAINT",
+    "GRID",
+    "INK",
+    "MAIN",
+    "MARKERS",
+    "PAPER",
+    "SERIES",
+    "brief",
+    "canvas",
+    "end_labels",
+    "furnish",
+    "halo",
+    "layer_ticks",
+    "plain",
+    "save",
+    "spread",
+    "svg_text",
+]
+
+# Okabe-Ito colours: told apart under every common colour blindness, and in grey print.
+MAIN = "#0072B2"
+ACCENT = "#D55E00"
+SERIES = (
+    MAIN, ACCENT, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "d")
+
+# A report replaces these by its own colours, light or dark; so they are used for nothing else.
+INK = "#333331"
+FAINT = "#777775"
+GRID = "#dddddb"
+PAPER = "#fffffd"
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Settings for drawing and saving: a `$` is a dollar, SVG holds text, ids do not change."""
+    import matplotlib
+
+    settings: Any = {
+        "text.parse_math": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "swiftprof",
+        "font.size": 10.0,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.titlecolor": INK,
+        "axes.facecolor": PAPER,
+        "figure.facecolor": PAPER,
+        "savefig.facecolor": PAPER,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, in inches, apart from pyplot's state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def furnish(axes: Axes, title: str = "", grid: Any = "y") -> None:
+    """Title to the left, a faint grid behind, no box."""
+    if title:
+        axes.set_title(title, loc="left", fontweight="bold", color=INK, fontsize=10.5)
+    if grid:
+        axes.grid(axis=grid, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def layer_ticks(num_layers: int, most: int = 16) -> list[int]:
+    """Layer numbers to label, at most about `most`."""
+    step = max(1, round(num_layers / most))
+    return [layer for layer in range(1, num_layers + 1) if layer % step == 0]
+
+
+def halo(width: float = 3) -> list[Any]:
+    """Path effects that keep a text readable on lines."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width, foreground=PAPER)]
+
+
+def spread(values: Sequence[float], least: float) -> list[float]:
+    """The values, pushed apart by equal parts until neighbours are `least` apart; order kept."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    places = np.array([float(values[n]) for n in order])
+    for _ in range(100):
+        tight = np.flatnonzero(np.diff(places) < least - 1e-9)
+        if not len(tight):
+            break
+        for place in tight:
+            push = max(0.0, (least - (places[place + 1] - places[place])) / 2)
+            places[place] -= push
+            places[place + 1] += push
+    out = [0.0] * len(values)
+    for place, number in zip(places, order, strict=True):
+        out[number] = float(place)
+    return out
+
+
+def end_labels(
+    axes: Axes,
+    x: float,
+    labels: Sequence[tuple[float, str, Any]],
+    *,
+    bold: Any = None,
+    gap: float = 0.05,
+    size: float = 9,
+) -> None:
+    """Names at the right ends of lines, moved apart where they would overlap.
+
+    Args:
+        axes: their limits are final.
+        x: where the texts start, in data units.
+        labels: (value, text, colour).
+        bold: the colour whose text is bold.
+        gap: least distance as a share of the axis.
+        size: of the font.
+    """
+    low, high = axes.get_ylim()
+    places = spread([value for value, _, _ in labels], (high - low) * gap)
+    for place, (_, text, colour) in zip(places, labels, strict=True):
+        axes.annotate(
+            text,
+            (x, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=size,
+            fontweight="bold" if colour == bold else "normal",
+            annotation_clip=False,
+        )
+
+
+def brief(text: str, most: int = 30) -> str:
+    """A name short enough for a label."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def save(figure: Figure, base: Path) -> list[Path]:
+    """Write `base`.png and `base`.svg. Raises SwiftprofError where that fails."""
+    paths = [base.with_name(f"{base.name}.{suffix}") for suffix in ("png", "svg")]
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with plain():
+                figure.savefig(path, dpi=160, metadata=_no_date(path.suffix))
+        except (OSError, ValueError) as error:
+            raise SwiftprofError(f"{path}: cannot draw: {error}; choose another --out") from error
+    return paths
+
+
+def svg_text(figure: Figure, prefix: str, colours: Mapping[str, str]) -> str:
+    """A figure as an `<svg>` element for a page: scalable, with the page's colours.
+
+    Args:
+        figure: the figure.
+        prefix: put before every id, so that several figures share a page.
+        colours: colour of the figure -> CSS colour of the page.
+    """
+    buffer = io.StringIO()
+    with plain():
+        figure.savefig(buffer, format="svg", metadata=_no_date(".svg"))
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' id="([^"]+)"', rf' id="{prefix}\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', text)
+    for old, new in colours.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _no_date(suffix: str) -> dict[str, None]:
+    """Equal figures are equal files."""
+    return {"Date": None} if suffix == ".svg" else {"Software": None}

@@ -1,0 +1,84 @@
+"""The Pareto front, and what is left out of it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from swiftprof.analysis.pareto import Point, describe, front, read, variants
+from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
+from swiftprof.planning.fill import Cost, Target
+
+
+def point(retained: float, score: float) -> Point:
+    return Point(
+        method="m", budget="b", retained=retained, share=retained / 100, tflops=1.0,
+        averages={"overall": (score, score, score)},
+    )  # fmt: skip
+
+
+def test_a_point_is_on_the_front_unless_another_is_as_good_for_less() -> None:
+    chance = random.Random(0)
+    for _ in range(30):
+        points = [point(chance.randint(1, 6), chance.randint(1, 6) / 6) for _ in range(8)]
+        values = [(p.retained, p.averages["overall"][0]) for p in points]
+        expected = {
+            n
+            for n, (tokens, score) in enumerate(values)
+            if not any(
+                (t < tokens and s >= score) or (t <= tokens and s > score) for t, s in values
+            )
+        }
+        assert front(points, "overall") == expected
+        assert expected
+
+
+def results(rows: list[tuple[str, str, float, float | None]]) -> dict[str, Any]:
+    """An evaluation's results with these (method, budget, tokens, score)."""
+
+    def row(label: str, budget: str, tokens: float, score: float | None) -> dict[str, Any]:
+        found = None if score is None else {"value": score, "low": score - 0.1, "high": score + 0.1}
+        return {
+            "label": label,
+            "budget": budget,
+            "averages": {"localization": found, "non_localization": None, "overall": found},
+            "retained": {"mean": tokens, "least": tokens, "most": tokens, "share": tokens / 100},
+            "tflops": 0.001,
+        }
+
+    return {
+        "settings": {"model": {"visual_tokens": 100}},
+        "groups": {"localization": ["a"], "non_localization": [], "overall": ["a"]},
+        "samples": {"a": 5},
+        "formula": "eq. 17",
+        "rows": [row(*each) for each in rows],
+    }
+
+
+def test_read_from_an_evaluation() -> None:
+    data = read(
+        results([("vanilla", "", 100, 1.0), ("good", "50 t", 50, 0.9), ("bad", "50 t", 50, 0.5)])
+    )
+    assert list(data.groups) == ["localization"]  # `overall` would repeat it
+    marked = {p.method for p in data.points if p.on_front}
+    assert marked == {"vanilla", "good"}
+    findings = describe(data).findings
+    assert "on the Pareto front: good (1 budget)." in findings[0]
+    assert findings[1].startswith("At 50 t: good keeps most, 90.0 %")
+    with pytest.raises(SwiftprofError, match="scores 0"):
+        read(results([("vanilla", "", 100, None)]))
+
+
+def test_impossible_pairs_are_left_out_and_named(made_profile: Any) -> None:
+    planner = Planner(Cost(made_profile.model, made_profile.decoder, 20.0), made_profile)
+    specs = [parse_spec(each) for each in ("drop@20", "drop", "vanilla")]
+    targets = [TargetText(f"{r:g}", Target(ratio=r)) for r in (0.5, 0.25)]
+    found, impossible = variants(planner, specs, targets)
+    assert {v.name for v in found} == {"vanilla", "drop | 0.5", "drop | 0.25"}
+    assert len(impossible) == 2
+    assert all("drop@20" in reason for reason in impossible)
+    with pytest.raises(SwiftprofError, match="drop@20"):
+        variants(planner, specs[:1], targets)

@@ -1,0 +1,61 @@
+"""Pictures: the samples are those of the rule, the patches those of the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from swiftprof.analysis.pictures import _choose, describe, measure
+from swiftprof.data.asking import ask_all
+from swiftprof.data.drawing import draw
+from swiftprof.data.registry import get_dataset, get_datasets
+from swiftprof.evaluation.answer import Answer
+from swiftprof.planning.api import plan as make_plan
+from swiftprof.report.figures.pictures import decode
+from swiftprof.runtime.prune import prune
+from swiftprof.runtime.trace import Trace
+
+
+def answer(variant: str, place: int, score: float) -> Answer:
+    return Answer(
+        variant=variant, place=place, id=str(place), kind="", group="", question="?",
+        answers=("a",), prediction="a", score=score, n_visual=4, text_tokens=3, retained=2.0,
+        tflops=1.0, seconds=0.1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pick", "expected"), [("first", [0, 1, 2]), ("disagree", [1]), ("wrong", [2])]
+)
+def test_rules_choose_samples_in_the_order_drawn(pick: str, expected: list[int]) -> None:
+    scores = {"vanilla": (0, 1, 1), "drop": (0, 0, 0), "swiftvlm": (0, 1, 0)}
+    found = [answer(v, p, float(s)) for v, each in scores.items() for p, s in enumerate(each)]
+    assert _choose(found, pick, "swiftvlm") == expected
+
+
+def test_patches_answers_and_boxes_are_those_of_the_run(bundled: Any, made_profile: Any) -> None:
+    plan = make_plan(made_profile, 3, ratio=1 / 3, bootstrap=0)
+    data = measure(
+        bundled, get_datasets(["scenes-ref", "scenes-qa"]), {"swiftvlm": plan}, "swiftvlm",
+        samples=2, show=3, pick="first",
+    )  # fmt: skip
+    assert [p.dataset for p in data.pictures] == ["scenes-ref", "scenes-ref", "scenes-qa"]
+    picture, dataset = data.pictures[0], get_dataset("scenes-ref")
+    index = draw(dataset, "test", 2, 0)[0]
+    (sample,), _ = ask_all(dataset, "test", [index], bundled)
+    assert (picture.id, picture.question) == (sample.id, sample.question)
+    assert decode(picture.image).tobytes() == sample.image.convert("RGB").tobytes()
+    inputs, trace = bundled.inputs([sample.image], [sample.question]), Trace()
+    with torch.inference_mode(), prune(bundled.model, plan, on_stage=trace):
+        ids = bundled.model.generate(**inputs, do_sample=False, max_new_tokens=12)
+    said = bundled.decode(ids[:, inputs["input_ids"].shape[1] :])[0]
+    whole, pruned = picture.methods
+    assert (whole.label, whole.stages) == ("vanilla", [])
+    assert pruned.prediction == said
+    assert [s.kept for s in pruned.stages] == [trace.prefills[0].kept(j, 0) for j in range(3)]
+    assert picture.box is not None
+    assert picture.answers == list(sample.answers)
+    assert data.pictures[2].box is None  # the answer is a word
+    assert "not typical" not in " ".join(describe(data).findings)
