@@ -211,6 +211,7 @@ def _from_profile(
 def _calibrated(output: Output, profile: Profile, setting: dict[str, Any], samples: int) -> str:
     """The schedule with the best measured score on calibration samples."""
     from swiftprof.cli.loading import load_model
+    from swiftprof.cli.options import LoadOptions
     from swiftprof.evaluation.search import search_schedule
 
     vlm = load_model(output, LoadOptions(model=profile.model.name))
