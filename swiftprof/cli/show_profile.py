@@ -36,4 +36,4 @@ def show_profile(output: Output, profile: Profile) -> None:
     output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")
     for name, protocol in summary.protocol.items():
         split = summary.settings.splits.get(name, summary.settings.split)
-        output.print(f"[dim]{name} {split}: {plain(protocol)}[/dim]")
+        output.print(f"[dim]{name} {plain(split)}: {plain(protocol)}[/dim]")

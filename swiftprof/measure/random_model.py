@@ -152,7 +152,7 @@ def random_model(
             torch.set_default_dtype(before)
     model = model.eval().requires_grad_(False)
     model.set_attn_implementation(attn)
-    visual = int(ALIASES[name].nominal_tokens or 576)
+    visual = LLAVA.image_tokens(config)
 
     def questions(batch: int) -> dict[str, Any]:
         random = torch.Generator().manual_seed(seed)

@@ -22,7 +22,7 @@ from swiftprof.profiling.parts import chunks
 from swiftprof.profiling.settings import SET_NAME, Score, Settings
 from swiftprof.profiling.store import RunFile
 
-__all__ = ["FIRST_CANDIDATE", "SAMPLES", "Request", "Unit", "prepare", "units"]
+__all__ = ["FIRST_CANDIDATE", "SAMPLES", "Request", "Unit", "model_info", "prepare", "units"]
 
 SAMPLES = 1000
 """Samples a data set, as in the paper."""
@@ -132,6 +132,7 @@ def _protocol(dataset: Dataset, vlm: VLM, request: Request) -> str:
 
 
 def model_info(vlm: VLM) -> ModelInfo:
+    """What files say of a model."""
     return ModelInfo(
         name=vlm.name,
         id=vlm.source.id,
