@@ -25,6 +25,9 @@ __all__ = ["SCHEMA", "read_eval", "read_results"]
 
 SCHEMA = "swiftprof.eval/"
 MAX_BYTES = 1 << 26
+SIGNIFICANT = 0.05
+MANY = 2
+"""Budgets up to which the findings name every group of data sets."""
 MOST_ROWS = 500_000
 """Answers of a part that are read at most."""
 
@@ -170,23 +173,29 @@ def _figures(results: Mapping[str, Any], prefix: str) -> list[Drawing]:
 
 
 def _findings(results: Mapping[str, Any]) -> list[str]:
-    """Per budget and group: who is ahead, and whom the tests tell apart from the reference."""
+    """Per budget and group: whom the tests tell apart from the reference. Where there are many
+    budgets, the average over all sets alone; the table has the rest."""
     out = []
     tests = results["tests"]
-    for budget in dict.fromkeys(t["budget"] for t in tests):
-        for group in dict.fromkeys(t["group"] for t in tests if t["budget"] == budget):
+    budgets = list(dict.fromkeys(t["budget"] for t in tests))
+    groups = list(dict.fromkeys(t["group"] for t in tests))
+    for budget in budgets:
+        for group in groups if len(budgets) <= MANY else groups[-1:]:
             here = [t for t in tests if (t["budget"], t["group"]) == (budget, group)]
-            sure = [t for t in here if t["p_holm"] < 0.05]
+            if not here:
+                continue
+            reference = here[0]["reference"]
+            sure = [t for t in here if t["p_holm"] < SIGNIFICANT]
             worse = [t["method"] for t in sure if t["difference"]["value"] < 0]
             better = [t["method"] for t in sure if t["difference"]["value"] > 0]
-            same = [t["method"] for t in here if t["p_holm"] >= 0.05]
-            name = NAMES.get(group, group)
-            parts = [
-                f"{'are' if len(each) > 1 else 'is'} {word}: {', '.join(each)}"
-                for word, each in (("worse", worse), ("better", better), ("within noise", same))
-                if each
-            ]
-            out.append(f"{budget}, {name}: against {here[0]['reference']}, {'; '.join(parts)}.")
+            same = [t["method"] for t in here if t["p_holm"] >= SIGNIFICANT]
+            named = (
+                (f"worse than {reference}", worse),
+                (f"better than {reference}", better),
+                ("not told apart from it", same),
+            )
+            parts = [f"{word}: {', '.join(each)}" for word, each in named if each]
+            out.append(f"{budget}, {NAMES.get(group, group)}: {'; '.join(parts)}.")
     return out
 
 
