@@ -8,40 +8,25 @@ the pruned run (eq. 12). Distances are in the full hidden size; the 2-D picture 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
+from swiftprof.analysis.following import Followed, run_batch
 from swiftprof.analysis.numbers import percent, quantiles
 from swiftprof.analysis.project import project
 from swiftprof.analysis.sampling import Progress, Sampling
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import method_class
 from swiftprof.planning.plan_file import Plan
-from swiftprof.runtime.decoder import locate
-from swiftprof.runtime.prune import prune
-from swiftprof.runtime.trace import Trace
 
-__all__ = [
-    "Data",
-    "Example",
-    "Pair",
-    "Setting",
-    "Step",
-    "describe",
-    "follow",
-    "measure",
-    "run_batch",
-]
+__all__ = ["Data", "Example", "Pair", "Setting", "Step", "describe", "measure"]
 
 Floats = NDArray[np.float64]
 
@@ -145,65 +130,6 @@ class Data(BaseModel):
     settings: list[Setting]
 
 
-@dataclass(frozen=True)
-class Followed:
-    """One sample from one stage to the next; rows are bypassed tokens, hidden size D.
-
-    Attributes:
-        group: `(R,)`, group number of each.
-        change: `(R, D)`, in the unpruned model.
-        mean: `(Z, D)`, mean of each group.
-        merged: `(Z, D)`, change of the merged tokens.
-        state, stale, true: `(R, D)`, returned, unaligned and unpruned hidden states.
-    """
-
-    group: Tensor
-    change: Tensor
-    mean: Tensor
-    merged: Tensor
-    state: Tensor
-    stale: Tensor
-    true: Tensor
-
-
-def follow(
-    vanilla: Sequence[Tensor],
-    pruned: Sequence[Tensor],
-    present: Sequence[Tensor],
-    groups: Sequence[Tensor],
-) -> list[Followed]:
-    """Follow one prompt's bypassed tokens, stage by stage; written apart from the runtime.
-
-    Args:
-        vanilla: per stage `(L, D)` float32, the unpruned model's hidden states where the stage
-            acts.
-        pruned: the same of the pruned run before the stage brings tokens back, `(n_j, D)`.
-        present: per stage `(n_j,)` slots of the rows of `pruned`; all slots at the first.
-        groups: per stage but the last `(L,)`, slot of the merged token that stands for a token, -1
-            elsewhere.
-    """
-    state = pruned[0].new_zeros(vanilla[0].shape)
-    state[present[0]] = pruned[0]
-    out = []
-    for j, group in enumerate(groups):
-        rest = (group >= 0).nonzero()[:, 0]
-        seeds, number = torch.unique(group[rest], return_inverse=True)
-        member = torch.nn.functional.one_hot(number, len(seeds)).float()  # (R, Z)
-        share = (member / member.sum(0)).T
-        then = share @ state[rest]
-        now = pruned[j + 1].new_zeros(vanilla[0].shape)
-        now[present[j + 1]] = pruned[j + 1]
-        merged = now[seeds] - then
-        change = vanilla[j + 1][rest] - vanilla[j][rest]
-        stale = state[rest]
-        returned = stale + merged[number]
-        true = vanilla[j + 1][rest]
-        out.append(Followed(number, change, share @ change, merged, returned, stale, true))
-        state = now
-        state[rest] = returned
-    return out
-
-
 def measure(
     sampling: Sampling,
     plans: Mapping[float, Plan],
@@ -255,62 +181,6 @@ def measure(
             for (merge, plan), rows in zip(plans.items(), found.values(), strict=True)
         ],
     )
-
-
-@torch.inference_mode()
-def run_batch(
-    model: Any, inputs: dict[str, Any], plan: Plan, image_token_id: int
-) -> list[list[Followed]]:
-    """Run a batch unpruned and pruned: per row what `follow` says."""
-    layers = locate(model).layers
-    options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 1}
-    cuts = [stage.layer if j == 0 else stage.layer - 1 for j, stage in enumerate(plan.stages)]
-    with _outputs(layers, cuts) as vanilla:
-        model.generate(**inputs, **options)
-    trace = Trace()
-    with prune(model, plan, on_stage=trace), _outputs(layers, cuts) as pruned:
-        model.generate(**inputs, **options)
-    events = trace.prefills[0].events
-    valid = inputs["attention_mask"].bool()
-    visual = (inputs["input_ids"] == image_token_id) & valid
-    out = []
-    for row in range(len(valid)):
-        present = [valid[row].nonzero()[:, 0]]
-        for event in events[:-1]:
-            there = (valid[row] & ~visual[row]) | event.kept[row] | event.merged[row]
-            present.append(there.nonzero()[:, 0])
-        states = [
-            hidden[row, hidden.shape[1] - len(slots) :].float()  # right-aligned
-            for hidden, slots in zip(pruned, present, strict=True)
-        ]
-        groups = []
-        for event in events[:-1]:
-            if event.group is None:
-                raise SwiftprofError("plan: its stages merge nothing, so there is no offset")
-            groups.append(event.group[row])
-        out.append(follow([h[row].float() for h in vanilla], states, present, groups))
-    return out
-
-
-@contextmanager
-def _outputs(layers: Sequence[nn.Module], cuts: Sequence[int]) -> Iterator[list[Tensor]]:
-    """Outputs during a prefill of the layers before each cut, `(B, n, D)` each."""
-    seen: list[Tensor] = [torch.empty(0)] * len(cuts)
-
-    def hook(place: int) -> Any:
-        def keep(_: nn.Module, __: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            if hidden.shape[1] > 1:
-                seen[place] = hidden
-
-        return keep
-
-    handles = [layers[cut - 1].register_forward_hook(hook(j)) for j, cut in enumerate(cuts)]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _step(after: int, before: int, rows: Sequence[Followed]) -> Step:

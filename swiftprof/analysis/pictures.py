@@ -98,6 +98,7 @@ class Data(BaseModel):
     wins: dict[str, int]
     losses: dict[str, int]
     pictures: list[Picture]
+    skipped: dict[str, int] = {}
 
 
 def measure(
@@ -131,6 +132,7 @@ def measure(
     chosen: list[tuple[Dataset, str, int]] = []
     answers: dict[str, list[Answer]] = {}
     sizes: dict[str, int] = {}
+    broken: dict[str, int] = {}
     before = 0
     for number, dataset in enumerate(datasets):
         where = split or dataset.eval_split
@@ -151,6 +153,8 @@ def measure(
         before += samples
         answers[dataset.name] = found
         sizes[dataset.name] = len(indices) - len(skipped)
+        if skipped:
+            broken[dataset.name] = len(skipped)
         share = show // len(datasets) + (number < show % len(datasets))
         places = _choose(found, pick, reference)[:share]
         chosen += [(dataset, where, indices[place]) for place in places]
@@ -172,6 +176,7 @@ def measure(
         wins=wins,
         losses=losses,
         pictures=[_picture(vlm, *one, variants) for one in chosen],
+        skipped=broken,
     )
 
 

@@ -7,45 +7,30 @@ measured, by rank correlation over the drawn sets, the plan left out, as it was 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
-from swiftprof.analysis.numbers import percent, signed, spearman
+from swiftprof.analysis.layer_sets import Measured, answer_with, feasible_sets
+from swiftprof.analysis.numbers import percent, signed
+from swiftprof.analysis.objectives import OBJECTIVES, Objective, ceiling, correlate
 from swiftprof.analysis.sampling import Progress
 from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.answer import VANILLA
-from swiftprof.evaluation.api import evaluate
-from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.statistics import Scores, compare_paired
-from swiftprof.evaluation.store import PART_SAMPLES, part_path, read_part
 from swiftprof.methods.depths import equal_depths
 from swiftprof.models.loading import VLM
-from swiftprof.planning.budget import smallest_retain
-from swiftprof.planning.curve import BASE_LAYER, Curve
+from swiftprof.planning.curve import Curve
 from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import Plan
-from swiftprof.planning.program import area
 
-__all__ = ["OBJECTIVES", "Data", "Objective", "Result", "describe", "feasible_sets", "measure"]
+__all__ = ["Data", "Result", "describe", "measure"]
 
-Floats = NDArray[np.float64]
-
-CHUNK = 40
-"""Layer sets that answer together; a chunk is its own resumable evaluation."""
-REPLICATES = 1000
 WEAK = 0.3
 """A rank correlation below this is said to predict badly."""
 
@@ -69,18 +54,6 @@ class Result(BaseModel):
     relative: float
     scores: dict[str, float]
     difference: tuple[float, float, float] | None = None
-
-
-class Objective(BaseModel):
-    """How well a number known before running predicts the measured score of the drawn sets."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    meaning: str
-    spearman: float | None
-    low: float | None
-    high: float | None
 
 
 class Data(BaseModel):
@@ -114,6 +87,7 @@ class Data(BaseModel):
     planned_honest: float
     ceiling: float | None
     objectives: list[Objective]
+    skipped: dict[str, int] = {}
 
     @property
     def planned(self) -> Result:
@@ -122,64 +96,6 @@ class Data(BaseModel):
     @property
     def drawn(self) -> list[Result]:
         return [r for r in self.results if r.kind == "drawn"]
-
-
-OBJECTIVES: Mapping[str, tuple[str, Callable[[Curve, Sequence[int], float], float]]] = {
-    "area P": (
-        "the planner's objective: mean capability reached over layers 2..L (eq. 7)",
-        lambda curve, layers, kept: float(
-            area(curve.layers, curve.num_layers, curve.x[None], layers)[0]
-            / max(1, curve.num_layers - BASE_LAYER)
-        ),
-    ),
-    "last x": (
-        "capability of the last pruning layer",
-        lambda curve, layers, kept: curve.at(layers[-1]),
-    ),
-    "mean x": (
-        "mean capability of the pruning layers",
-        lambda curve, layers, kept: float(np.mean([curve.at(i) for i in layers])),
-    ),
-    "least x": (
-        "lowest capability among the pruning layers",
-        lambda curve, layers, kept: min(curve.at(i) for i in layers),
-    ),
-    "tokens kept": (
-        "tokens left after the last stage: a late first stage leaves few at the same average",
-        lambda curve, layers, kept: kept,
-    ),
-}
-"""Numbers that could rank plans: name -> (meaning, function of curve, layers, kept share)."""
-
-
-def feasible_sets(
-    num_layers: int, m: int, n_visual: int, retain: float, setting: Setting
-) -> list[tuple[int, ...]]:
-    """All sets of m layers in 3..L-1 that the runtime can cut at and the budget allows."""
-    found = []
-    for layers in combinations(range(BASE_LAYER + 1, num_layers), m):
-        if m > 1 and layers[1] == layers[0] + 1:
-            continue  # the second stage would cut where the first does
-        if smallest_retain(layers, num_layers, n_visual, setting.method) <= retain:
-            found.append(layers)
-    return found
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """Scores of every set: label -> data set -> scores of the samples, in one order."""
-
-    scores: dict[tuple[int, ...], dict[str, Floats]]
-    vanilla: dict[str, Floats]
-
-    def relative(self, layers: tuple[int, ...], half: int | None = None) -> float:
-        """Mean over sets of score relative to vanilla; of the samples of one half (0 or 1)."""
-        part = slice(half, None, None if half is None else 2)
-        ratios = [
-            each[part].mean() / max(self.vanilla[name][part].mean(), 1e-12)
-            for name, each in self.scores[layers].items()
-        ]
-        return float(np.mean(ratios))
 
 
 def measure(
@@ -232,79 +148,12 @@ def measure(
         kinds[equal] = "equal depths"
     wanted = [*kinds, *(each for each in rivals if each not in kinds)]
     plans = {each: fill_plan(each, retain, cost, setting) for each in wanted}
-    found = _answers(vlm, datasets, plans, folder, samples, seed, split, batch_size, progress)
+    found = answer_with(vlm, datasets, plans, folder, samples, seed, split, batch_size, progress)
     return _summed(found, plans, kinds, curve, setting, len(possible))
 
 
-def _answers(
-    vlm: VLM,
-    datasets: Sequence[Dataset],
-    plans: Mapping[tuple[int, ...], Plan],
-    folder: Path,
-    samples: int,
-    seed: int,
-    split: str | None,
-    batch_size: int | None,
-    progress: Progress | None,
-) -> _Measured:
-    names, names_of_sets = list(plans), [d.name for d in datasets]
-    scores: dict[tuple[int, ...], dict[str, Floats]] = {each: {} for each in names}
-    vanilla: dict[str, Floats] = {}
-    chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
-    for number, chunk in enumerate(chunks):
-        variants = [VariantSettings.of(_label(each), "", plans[each]) for each in chunk]
-
-        def report(done: int, total: int, number: int = number) -> None:
-            if progress:
-                progress(number * total + done, len(chunks) * total)
-
-        done = evaluate(
-            vlm,
-            variants,
-            list(datasets),
-            samples=samples,
-            seed=seed,
-            split=split,
-            batch_size=batch_size,
-            out=folder / _digest([v.plan for v in variants], names_of_sets, samples, seed, split),
-            progress=report,
-        )
-        read = _read(done.path, done.results)
-        for each in chunk:
-            scores[each] = read[_label(each)]
-        vanilla = read[VANILLA]
-    return _Measured(scores, vanilla)
-
-
-def _digest(*settings: object) -> str:
-    """Short name of a chunk: the same for the same sets, samples and method."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _label(layers: Sequence[int]) -> str:
-    return "+".join(map(str, layers))
-
-
-def _read(folder: Path, results: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
-    """Variant -> data set -> scores in the order drawn."""
-    out: dict[str, dict[str, dict[int, float]]] = {}
-    for name, used in results["samples"].items():
-        drawn = used + len(results["skipped"].get(name, ()))
-        for number in range(-(-drawn // PART_SAMPLES)):
-            answers, _ = read_part(part_path(folder, name, number))
-            for a in answers:
-                out.setdefault(a.variant, {}).setdefault(name, {})[a.place] = a.score
-    return {
-        variant: {
-            name: np.array([values[place] for place in sorted(values)])
-            for name, values in sets.items()
-        }
-        for variant, sets in out.items()
-    }
-
-
 def _summed(
-    found: _Measured,
+    found: Measured,
     plans: Mapping[tuple[int, ...], Plan],
     kinds: Mapping[tuple[int, ...], str],
     curve: Curve,
@@ -350,9 +199,10 @@ def _summed(
         best=results[order].layers,
         best_honest=round(float(np.mean([a for a, _ in honest])), 6),
         planned_honest=round(float(np.mean([b for _, b in honest])), 6),
-        ceiling=_ceiling(*([found.relative(each, half) for each in drawn] for half in (0, 1))),
+        skipped=found.skipped,
+        ceiling=ceiling(*([found.relative(each, half) for each in drawn] for half in (0, 1))),
         objectives=[
-            _objective(
+            correlate(
                 name, meaning, [rank(curve, s, plans[s].stages[-1].keep) for s in drawn], scores
             )
             for name, (meaning, rank) in OBJECTIVES.items()
@@ -366,29 +216,6 @@ def _difference(mine: Scores, theirs: Scores, vanilla: Scores) -> tuple[float, f
         return None
     d = found.difference
     return round(d.value, 6), round(d.low, 6), round(d.high, 6)
-
-
-def _ceiling(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Largest expected correlation with the scores of both halves together (Spearman-Brown)."""
-    halves = spearman(first, second)
-    if halves is None:
-        return None
-    return round(float(np.sqrt(max(0.0, 2 * halves / (1 + halves)))), 4) if halves > -1 else 0.0
-
-
-def _objective(name: str, meaning: str, values: Sequence[float], scores: Floats) -> Objective:
-    """Rank correlation with an interval: sets are drawn again."""
-    known, generator = np.array(values), np.random.default_rng(len(values))
-    drawn = []
-    for _ in range(REPLICATES):
-        again = generator.integers(0, len(known), len(known))
-        found = spearman(known[again], scores[again])
-        if found is not None:
-            drawn.append(found)
-    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (None, None)
-    return Objective(
-        name=name, meaning=meaning, spearman=spearman(known, scores), low=low, high=high
-    )
 
 
 def describe(data: Data) -> Description:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swiftprof.analysis import REGISTRY
-from swiftprof.cli.analyses import FOLDER, RUNS, Request
+from swiftprof.cli.analyses import RUNS
+from swiftprof.cli.analysis_request import FOLDER, Request
+from swiftprof.cli.errors import DONE, SOME_FAILED
 from swiftprof.cli.options import (
     BatchSizeOpt,
     BudgetOpt,
@@ -347,6 +349,7 @@ def all_(
         _show(output, documents[-1], out, short=True)
     output.document({"path": str(out), "analyses": [d.to_dict() for d in documents]})
     output.print(f"\nWrote {out}/. Next: swiftprof report {out} --out report.html")
+    raise typer.Exit(_warn(output, documents))
 
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -405,6 +408,7 @@ def _run(name: str, given: dict[str, Any], *own: str) -> None:
     document = _make(request)
     output.document({"path": str(request.out), **document.to_dict()})
     _show(output, document, request.out)
+    raise typer.Exit(_warn(output, [document]))
 
 
 def _request(
@@ -469,6 +473,14 @@ def _show(output: Output, document: Document, out: Path, short: bool = False) ->
             output.print(f"[dim]{escape(found.note)}[/dim]")
     output.print(f"\n[dim]{escape(document.measured)}[/dim]")
     name = document.analysis
-    for dataset, count in document.provenance.skipped.items():
-        output.warn(f"{dataset}: {count} samples skipped")
     output.print(f"\nWrote {out}/{name}.png, .svg, .json and .md. Next: swiftprof report {out}")
+
+
+def _warn(output: Output, documents: Sequence[Document]) -> int:
+    """Name the data sets of which samples could not be used; the exit code."""
+    code = DONE
+    for document in documents:
+        for name, count in document.provenance.skipped.items():
+            output.warn(f"{document.analysis}: {count} samples of {name} skipped, they are broken")
+            code = SOME_FAILED
+    return code

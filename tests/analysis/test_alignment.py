@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from swiftprof.analysis.alignment import describe, measure, run_batch
+from swiftprof.analysis.alignment import describe, measure
+from swiftprof.analysis.following import run_batch
 from swiftprof.analysis.project import project
 from swiftprof.analysis.sampling import Sampling
 from swiftprof.data.registry import get_datasets

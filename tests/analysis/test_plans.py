@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from swiftprof.analysis import plans as module
-from swiftprof.analysis.plans import OBJECTIVES, describe, feasible_sets, measure
+from swiftprof.analysis.layer_sets import feasible_sets
+from swiftprof.analysis.objectives import OBJECTIVES, correlate
+from swiftprof.analysis.plans import describe, measure
 from swiftprof.data.registry import get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import answer_samples
@@ -101,7 +103,7 @@ def results(scores: list[float], areas: list[float]) -> Any:
         layers=[3, 7], kind="planned", area=1, kept=0.1, relative=0.9, scores={"a": 0.9}
     )
     objectives = [
-        module._objective(name, "", areas if name == "area P" else scores, np.array(scores))
+        correlate(name, "", areas if name == "area P" else scores, np.array(scores))
         for name in ("area P", "last x")
     ]
     return module.Data(

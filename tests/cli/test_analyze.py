@@ -97,3 +97,24 @@ def test_report_refuses_what_it_cannot_show(swiftprof: Callable[..., Any], tmp_p
     assert "no profile, evaluation or analysis" in swiftprof("report", "empty").complaint
     (tmp_path / "x.json").write_text('{"schema": "other"}')
     assert "'other'" in swiftprof("report", "x.json").complaint
+
+
+def test_broken_samples_are_counted_and_named_by_the_exit_code(
+    swiftprof: Callable[..., Any], tmp_path: Path
+) -> None:
+    import json
+
+    from PIL import Image
+
+    Image.new("RGB", (96, 96), "red").save(tmp_path / "red.png")
+    rows = [
+        {"image": "red.png", "question": "What color is it?", "answers": ["red"]},
+        {"image": "absent.png", "question": "What color is it?", "answers": ["red"]},
+    ]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = swiftprof("analyze", "ranks", "--datasets", "own.jsonl", "--samples", 2)
+    assert result.code == 3
+    assert "1 samples of own skipped" in result.err
+    document = json.loads((tmp_path / "analyses" / "ranks.json").read_text())
+    assert document["provenance"]["skipped"] == {"own": 1}
+    assert document["data"]["datasets"] == {"own": 1}

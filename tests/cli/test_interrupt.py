@@ -16,8 +16,8 @@ from swiftprof.cli.app import main
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_interrupted_profile_goes_on(tmp_path, capsys):
     folder = tmp_path / "profile"
-    # 60 samples are two parts: of 50 and of 10
-    arguments = ["profile", "--datasets", "scenes-qa", "--samples", "60", "--out", str(folder)]
+    # 110 samples are three parts; the second takes seconds, so the signal comes in time
+    arguments = ["profile", "--datasets", "scenes-qa", "--samples", "110", "--out", str(folder)]
     command = [sys.executable, "-m", "swiftprof", *arguments]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     first = folder / "parts" / "scenes-qa-00000.parquet"
@@ -34,4 +34,4 @@ def test_interrupted_profile_goes_on(tmp_path, capsys):
     assert "not finished" in capsys.readouterr().err
     assert main([*arguments, "--json"]) == 0
     assert first.read_bytes() == kept
-    assert (folder / "parts" / "scenes-qa-00001.parquet").exists()
+    assert (folder / "parts" / "scenes-qa-00002.parquet").exists()

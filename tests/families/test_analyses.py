@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from swiftprof.analysis import alignment, overlap, pictures, ranks
+from swiftprof.analysis.following import run_batch
 from swiftprof.analysis.sampling import Sampling
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
@@ -54,9 +55,7 @@ def test_analyses_run_in_families_with_other_prompts(
     found = ranks.measure(sampling)
     assert found.datasets == {"images": 3}
 
-    for row, (followed,) in enumerate(
-        alignment.run_batch(vlm.model, batch.inputs, plan, vlm.image_token_id)
-    ):
+    for row, (followed,) in enumerate(run_batch(vlm.model, batch.inputs, plan, vlm.image_token_id)):
         rest = counts[row] - round(0.5 * counts[row] + 1e-9)
         assert abs(len(followed.change) - rest) <= 1
         assert torch.isfinite(followed.state).all()

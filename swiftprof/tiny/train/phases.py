@@ -6,7 +6,8 @@ join      tower and decoder, deepened, end to end on rendered scenes
 look      the decoder learns to look again, and three layers where to look
 settle    the same with other weights, the rate falling
 polish    the same, layers 3, 6 and 8, more rows that see everything
-thin      the same, half of the rows without much of what they are not about
+thin      the same, most rows without much of what they are not about
+count     the same, with more questions about how many and whether there is
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ the thing beside it."""
 
 LOOKS = {**HARD, "text-rel": 2.5, "ref-rel": 1.5}
 FINAL = {**LOOKS, "shape": 1.2, "shape-rel": 1.5, "color": 0.8, "count": 2.2}
+COUNTS = {**FINAL, "count": 4.0, "exists": 3.0}
 LEARN = (Guide(3, "named", 0.05), Guide(8, "all", 0.015), Guide(12, "all", 0.1))
 SETTLE = (Guide(3, "named", 0.05), Guide(8, "target", 0.02), Guide(12, "all", 0.15))
 POLISH = (Guide(3, "named", 0.05), Guide(6, "all", 0.05), Guide(8, "all", 0.1))
@@ -126,8 +128,9 @@ SCHEDULES = {
     "settle": Schedule(600, 8, 1e-3, 0.7, LOOKS, DEEP, SETTLE),
     "polish": Schedule(400, 8, 7e-4, 0.8, FINAL, DEEP, POLISH, clear=0.5),
     "thin": Schedule(300, 8, 5e-4, 0.8, FINAL, DEEP, POLISH, clear=0.7, thin=0.6),
+    "count": Schedule(250, 8, 4e-4, 0.8, COUNTS, DEEP, POLISH, clear=0.8, thin=0.7),
 }
-LOOKING = ("look", "settle", "polish", "thin")
+LOOKING = ("look", "settle", "polish", "thin", "count")
 """Phases that teach the decoder to look again, each from the weights of the one before."""
 TOWER_RATE = 0.3
 """The tower's learning rate relative to the decoder's when both train."""

@@ -1,0 +1,133 @@
+"""Sets of pruning layers at one token budget: which are possible, and what they score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from swiftprof.analysis.sampling import Progress
+from swiftprof.data.base import Dataset
+from swiftprof.evaluation.answer import VANILLA
+from swiftprof.evaluation.api import evaluate
+from swiftprof.evaluation.settings import VariantSettings
+from swiftprof.evaluation.store import PART_SAMPLES, part_path, read_part
+from swiftprof.models.loading import VLM
+from swiftprof.planning.budget import smallest_retain
+from swiftprof.planning.curve import BASE_LAYER
+from swiftprof.planning.fill import Setting
+from swiftprof.planning.plan_file import Plan
+
+__all__ = ["Measured", "answer_with", "feasible_sets"]
+
+Floats = NDArray[np.float64]
+
+CHUNK = 40
+"""Layer sets that answer together; a chunk is its own resumable evaluation."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scores of every set: label -> data set -> scores of the samples, in one order."""
+
+    scores: dict[tuple[int, ...], dict[str, Floats]]
+    vanilla: dict[str, Floats]
+    skipped: dict[str, int]
+
+    def relative(self, layers: tuple[int, ...], half: int | None = None) -> float:
+        """Mean over sets of score relative to vanilla; of the samples of one half (0 or 1)."""
+        part = slice(half, None, None if half is None else 2)
+        ratios = [
+            each[part].mean() / max(self.vanilla[name][part].mean(), 1e-12)
+            for name, each in self.scores[layers].items()
+        ]
+        return float(np.mean(ratios))
+
+
+def feasible_sets(
+    num_layers: int, m: int, n_visual: int, retain: float, setting: Setting
+) -> list[tuple[int, ...]]:
+    """All sets of m layers in 3..L-1 that the runtime can cut at and the budget allows."""
+    found = []
+    for layers in combinations(range(BASE_LAYER + 1, num_layers), m):
+        if m > 1 and layers[1] == layers[0] + 1:
+            continue  # the second stage would cut where the first does
+        if smallest_retain(layers, num_layers, n_visual, setting.method) <= retain:
+            found.append(layers)
+    return found
+
+
+def answer_with(
+    vlm: VLM,
+    datasets: Sequence[Dataset],
+    plans: Mapping[tuple[int, ...], Plan],
+    folder: Path,
+    samples: int,
+    seed: int,
+    split: str | None,
+    batch_size: int | None,
+    progress: Progress | None,
+) -> Measured:
+    names, names_of_sets = list(plans), [d.name for d in datasets]
+    scores: dict[tuple[int, ...], dict[str, Floats]] = {each: {} for each in names}
+    vanilla: dict[str, Floats] = {}
+    skipped: dict[str, int] = {}
+    chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
+    for number, chunk in enumerate(chunks):
+        variants = [VariantSettings.of(_label(each), "", plans[each]) for each in chunk]
+
+        def report(done: int, total: int, number: int = number) -> None:
+            if progress:
+                progress(number * total + done, len(chunks) * total)
+
+        done = evaluate(
+            vlm,
+            variants,
+            list(datasets),
+            samples=samples,
+            seed=seed,
+            split=split,
+            batch_size=batch_size,
+            out=folder / _digest([v.plan for v in variants], names_of_sets, samples, seed, split),
+            progress=report,
+        )
+        read = _read(done.path, done.results)
+        for each in chunk:
+            scores[each] = read[_label(each)]
+        vanilla = read[VANILLA]
+        skipped = {name: len(each) for name, each in done.skipped.items() if each}
+    return Measured(scores, vanilla, skipped)
+
+
+def _digest(*settings: object) -> str:
+    """Short name of a chunk: the same for the same sets, samples and method."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _label(layers: Sequence[int]) -> str:
+    return "+".join(map(str, layers))
+
+
+def _read(folder: Path, results: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
+    """Variant -> data set -> scores in the order drawn."""
+    out: dict[str, dict[str, dict[int, float]]] = {}
+    for name, used in results["samples"].items():
+        drawn = used + len(results["skipped"].get(name, ()))
+        for number in range(-(-drawn // PART_SAMPLES)):
+            answers, _ = read_part(part_path(folder, name, number))
+            for a in answers:
+                out.setdefault(a.variant, {}).setdefault(name, {})[a.place] = a.score
+    return {
+        variant: {
+            name: np.array([values[place] for place in sorted(values)])
+            for name, values in sets.items()
+        }
+        for variant, sets in out.items()
+    }
