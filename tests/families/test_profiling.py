@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count
+from swiftprof.profiling.likelihood import answer_scores, rerun_scores
 from swiftprof.profiling.record import FULL_LAYERS, record
 from swiftprof.profiling.rerun import rerun
 
@@ -112,3 +113,20 @@ def test_deep_features_are_part_of_the_reruns(build: Any, name: str) -> None:
     right = rerun(case.model, recording, selections, NEW, ())
     recording.added.clear()
     assert rerun(case.model, recording, selections, NEW, ()) != right
+
+
+def test_likelihood_is_that_of_a_plain_forward(case: Any) -> None:
+    """And a re-run on everything is the vanilla run."""
+    a, b, c, d = [i for i in range(20, 40) if i != case.vlm.image_token_id][::4][:4]
+    answers = torch.tensor([[a, b, c], [d, -1, -1], [b, a, -1]])
+    recording = record(case.model, case.batch(*ROWS), case.vlm.image_token_id, 1, answers)
+    scores = answer_scores(case.model, recording, answers)
+    again = rerun_scores(case.model, recording, recording.select(1.0), answers)
+    for n, row in enumerate(ROWS):
+        answer = answers[n][answers[n] >= 0]
+        inputs = case.extended(case.batch(row), answer)
+        with torch.no_grad():
+            logits = case.model(**inputs, use_cache=False).logits[0, -len(answer) - 1 : -1]
+        wanted = logits.log_softmax(-1).gather(1, answer[:, None]).mean().exp()
+        assert scores[n] == pytest.approx(float(wanted), rel=1e-3)
+        assert again[n] == pytest.approx([scores[n]] * 8, rel=1e-3)
