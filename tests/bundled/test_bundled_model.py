@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import swiftprof
 from swiftprof.data.registry import BUNDLED, draw, get_dataset
 from swiftprof.evaluation.compare import VANILLA, compare
 from swiftprof.evaluation.variants import variants_of
@@ -36,19 +37,44 @@ def test_vanilla_sees(outcomes, name):
 def test_the_shipped_plan_keeps_the_answers_with_a_third_of_the_tokens(outcomes):
     for name in BUNDLED:
         result = outcomes[name]
-        assert result["bypass"].score >= result[VANILLA].score - 0.06
+        assert _except_counting(result["bypass"]) >= _except_counting(result[VANILLA]) - 0.04
         for retained in result["bypass"].retained:
             assert retained <= 48.5
 
 
+def _except_counting(outcome):
+    """How many there are is weighed against the background, which pruning takes away."""
+    kinds = zip(outcome.kinds, outcome.scores, strict=True)
+    scores = [score for kind, score in kinds if kind != "count"]
+    return sum(scores) / len(scores)
+
+
 def test_random_tokens_cost_what_the_plan_keeps(outcomes):
-    """Where a thing beside another has to be found, it matters which tokens stay."""
-
     def score(variant):
-        return sum(outcomes[name][variant].score for name in ("scenes-ref", "scenes-qa")) / 2
+        return sum(result[variant].score for result in outcomes.values()) / len(outcomes)
 
-    assert score("random") < score("bypass") - 0.03
-    assert score("random third from layer 3") < score("bypass") - 0.03
+    assert score("random") < score("bypass") - 0.15
+    assert score("random third from layer 3") < score("bypass") - 0.15
+
+
+def test_layers_that_learned_where_to_look_are_the_ones_that_a_profile_finds():
+    curve = Profile.load(SHIPPED).curve
+    value = dict(zip(curve.layers, curve.x, strict=True))
+    assert value[2] < value[3] - 0.2 < value[6] - 0.3 < value[8]
+    untaught = [x for layer, x in value.items() if layer not in (3, 6, 8, 12)]
+    assert max(untaught) < value[6] - 0.1
+
+
+def test_bypass_brings_back_what_a_tight_budget_loses(bundled):
+    """At 2/9 of the tokens the first stages lose things that the last one wants."""
+    plan = swiftprof.plan(Profile.load(SHIPPED), budget=3, ratio=2 / 9, bootstrap=0)
+    scores = {"bypass": 0.0, "drop": 0.0}
+    for name in ("scenes-ref", "scenes-qa"):
+        dataset = get_dataset(name)
+        variants = {k: v for k, v in variants_of(plan).items() if k in scores}
+        for variant, outcome in compare(bundled, dataset, range(100), variants).items():
+            scores[variant] += outcome.score / 2
+    assert scores["bypass"] > scores["drop"] + 0.02
 
 
 def test_variants_have_equal_tokens_at_every_layer(outcomes):
