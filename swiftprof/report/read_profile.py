@@ -93,7 +93,7 @@ def plan_section(plan: Plan, folder: Path) -> Section:
     if plan.budget is not None:
         arguments += ["--budget", str(plan.budget.layers)]
         if plan.budget.retain is not None:
-            arguments += ["--retain", f"{plan.budget.retain:g}"]
+            arguments += ["--retain", f"{plan.budget.retain:.4g}"]
     return Section(
         kind="plan",
         title="Pruning layers " + ", ".join(map(str, plan.pruning_layers)),
