@@ -47,7 +47,16 @@ PLANNED = "drop,swiftvlm"
 PICTURED = "fastv,pdrop,feather,swiftvlm"
 ALL_METHODS = "random,fastv,visionzip,pdrop,sparsevlm,feather,drop,swiftvlm"
 RATIOS = "1/2,1/3,2/9,1/6"
-SAMPLES = {"ranks": 50, "alignment": 20, "overlap": 100, "pictures": 60, "plans": 50, "pareto": 100}
+SHARES = "0.05,0.1,0.4"
+SAMPLES = {
+    "ranks": 50,
+    "reading": 100,
+    "alignment": 20,
+    "overlap": 100,
+    "pictures": 60,
+    "plans": 50,
+    "pareto": 100,
+}
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,26 @@ def curve(read: Reading) -> None:
     _analyze("curve", read)
 
 
+@grouped(samples=SAMPLES["reading"])
+def reading(
+    load: LoadOptions,
+    *,
+    shares: Annotated[
+        str,
+        typer.Option("--shares", help="Further V at which capability is measured, with commas."),
+    ] = SHARES,
+    run: Running,
+) -> None:
+    """After which layer are visual tokens no longer needed, and how few does each layer need?
+
+    Answers --samples of each set's train split with all visual tokens but one withdrawn after each
+    layer, and profiles the same samples at further V. With the result a plan knows the depth and
+    the number of kept tokens: swiftprof plan --reading analyses/reading.json. Finished parts are
+    kept: after an interruption the same command goes on where it stopped.
+    """
+    _analyze("reading", run, load, more={"shares": shares})
+
+
 @grouped()
 def stability(
     read: Reading,
@@ -222,6 +251,10 @@ def plans(
         str, typer.Option("--sets", help="Layer sets to measure beside the plan, or all.")
     ] = "60",
     method: Annotated[str, typer.Option("--method", help="A method that is planned.")] = "swiftvlm",
+    reading: Annotated[
+        Path | None,
+        typer.Option("--reading", help="A reading.json, whose objective is judged too."),
+    ] = None,
     at: Pruning,
     run: Running,
 ) -> None:
@@ -231,7 +264,7 @@ def plans(
     layer sets that the budget allows: a draw of them, or all. Finished parts are kept: after an
     interruption the same command goes on where it stopped.
     """
-    _analyze("plans", run, load, at, more={"sets": sets, "method": method})
+    _analyze("plans", run, load, at, more={"sets": sets, "method": method, "reading": reading})
 
 
 @grouped(samples=SAMPLES["pareto"])
@@ -273,11 +306,12 @@ def all_(load: LoadOptions, at: Pruning, run: Running) -> None:
     """
     output = Output(run.json)
     more: dict[str, dict[str, Any]] = {
+        "reading": {"shares": SHARES},
         "stability": {"bootstrap": 1000},
         "alignment": {"merge": "0.05,0.015", "projection": "pca"},
         "overlap": {"methods": PLANNED},
         "pictures": {"methods": PICTURED, "show": 6, "pick": "disagree"},
-        "plans": {"sets": "60", "method": "swiftvlm"},
+        "plans": {"sets": "60", "method": "swiftvlm", "reading": run.out / "reading.json"},
         "pareto": {"methods": ALL_METHODS, "evaluation": None},
     }
     documents: list[Document] = []
@@ -300,6 +334,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "swiftprof analyze ranks --model llava-1.5-7b --datasets textvqa --samples 200",
     ),
     "curve": ("swiftprof analyze curve", "swiftprof analyze curve --profile profiles/mine"),
+    "reading": (
+        "swiftprof analyze reading",
+        "swiftprof analyze reading --profile profiles/mine --shares 0.05,0.1 --samples 200",
+    ),
     "stability": ("swiftprof analyze stability", "swiftprof analyze stability --budget 4"),
     "alignment": (
         "swiftprof analyze alignment",
@@ -324,6 +362,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 _COMMANDS: dict[str, Callable[..., None]] = {
     "ranks": ranks,
     "curve": curve,
+    "reading": reading,
     "stability": stability,
     "alignment": alignment,
     "overlap": overlap,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
@@ -37,7 +38,8 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
     """The schedule of that name; the method's own if None.
 
     Args:
-        schedule: a name in `SCHEDULES`, a tilt as a number (`0.5`), or `published`.
+        schedule: a name in `SCHEDULES`, a tilt as a number (`0.5`), the stages' tokens relative to
+            the first one's (`1/0.25/0.1`), or `published`.
         method: gives the default and `published`.
 
     Raises:
@@ -50,6 +52,8 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
                 f"--schedule {name}: this method publishes none; {did_you_mean('', SCHEDULES)}"
             )
         return method.published_shares
+    if "/" in name:
+        return _fixed(name)
     tilt = SCHEDULES.get(name)
     if tilt is None:
         try:
@@ -61,3 +65,26 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
                 f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])}"
             )
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)
+
+
+def _fixed(text: str) -> Shares:
+    """`1/0.25/0.1`: the stages' tokens relative to each other."""
+    try:
+        ratios = [float(part) for part in text.split("/")]
+    except ValueError:
+        ratios = []
+    falling = all(0 < b <= a for a, b in pairwise(ratios))
+    if not ratios or ratios[0] != 1 or not falling:
+        raise SwiftprofError(
+            f"--schedule {text}: relative counts begin with 1, fall, and are above 0, as 1/0.25/0.1"
+        )
+
+    def shares(parameter: float, stages: int, n_visual: int) -> list[float]:
+        if stages != len(ratios):
+            raise SwiftprofError(
+                f"--schedule {text}: has {len(ratios)} relative counts, but there are {stages} "
+                "stages"
+            )
+        return [parameter * ratio for ratio in ratios]
+
+    return shares
