@@ -71,11 +71,13 @@ class Reading:
         return values
 
     def at(self, layer: int, share: float | Floats) -> Floats:
-        """Capability of a layer that keeps `share` of the visual tokens, interpolated."""
+        """Capability of a layer that keeps `share` of the visual tokens, interpolated.
+
+        More tokens never count as worse: where a curve falls with V, by noise, it is level.
+        """
         nothing = self.left[min(self.left)]
-        known = self.capability[layer]
-        values = np.interp(share, (0.0, *self.shares, 1.0), (nothing, *known, 1.0))
-        return np.asarray(values)
+        known = np.maximum.accumulate([nothing, *self.capability[layer], 1.0])
+        return np.asarray(np.interp(share, (0.0, *self.shares, 1.0), known))
 
     def expected(self, stages: Sequence[Stage]) -> float:
         """Q of these stages: the score that is expected, relative to the unpruned model."""
