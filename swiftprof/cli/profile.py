@@ -165,6 +165,7 @@ def profile(
                 out=out,
                 progress=step,
                 warn=output.warn,
+                note=output.note,
             )
     else:
         if workers != "auto" or address is not None:
@@ -184,6 +185,7 @@ def profile(
                 out=out,
                 progress=step,
                 warn=output.warn,
+                note=output.note,
             )
     raise typer.Exit(_show(output, done))
 

@@ -59,6 +59,7 @@ def profile(
     out: str | Path | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Profile:
     """Measure the capability x_i of every layer (paper §3.2).
 
@@ -70,19 +71,22 @@ def profile(
         data_root: folder with local copies of data sets.
         score: "generation" decodes an answer and scores it with the set's metric; "nll" scores how
             likely the reference answer is (see ``likelihood``), which needs no decoding.
-        batch_size: samples that run together; by default what suits the device. Halved where
-            memory runs out.
+        batch_size: samples that run together; by default what memory allows. Halved where memory
+            runs out. No result depends on it.
         out: folder; by default ``profiles/<model>-<digest of the settings>``. Parts that are
             already there are kept, so the same call goes on where an interrupted one stopped.
         progress: called after every batch.
         warn: told in one line what went wrong but did not stop the run.
+        note: told in one line how much runs together.
 
     Raises:
         SwiftprofError: unknown data set, a set without such a split, impossible settings, a
             folder with other settings, a set whose every sample is broken.
     """
     request = Request(tuple(datasets), keep, samples, seed, split, data_root, score)
-    done = run_shard(vlm, request, batch_size=batch_size, out=out, progress=progress, warn=warn)
+    done = run_shard(
+        vlm, request, batch_size=batch_size, out=out, progress=progress, warn=warn, note=note
+    )
     assert isinstance(done, Profile)
     return done
 
@@ -96,6 +100,7 @@ def run_shard(
     out: str | Path | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Profile | Unfinished:
     """Measure one shard's units in this process.
 
@@ -110,6 +115,8 @@ def run_shard(
     missing = [unit for unit in mine if unit in absent]
     if missing:
         worker = Worker(vlm, request, run.settings, batch_size, warn)
+        if note is not None:
+            note(str(worker.fitting))
         counter = _Counter(count(mine), count(mine) - count(missing), progress)
         run_units(worker, folder, missing, counter.add)
     return finish(folder, run, bool(missing), time.monotonic() - began)

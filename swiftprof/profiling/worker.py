@@ -13,16 +13,12 @@ from dataclasses import dataclass
 
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
+from swiftprof.models.batch_size import BatchSize, Prompt, profiling
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.faults import free_memory, out_of_memory, reason
 from swiftprof.profiling.job import Request, Unit
-from swiftprof.profiling.measure import (
-    batches,
-    default_batch_size,
-    default_max_rows,
-    measure_batch,
-)
+from swiftprof.profiling.measure import batches, measure_batch
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.settings import Settings
 
@@ -57,8 +53,12 @@ class Worker:
         vlm: the model.
         request: what the profile was asked for.
         settings: of the run.
-        batch_size: samples that run together; None for what suits the device.
+        batch_size: samples that run together; None for what memory allows.
         warn: told in one line when a batch had to be made smaller.
+
+    Attributes:
+        fitting: how much runs together at first.
+        size, max_rows: samples and re-runs that run together now.
     """
 
     def __init__(
@@ -71,9 +71,15 @@ class Worker:
     ) -> None:
         check_steps(vlm.model)
         self.vlm, self.settings = vlm, settings
-        self.size = batch_size or default_batch_size(vlm)
-        self.max_rows = default_max_rows(vlm)
         self._sets: Mapping[str, Dataset] = {d.name: d for d in request.sets()}
+        self.fitting: BatchSize = profiling(
+            Prompt.of(vlm, max(d.max_new_tokens for d in self._sets.values())),
+            str(vlm.model.device),
+            keep=settings.keep,
+            candidates=len(settings.layers),
+            samples=batch_size,
+        )
+        self.size, self.max_rows = self.fitting.samples, self.fitting.rows
         self._splits = {d.name: request.split_of(d) for d in self._sets.values()}
         self._warn = warn or (lambda text: None)
         self._worked = False

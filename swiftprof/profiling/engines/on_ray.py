@@ -41,12 +41,12 @@ class _Remote:
         self._worker: Worker | None = None
         self._warnings: list[str] = []
 
-    def start(self) -> tuple[int, RunFile]:
-        """Load the model; the process's id, and the run as seen from here."""
+    def start(self) -> tuple[int, RunFile, str]:
+        """Load the model; the process's id, the run as seen from here, how much runs together."""
         vlm = self._load()
         run = prepare(vlm, self._request)
         self._worker = Worker(vlm, self._request, run.settings, self._size, self._warnings.append)
-        return os.getpid(), run
+        return os.getpid(), run, str(self._worker.fitting)
 
     def measure(self, unit: Unit) -> tuple[Measured, list[str]]:
         """Measure a unit; warnings come with it."""
@@ -66,6 +66,7 @@ def profile_on_ray(
     out: str | Path | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
     on_worker: Callable[[int], None] | None = None,
 ) -> Profile:
     """Profile with workers on Ray (see `swiftprof.profiling.api.profile`).
@@ -87,7 +88,7 @@ def profile_on_ray(
     began = time.monotonic()
     ours = _connect(ray, address)
     try:
-        pool = _Pool(ray, load, request, batch_size, workers, warn or (lambda text: None))
+        pool = _Pool(ray, load, request, batch_size, workers, warn or _silent, note or _silent)
         try:
             return pool.run(out, progress or (lambda done, total: None), on_worker, began)
         finally:
@@ -95,6 +96,10 @@ def profile_on_ray(
     finally:
         if ours:
             ray.shutdown()
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
 
 
 class _Pool:
@@ -108,8 +113,9 @@ class _Pool:
         batch_size: int | None,
         workers: int | None,
         warn: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
-        self._ray, self._warn = ray, warn
+        self._ray, self._warn, self._note = ray, warn, note
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         self._size = workers or gpus or max(1, int(resources.get("CPU", 1)) // CPUS_PER_WORKER)
@@ -151,12 +157,13 @@ class _Pool:
                     self._hire()
                     continue
                 if unit is None:
-                    pid, seen = result
+                    pid, seen, fitting = result
                     losses[None] = 0
                     if on_worker is not None:
                         on_worker(pid)
                     if run is None:
                         run, folder = seen, begin(seen, out)
+                        self._note(f"{fitting}, per worker")
                         waiting.extend(missing_units(folder, run))
                         total = count(units(run.draw, run.settings.datasets))
                         done = total - count(list(waiting))
