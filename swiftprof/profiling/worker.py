@@ -9,7 +9,7 @@ trouble is not with the samples, and the error goes up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
@@ -106,6 +106,9 @@ class Worker:
                 strict=True,
             )
         )
+        settings, layers = self.settings, asked.unit.layers
+        if layers is not None:
+            settings = settings.model_copy(update={"layers": layers})
         rows: list[Row] = []
         failed: list[Skipped] = []
         first: Exception | None = None
@@ -115,7 +118,7 @@ class Worker:
         while waiting:
             batch = waiting.pop(0)
             try:
-                rows += measure_batch(self.vlm, dataset, batch, self.settings, self.max_rows)
+                rows += measure_batch(self.vlm, dataset, batch, settings, self.max_rows)
             except Exception as error:
                 first = first or error
                 if out_of_memory(error) and self._shrink(len(batch)):
@@ -135,6 +138,8 @@ class Worker:
             raise first
         place = {sample.id: n for n, sample in enumerate(asked.samples)}
         rows.sort(key=lambda row: place[row.id])
+        if layers is not None:
+            rows = [_among(row, layers, self.settings.layers) for row in rows]
         order = {i: n for n, i in enumerate(asked.unit.indices)}
         skipped = sorted([*asked.broken, *failed], key=lambda each: order[each.index])
         return Measured(asked.unit, rows, skipped)
@@ -152,6 +157,17 @@ class Worker:
         else:
             return False
         return True
+
+
+def _among(row: Row, layers: Sequence[int], candidates: Sequence[int]) -> Row:
+    """A row of some layers' re-runs as one of all candidates; the others' places stay empty."""
+    answers = dict(zip(layers, row.rerun_prediction, strict=True))
+    scores = dict(zip(layers, row.rerun_score, strict=True))
+    return replace(
+        row,
+        rerun_prediction=[answers.get(layer) for layer in candidates],
+        rerun_score=[scores.get(layer) for layer in candidates],
+    )
 
 
 def _flat(waiting: Sequence[Sequence[Sample]]) -> list[Sample]:

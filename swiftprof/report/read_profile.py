@@ -154,7 +154,7 @@ def _cards(
         for row, image in zip(rows, images, strict=True):
             given = [("unpruned", row["prediction"], row["score"])]
             for layer in wanted:
-                at = profile.layers.index(layer)
+                at = profile.summary.settings.layers.index(layer)
                 again = row["rerun_prediction"][at], row["rerun_score"][at]
                 given.append((f"layer {layer}'s selection", *again))
             said = [

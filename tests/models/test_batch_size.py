@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from swiftprof.measure.flops import DecoderShape
@@ -20,7 +22,7 @@ def sized(prompt, gib, device="cuda", **options):
 @pytest.mark.parametrize("device", ["cpu", "cuda:1"])
 def test_more_memory_never_makes_a_smaller_batch_and_it_always_fits(device):
     found = [sized(SEVEN_B, gib, device) for gib in (0.01, 1, 2, 4, 8, 16, 32, 64, 128, 1024)]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert after.samples >= before.samples
         assert after.samples * after.rows >= before.samples * before.rows
     assert (found[0].samples, found[0].rows) == (1, 1)

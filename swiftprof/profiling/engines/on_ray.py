@@ -19,6 +19,7 @@ from swiftprof.models.loading import VLM
 from swiftprof.profiling.api import Progress, begin, count, finish
 from swiftprof.profiling.job import Request, Unit, prepare, units
 from swiftprof.profiling.parts import part_path, write_part
+from swiftprof.profiling.race import next_units
 from swiftprof.profiling.store import Profile, RunFile
 from swiftprof.profiling.summary import missing_units
 from swiftprof.profiling.worker import Measured, Worker
@@ -123,6 +124,8 @@ class _Pool:
         self._kind = ray.remote(**options)(_Remote)
         self._arguments = (load, request, batch_size)
         self._busy: dict[Any, tuple[Any, Unit | None]] = {}  # future -> worker, its unit
+        self._idle: list[Any] = []
+        self._waiting: deque[Unit] = deque()
 
     def run(
         self,
@@ -134,7 +137,6 @@ class _Pool:
         """Hand out units until all parts are there."""
         run: RunFile | None = None
         folder, total, done = Path(), 0, 0
-        waiting: deque[Unit] = deque()
         losses: Counter[Unit | None] = Counter()
         new = False
         self._hire()
@@ -153,9 +155,10 @@ class _Pool:
                         raise SwiftprofError(_lost(unit, error)) from error
                     self._warn(f"a worker was lost ({_first_line(error)}); another one takes over")
                     if unit is not None:
-                        waiting.appendleft(unit)
+                        self._waiting.appendleft(unit)
                     self._hire()
                     continue
+                self._idle.append(worker)
                 if unit is None:
                     pid, seen, fitting = result
                     losses[None] = 0
@@ -164,11 +167,11 @@ class _Pool:
                     if run is None:
                         run, folder = seen, begin(seen, out)
                         self._note(f"{fitting}, per worker")
-                        waiting.extend(missing_units(folder, run))
+                        missing = missing_units(folder, run)
                         total = count(units(run.draw, run.settings.datasets))
-                        done = total - count(list(waiting))
+                        done = total - count(missing)
                         progress(done, total)
-                        for _ in range(min(self._size, len(waiting)) - 1):
+                        for _ in range(min(self._size, len(missing)) - 1):
                             self._hire()
                     _check_same(run, seen)
                 else:
@@ -179,11 +182,10 @@ class _Pool:
                     progress(done, total)
                     for text in warnings:
                         self._warn(text)
-                if waiting:
-                    unit = waiting.popleft()
-                    self._busy[worker.measure.remote(unit)] = (worker, unit)
-                else:
-                    self._ray.kill(worker)
+                assert run is not None  # a worker has started
+                if not self._waiting and not self._measuring():
+                    self._waiting.extend(next_units(folder, run))  # of the next round of a race
+                self._hand_out()
         assert run is not None
         finished = finish(folder, run, new, time.monotonic() - began)
         assert isinstance(finished, Profile)
@@ -191,9 +193,20 @@ class _Pool:
 
     def close(self) -> None:
         """Let all workers go."""
-        for worker, _ in self._busy.values():
+        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
             self._ray.kill(worker)
+        self._idle.clear()
         self._busy.clear()
+
+    def _measuring(self) -> bool:
+        """Whether a unit is under way."""
+        return any(unit is not None for _, unit in self._busy.values())
+
+    def _hand_out(self) -> None:
+        """Give idle workers units."""
+        while self._waiting and self._idle:
+            worker, unit = self._idle.pop(), self._waiting.popleft()
+            self._busy[worker.measure.remote(unit)] = (worker, unit)
 
     def _hire(self) -> None:
         worker = self._kind.remote(*self._arguments)
