@@ -92,7 +92,7 @@ def profile(
         float | None,
         typer.Option(
             "--race-risk",
-            help="Chance, about, that a layer leaves the race wrongly.",
+            help="Chance, at most about, that the race changes a plan.",
             show_default="0.01",
         ),
     ] = None,
@@ -231,10 +231,12 @@ def profile(
         if workers != "auto" or address is not None:
             raise SwiftprofError("--workers and --address: go with --engine ray")
         shard = choose_shard(shard_index, num_shards)
+        from swiftprof.profiling.api import check_race, run_shard
+
+        check_race(request, shard)
         if shard.count > 1:
             output.note(f"shard index {shard.index} of {shard.count} shards (from {shard.origin})")
         vlm = load_model(output, replace(load, device=shard.device(load.device)), prompt_style)
-        from swiftprof.profiling.api import run_shard
 
         with output.progress(f"profiling {vlm.name}") as step:
             done = run_shard(

@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "Unfinished",
     "begin",
+    "check_race",
     "count",
     "finish",
     "model_info",
@@ -113,11 +114,7 @@ def run_shard(
     Otherwise `swiftprof.profiling.merge.merge` brings the folders together.
     """
     began, shard = time.monotonic(), shard or Shard()
-    if request.race is not None and shard.count > 1:
-        raise SwiftprofError(
-            f"--race: does not go with shards (from {shard.origin or 'run_shard'}), each of which "
-            "would have to wait for the others' parts; use --engine ray, or --num-shards 1"
-        )
+    check_race(request, shard)
     run = prepare(vlm, request)
     folder = begin(run, out)
     mine = shard.of(units(run.draw, run.settings.datasets))
@@ -134,6 +131,15 @@ def run_shard(
             while now := next_units(folder, run):
                 run_units(worker, folder, now, counter.add)
     return finish(folder, run, bool(missing), time.monotonic() - began)
+
+
+def check_race(request: Request, shard: Shard) -> None:
+    """Refuse a race of shards. Raises SwiftprofError."""
+    if request.race is not None and shard.count > 1:
+        raise SwiftprofError(
+            f"--race: does not go with shards (from {shard.origin or 'run_shard'}), each of which "
+            "would have to wait for the others' parts; use --engine ray, or --num-shards 1"
+        )
 
 
 def begin(run: RunFile, out: str | Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from swiftprof.cli.app import main
+from swiftprof.cli.output import Output
 from swiftprof.cli.plan import quietly
+from swiftprof.cli.profile import show_done
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan
 from swiftprof.planning.curve import Curve, SampleScores, combine
@@ -232,3 +236,18 @@ def test_a_profile_that_hides_missing_reruns_is_refused(raced, tmp_path):
     hidden = replace(done, summary=done.summary.model_copy(update={"dropped": {}}))
     with pytest.raises(SwiftprofError, match="does not call dropped"):
         _ = hidden.samples
+
+
+@pytest.mark.usefixtures("small_units")
+def test_the_table_and_the_report_tell_of_layers_that_left(raced, capsys, monkeypatch, tmp_path):
+    done, _ = raced
+    monkeypatch.setenv("COLUMNS", "120")
+    show_done(Output(), done)
+    shown = capsys.readouterr().out
+    for layer, count in done.dropped.items():
+        assert re.search(rf"(?m)^ +{layer} .* of {count}$", shown)
+    assert f"{len(done.dropped)} layers that left the race" in shown
+    page = tmp_path / "page.html"
+    assert main(["report", str(done.path), "--out", str(page)]) == 0
+    assert f"layers {', '.join(done.dropped)} were measured on fewer samples" in page.read_text()
+    assert "--race-risk 0.5" in page.read_text()
