@@ -165,7 +165,7 @@ def profiling(
 
 
 def _budget(device: str, free: int | None) -> tuple[str, int | None, float]:
-    kind = "cpu" if device.startswith("cpu") else "cuda"
+    kind = "cuda" if device.startswith("cuda") else "cpu"
     free = free_memory(device) if free is None else free
     return kind, free, float("inf") if free is None else free * USED[kind]
 

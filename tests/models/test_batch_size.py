@@ -5,9 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+import torch
 
+from swiftprof.data.registry import get_dataset
 from swiftprof.measure.flops import DecoderShape
+from swiftprof.measure.memory import peak_bytes
 from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES, Prompt, answering, profiling
+from swiftprof.profiling.job import Request, prepare
+from swiftprof.profiling.measure import measure_batch
 
 GIB = 2**30
 SEVEN_B = Prompt(
@@ -58,6 +63,21 @@ def test_a_given_number_of_samples_stays_and_reruns_fill_what_is_left():
     assert few.rows > many.rows
     assert "24 samples and" in str(many)
     assert "of 24.0 GiB" in str(many)
+
+
+@pytest.mark.parametrize(("samples", "rows"), [(4, 64), (4, 8), (1, 1)])
+def test_the_estimate_is_what_a_batch_really_holds(bundled, samples, rows):
+    request = Request(("scenes-ref",), samples=4)
+    settings, dataset = prepare(bundled, request).settings, get_dataset("scenes-ref")
+    batch = [dataset.sample("train", i) for i in range(samples)]
+    inputs = bundled.inputs([s.image for s in batch], [s.question for s in batch])
+    text = inputs["input_ids"].shape[1] - 144
+    prompt = Prompt.of(bundled, dataset.max_new_tokens, text)
+    needed = max(samples * prompt.vanilla, samples * prompt.kept + rows * prompt.rerun(0.2))
+    real = peak_bytes(
+        torch.device("cpu"), lambda: measure_batch(bundled, dataset, batch, settings, rows)
+    )
+    assert 0.9 * real < needed < 1.3 * real
 
 
 def test_the_bundled_models_prompt_is_read_from_it(bundled):
