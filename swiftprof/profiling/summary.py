@@ -138,4 +138,4 @@ def _curves(
         if not all(each.all() for each in rows.values()):
             count = sum(int(each.sum()) for each in rows.values())
             dropped |= {str(settings.layers[column]): count for column in columns}
-    return x, low, high, own, dropped
+    return x, low, high, own, dict(sorted(dropped.items(), key=lambda each: int(each[0])))
