@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ class FakeProfile:
     text_tokens = 20.0
     path = Path("profiles/tiny-0")
     sha256 = "cd" * 32
+    dropped: ClassVar[dict[str, int]] = {}
     model = ModelInfo(name="tiny", num_layers=12, visual_tokens=144)
     decoder = DecoderShape(12, 128, 384, 4, 4, 32)
 
