@@ -132,6 +132,7 @@ def measure(
         capability={
             layer: [round(float(x[place]), 6) for x in chosen]
             for place, layer in enumerate(profile.layers)
+            if str(layer) not in profile.dropped
         },
         skipped=found.skipped,
     )
