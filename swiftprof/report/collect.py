@@ -55,6 +55,8 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
                 ]
         elif kind == "evaluation":
             sections, cards, total = read_eval(path, room, album, f"e{number}-")
+            if sum(each == "evaluation" for _, each, _ in found) > 1:  # else they look alike
+                sections = [replace(s, title=f"{s.title}: {path.name}") for s in sections]
         elif kind == "plan":
             from swiftprof.report.read_profile import plan_section
 

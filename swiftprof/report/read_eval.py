@@ -28,6 +28,8 @@ MAX_BYTES = 1 << 26
 SIGNIFICANT = 0.05
 MANY = 2
 """Budgets up to which the findings name every group of data sets."""
+MOST_LINES = 14
+"""Methods up to which lines over budgets can be told apart."""
 MOST_ROWS = 500_000
 """Answers of a part that are read at most."""
 
@@ -167,7 +169,9 @@ def _figures(results: Mapping[str, Any], prefix: str) -> list[Drawing]:
     figures = [
         drawing("methods", data, "Score of each method, with its 95 % interval.", f"{prefix}m-")
     ]
-    if len({p.budget for p in data.points if p.budget}) > 1:
+    methods = {p.method for p in data.points}
+    budgets = {p.budget for p in data.points}
+    if len(budgets - {""}) > 1 and len(methods) <= MOST_LINES:
         figures.append(drawing("pareto", data, "Score against retained tokens.", f"{prefix}p-"))
     return figures
 
@@ -195,8 +199,18 @@ def _findings(results: Mapping[str, Any]) -> list[str]:
                 ("not told apart from it", same),
             )
             parts = [f"{word}: {', '.join(each)}" for word, each in named if each]
-            out.append(f"{budget}, {NAMES.get(group, group)}: {'; '.join(parts)}.")
+            keeps = _keeps(results, budget, reference, group)
+            out.append(f"{budget}, {NAMES.get(group, group)}: {keeps}{'; '.join(parts)}.")
     return out
+
+
+def _keeps(results: Mapping[str, Any], budget: str, method: str, group: str) -> str:
+    """How much of the unpruned score a method keeps, as the start of a sentence."""
+    for row in results["rows"]:
+        found = row["averages"].get(group)
+        if (row["budget"], row["label"]) == (budget, method) and found:
+            return f"{method} keeps {100 * found['value']:.1f} % of the unpruned score; "
+    return ""
 
 
 def _scores(results: Mapping[str, Any]) -> Table:

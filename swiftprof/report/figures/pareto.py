@@ -31,11 +31,16 @@ def draw(data: Data) -> Figure:
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     names = [m for m in dict.fromkeys(p.method for p in data.points) if m != VANILLA]
     names.sort(key=lambda m: m != "swiftvlm")  # it has the main colour, the others their order
-    looks = {m: (SERIES[n % len(SERIES)], MARKERS[n % len(MARKERS)]) for n, m in enumerate(names)}
+    looks = {m: (_colour(n), MARKERS[n % len(MARKERS)]) for n, m in enumerate(names)}
     for panel, group in zip(panels, groups, strict=True):
         _panel(panel, data, group, looks)
     panels[0].set_ylabel("score, % of the unpruned model")
     return figure
+
+
+def _colour(number: int) -> str:
+    """Colours come again where there are many methods, but the first one's does not."""
+    return SERIES[number if number < len(SERIES) else 1 + (number - 1) % (len(SERIES) - 1)]
 
 
 def _panel(axes: Axes, data: Data, group: str, looks: dict[str, tuple[str, str]]) -> None:

@@ -55,9 +55,9 @@ def _budgets(axes: Axes, data: Data) -> None:
     axes.annotate(
         f"m = {best.m}: {best.area:.3f}",
         (best.m, best.area),
-        xytext=(-6 if best.m > 1 else 6, -16),
+        xytext=(0, -20),
         textcoords="offset points",
-        ha="right" if best.m > 1 else "left",
+        ha="center" if 1 < best.m < m[-1] else "right" if best.m > 1 else "left",
         color=ACCENT,
         fontweight="bold",
     )
