@@ -27,12 +27,14 @@ class Segment:
         valid: `(B, length)` bool, or None when no row is padded.
         dropped: `(B, 1)` int64, by how much positions are less than in the prompt; None where
             tokens keep their positions.
+        bias: `(B, length)`, what attention adds to the logits at each column; None for nothing.
     """
 
     first: int
     length: int
     valid: Tensor | None
     dropped: Tensor | None = None
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Step:
                 keys=keys,
                 dtype=hidden.dtype,
                 device=hidden.device,
+                bias=_longer(segment.bias, keys, hidden.device),
             )
         return self.masks[key]
 
@@ -184,3 +187,10 @@ class Step:
         if padding is not None:
             after = padding[:, self.state.prompt : self.state.prompt + new].to(device).bool()
         return torch.cat([past.to(device), after], dim=1)
+
+
+def _longer(bias: Tensor | None, keys: int, device: torch.device) -> Tensor | None:
+    """A prompt's bias `(B, length)` with nothing added at the tokens behind it: `(B, keys)`."""
+    if bias is None:
+        return None
+    return torch.nn.functional.pad(bias.to(device), (0, keys - bias.shape[1]))
