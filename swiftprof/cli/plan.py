@@ -39,6 +39,7 @@ EXAMPLES = (
     "swiftprof plan --budget 3",
     "swiftprof plan profiles/llava-1.5-7b-1a2b3c4d --budget 3 --retain 192",
     "swiftprof plan --budget 2 --ratio 0.25 --out half.json --plot curve.png",
+    "swiftprof plan profiles/mine --capability profiles/mine-5,profiles/mine-40",
     "swiftprof plan --curve curve.json --model llava-1.5-7b --flops 1.75 --json",
 )
 
