@@ -103,7 +103,7 @@ ScheduleOpt = Annotated[
     typer.Option(
         "--schedule",
         help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
-        "(0 is uniform, 1 geometric), a shape as 55+28+10, wide, published, or nominal.",
+        "(0 is uniform, 1 geometric), a shape as 55+28+10, published, or nominal.",
         show_default="the method's",
     ),
 ]

@@ -15,12 +15,12 @@ from swiftprof.evaluation.answer import VANILLA, Progress, answer_samples
 from swiftprof.models.loading import VLM
 from swiftprof.planning.api import PlanWarning, plan
 from swiftprof.planning.plan_file import Plan
-from swiftprof.planning.schedules import SCHEDULES, WIDE
+from swiftprof.planning.schedules import SCHEDULES
 from swiftprof.profiling.store import Profile
 
 __all__ = ["Found", "search_schedule"]
 
-_PREFERRED = ("geometric", *(name for name in SCHEDULES if name != "geometric"), WIDE)
+_PREFERRED = ("geometric", *(name for name in SCHEDULES if name != "geometric"))
 """Ties go to the earlier."""
 
 
@@ -57,7 +57,7 @@ def search_schedule(
         return _measure(vlm, profile, setting, names, samples, progress)
 
     scores = measure([*_PREFERRED, *more])
-    best = _best({name: scores[name] for name in _PREFERRED if name in SCHEDULES})
+    best = _best({name: scores[name] for name in _PREFERRED})
     scores |= measure(_between(SCHEDULES[best]))
     return Found(_best(scores), scores)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
 
-__all__ = ["NOMINAL", "SCHEDULES", "WIDE", "Shares", "shares_of"]
+__all__ = ["NOMINAL", "SCHEDULES", "Shares", "shares_of"]
 
 Shares = Callable[[float, int, int], list[float]]
 """(parameter in [0, 1], number of stages, n_v) -> share of n_v that goes on after each stage."""
@@ -25,8 +25,6 @@ SCHEDULES: Mapping[str, float] = {"uniform": 0.0, "gentle": 0.5, "geometric": 1.
 
 PUBLISHED = "published"
 """The method's own schedule, where it has one."""
-WIDE = "wide"
-"""Many tokens at the first stage, the same few at all others: with bypass all come back anyway."""
 NOMINAL = "nominal"
 """The very counts that a method published under the name of a budget, which they may not retain."""
 
@@ -34,11 +32,6 @@ NOMINAL = "nominal"
 def tilted(parameter: float, stages: int, tilt: float) -> list[float]:
     """Shares of one member of the family."""
     return [parameter ** float((number + 1) ** tilt) for number in range(stages)]
-
-
-def _wide(parameter: float, stages: int, n_visual: int) -> list[float]:
-    """The fourth root of the others' share at the first stage."""
-    return [parameter**0.25, *[parameter] * (stages - 1)]
 
 
 def _shape(name: str) -> Shares:
@@ -62,8 +55,8 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
     """The schedule of that name; the method's own if None.
 
     Args:
-        schedule: a name in `SCHEDULES`, a tilt as a number (`0.5`), a shape (`55+28+10`), `wide`,
-            or `published`.
+        schedule: a name in `SCHEDULES`, a tilt as a number (`0.5`), a shape (`55+28+10`), or
+            `published`.
         method: gives the default and `published`.
 
     Raises:
@@ -72,8 +65,6 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
     name = schedule or method.schedule
     if "+" in name:
         return _shape(name)
-    if name == WIDE:
-        return _wide
     if name == PUBLISHED:
         if method.schedule != PUBLISHED:
             raise SwiftprofError(
@@ -88,6 +79,6 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
             tilt = math.nan
         if not 0 <= tilt <= 10:
             raise SwiftprofError(
-                f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, WIDE, PUBLISHED, NOMINAL])}"
+                f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])}"
             )
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)
