@@ -38,6 +38,11 @@ REGISTRY: dict[str, Analysis] = {
         "Which layers can tell important visual tokens from unimportant ones, on which data set?",
         "a profile",
     ),
+    "reading": Analysis(
+        "Where visual tokens are read",
+        "After which layer are visual tokens no longer needed, and how few does each layer need?",
+        "a model and a profile",
+    ),
     "stability": Analysis(
         "Stability of the plan",
         "How much of the plan is luck of the samples, and how many pruning layers pay?",

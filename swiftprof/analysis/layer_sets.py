@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,9 @@ from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.store import PART_SAMPLES, part_path, read_part
 from swiftprof.models.loading import VLM
-from swiftprof.planning.budget import smallest_retain
-from swiftprof.planning.curve import BASE_LAYER
-from swiftprof.planning.fill import Setting
 from swiftprof.planning.plan_file import Plan
 
-__all__ = ["Measured", "answer_with", "feasible_sets"]
+__all__ = ["Measured", "answer_with"]
 
 Floats = NDArray[np.float64]
 
@@ -49,19 +45,6 @@ class Measured:
             for name, each in self.scores[layers].items()
         ]
         return float(np.mean(ratios))
-
-
-def feasible_sets(
-    num_layers: int, m: int, n_visual: int, retain: float, setting: Setting
-) -> list[tuple[int, ...]]:
-    """All sets of m layers in 3..L-1 that the runtime can cut at and the budget allows."""
-    found = []
-    for layers in combinations(range(BASE_LAYER + 1, num_layers), m):
-        if m > 1 and layers[1] == layers[0] + 1:
-            continue  # the second stage would cut where the first does
-        if smallest_retain(layers, num_layers, n_visual, setting.method) <= retain:
-            found.append(layers)
-    return found
 
 
 def answer_with(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
-from swiftprof.analysis.layer_sets import Measured, answer_with, feasible_sets
+from swiftprof.analysis.layer_sets import Measured, answer_with
 from swiftprof.analysis.numbers import percent, signed
 from swiftprof.analysis.objectives import OBJECTIVES, Objective, ceiling, correlate
 from swiftprof.analysis.sampling import Progress
@@ -25,9 +25,11 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.statistics import Scores, compare_paired
 from swiftprof.methods.depths import equal_depths
 from swiftprof.models.loading import VLM
+from swiftprof.planning.budget import feasible_sets
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import Plan
+from swiftprof.planning.reading import Reading
 
 __all__ = ["Data", "Result", "describe", "measure"]
 
@@ -107,6 +109,7 @@ def measure(
     setting: Setting,
     folder: Path,
     *,
+    reading: Reading | None = None,
     sets: int | None,
     samples: int,
     seed: int = 0,
@@ -121,6 +124,7 @@ def measure(
         curve: capabilities that the plan was made from.
         cost: the model's sizes.
         setting: the method and how its stages are filled, the same for all sets.
+        reading: judges the objective Q too.
         folder: where answers are kept; finished parts are not made again.
         sets: rivals to draw; None for all.
         samples: of each data set.
@@ -133,7 +137,7 @@ def measure(
     depth, m, n_visual = curve.num_layers, len(layers), cost.tokens
     asked = plan.budget.ratio if plan.budget is not None else None
     retain = (asked or DEFAULT_RATIO) * n_visual
-    possible = feasible_sets(depth, m, n_visual, retain, setting)
+    possible = feasible_sets(depth, m, n_visual, retain, setting.method)
     rivals = [each for each in possible if each != layers]
     if not rivals:
         raise SwiftprofError(
@@ -149,7 +153,7 @@ def measure(
     wanted = [*kinds, *(each for each in rivals if each not in kinds)]
     plans = {each: fill_plan(each, retain, cost, setting) for each in wanted}
     found = answer_with(vlm, datasets, plans, folder, samples, seed, split, batch_size, progress)
-    return _summed(found, plans, kinds, curve, setting, len(possible))
+    return _summed(found, plans, kinds, curve, setting, len(possible), reading)
 
 
 def _summed(
@@ -159,6 +163,7 @@ def _summed(
     curve: Curve,
     setting: Setting,
     possible: int,
+    reading: Reading | None,
 ) -> Data:
     planned = next(iter(plans))
     results = []
@@ -206,7 +211,19 @@ def _summed(
                 name, meaning, [rank(curve, s, plans[s].stages[-1].keep) for s in drawn], scores
             )
             for name, (meaning, rank) in OBJECTIVES.items()
-        ],
+        ]
+        + (
+            [
+                correlate(
+                    "read area Q",
+                    "capability at the kept share, layers weighted by what is read in them",
+                    [reading.expected(plans[s].stages) for s in drawn],
+                    scores,
+                )
+            ]
+            if reading is not None
+            else []
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swiftprof.cli.analysis_request import Request, command
@@ -14,8 +15,9 @@ from swiftprof.errors import SwiftprofError
 if TYPE_CHECKING:
     from swiftprof.analysis.document import Document
     from swiftprof.evaluation.settings import VariantSettings
+    from swiftprof.planning.reading import Reading
 
-__all__ = ["RUNS"]
+__all__ = ["RUNS", "read_reading"]
 
 
 def run_ranks(request: Request) -> Document:
@@ -36,6 +38,34 @@ def run_curve(request: Request) -> Document:
     curve = Curve(profile.model.num_layers, profile.layers, combine(profile.samples))
     data = measure(profile, solve(curve, request.budget).layers)
     return request.finish(data, began, datasets=dict(profile.summary.samples))
+
+
+def run_reading(request: Request) -> Document:
+    from swiftprof.analysis.reading import measure
+    from swiftprof.cli.options import numbers
+
+    began, profile = time.monotonic(), request.needed_profile
+    shares = numbers("--shares", request.option("shares"))
+    if not all(0 < share < 1 for share in shares):
+        raise SwiftprofError(
+            f"--shares {request.option('shares')}: each V must lie between 0 and 1, as 0.05,0.1"
+        )
+    with request.output.progress("answering without visual tokens from each layer on") as step:
+        data = measure(
+            request.vlm,
+            request.chosen,
+            profile,
+            request.cost,
+            request.out / "reading-answers",
+            shares=shares,
+            samples=request.samples,
+            seed=request.seed,
+            split=request.split,
+            batch_size=request.batch,
+            progress=step,
+        )
+    splits = {d.name: request.split or d.train_split for d in request.chosen}
+    return request.finish(data, began, datasets=data.datasets, skipped=data.skipped, splits=splits)
 
 
 def run_stability(request: Request) -> Document:
@@ -131,6 +161,8 @@ def run_plans(request: Request) -> Document:
         raise SwiftprofError(
             f"--method {method}: prunes at its own layers; name one that is planned, as swiftvlm"
         )
+    path = request.option("reading")
+    reading = None if path is None else read_reading(path)
     plan = quietly(make, profile, request.budget, **vars(target), method=method, bootstrap=0)
     curve = Curve(profile.model.num_layers, profile.layers, combine(profile.samples))
     with request.output.progress("answering with each layer set") as step:
@@ -142,6 +174,7 @@ def run_plans(request: Request) -> Document:
             request.cost,
             setting,
             request.out / "plans-answers",
+            reading=reading,
             sets=None if sets == "all" else int(sets),
             samples=request.samples,
             seed=request.seed,
@@ -152,6 +185,19 @@ def run_plans(request: Request) -> Document:
     return request.finish(
         data, began, datasets=data.datasets, plan=plan.to_dict(), skipped=data.skipped
     )
+
+
+def read_reading(path: Path) -> Reading:
+    """The reading curve of an analysis. Raises SwiftprofError where it is none."""
+    from swiftprof.analysis.document import Document
+    from swiftprof.analysis.reading import Data
+
+    data = Document.load(path).parsed()
+    if not isinstance(data, Data):
+        raise SwiftprofError(
+            f"{path}: is no reading curve; make one with swiftprof analyze reading"
+        )
+    return data.reading
 
 
 def run_pareto(request: Request) -> Document:
@@ -203,6 +249,7 @@ def run_pareto(request: Request) -> Document:
 RUNS: Mapping[str, Callable[[Request], Document]] = {
     "ranks": run_ranks,
     "curve": run_curve,
+    "reading": run_reading,
     "stability": run_stability,
     "alignment": run_alignment,
     "overlap": run_overlap,

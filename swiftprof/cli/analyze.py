@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,14 +22,14 @@ from swiftprof.cli.options import (
     LoadOptions,
     ModelOpt,
     SeedOpt,
+    SplitOpt,
     batch_size,
-    takes_model,
+    grouped,
 )
 from swiftprof.cli.output import Output
 
 if TYPE_CHECKING:
     from swiftprof.analysis.document import Document
-    from swiftprof.models.loading import VLM
 
 __all__ = ["group"]
 
@@ -39,30 +40,68 @@ ProfileOpt = Annotated[
 OutOpt = Annotated[
     Path, typer.Option("--out", help="Folder for the figure (PNG, SVG) and table (JSON, Markdown).")
 ]
-SplitOpt = Annotated[
-    str | None,
-    typer.Option("--split", help="Split to run on.", show_default="the usual one to report"),
-]
-OneRatioOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--ratio", help="Visual tokens to retain, as a fraction of all.", show_default="1/3"
-    ),
-]
-OneRetainOpt = Annotated[
-    str | None, typer.Option("--retain", help="The same as a number of tokens.")
+MethodsOpt = Annotated[
+    str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
 ]
 PLANNED = "drop,swiftvlm"
 PICTURED = "fastv,pdrop,feather,swiftvlm"
 ALL_METHODS = "random,fastv,visionzip,pdrop,sparsevlm,feather,drop,swiftvlm"
 RATIOS = "1/2,1/3,2/9,1/6"
-SAMPLES = {"ranks": 50, "alignment": 20, "overlap": 100, "pictures": 60, "plans": 50, "pareto": 100}
+SHARES = "0.05,0.1,0.4"
+SAMPLES = {
+    "ranks": 50,
+    "reading": 100,
+    "alignment": 20,
+    "overlap": 100,
+    "pictures": 60,
+    "plans": 50,
+    "pareto": 100,
+}
 
 
-def _samples(name: str) -> Any:
-    return typer.Option(
-        "--samples", "--limit", min=1, help="Samples of each data set.", show_default=True
-    )
+@dataclass(frozen=True)
+class Reading:
+    """What an analysis reads and writes, where a profile is enough."""
+
+    profile: ProfileOpt = None
+    model: ModelOpt = None
+    budget: BudgetOpt = 3
+    out: OutOpt = FOLDER
+    json: JsonOpt = False
+
+
+@dataclass(frozen=True)
+class Running:
+    """What an analysis reads and writes, where the model is run."""
+
+    profile: ProfileOpt = None
+    datasets: DatasetsOpt = None
+    data_root: DataRootOpt = None
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", "--limit", min=1, help="Samples of each data set."),
+    ] = None
+    split: SplitOpt = None
+    seed: SeedOpt = 0
+    out: OutOpt = FOLDER
+    size: BatchSizeOpt = "auto"
+    json: JsonOpt = False
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How many layers prune, and how many visual tokens are retained."""
+
+    budget: BudgetOpt = 3
+    ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--ratio", help="Visual tokens to retain, as a fraction of all.", show_default="1/3"
+        ),
+    ] = None
+    retain: Annotated[
+        str | None, typer.Option("--retain", help="The same as a number of tokens.")
+    ] = None
 
 
 def _start(
@@ -90,64 +129,62 @@ def _start(
     )
 
 
-@takes_model
-def ranks(
-    load: LoadOptions,
-    profile: ProfileOpt = None,
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[int, _samples("ranks")] = SAMPLES["ranks"],
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
-) -> None:
+@grouped(samples=SAMPLES["ranks"])
+def ranks(load: LoadOptions, run: Running) -> None:
     """Do later layers want the visual tokens that earlier layers rank lowest? (paper Fig. 2)
 
     One unpruned prefill per sample ranks all visual tokens at every layer. A profile, where there
     is one, adds how far its layers' selections agree.
     """
-    _run("ranks", locals())
+    _analyze("ranks", run, load)
 
 
-def curve(
-    profile: ProfileOpt = None,
-    model: ModelOpt = None,
-    budget: BudgetOpt = 3,
-    out: OutOpt = FOLDER,
-    json: JsonOpt = False,
-) -> None:
+@grouped()
+def curve(read: Reading) -> None:
     """Which layers can tell important visual tokens from unimportant ones? (paper Fig. 4)
 
     Reads a profile: nothing is run.
     """
-    _run("curve", locals())
+    _analyze("curve", read)
 
 
+@grouped(samples=SAMPLES["reading"])
+def reading(
+    load: LoadOptions,
+    *,
+    shares: Annotated[
+        str,
+        typer.Option("--shares", help="Further V at which capability is measured, with commas."),
+    ] = SHARES,
+    run: Running,
+) -> None:
+    """After which layer are visual tokens no longer needed, and how few does each layer need?
+
+    Answers --samples of each set's train split with all visual tokens but one withdrawn after each
+    layer, and profiles the same samples at further V. With the result a plan knows the depth and
+    the number of kept tokens: swiftprof plan --reading analyses/reading.json. Finished parts are
+    kept: after an interruption the same command goes on where it stopped.
+    """
+    _analyze("reading", run, load, more={"shares": shares})
+
+
+@grouped()
 def stability(
-    profile: ProfileOpt = None,
-    model: ModelOpt = None,
-    budget: BudgetOpt = 3,
+    read: Reading,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=10, help="Resamples.")] = 1000,
     seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    json: JsonOpt = False,
 ) -> None:
     """How much of the plan is luck of the samples, and how many pruning layers pay?
 
     Reads a profile: nothing is run.
     """
-    _run("stability", locals(), "bootstrap")
+    _analyze("stability", read, seed=seed, more={"bootstrap": bootstrap})
 
 
-@takes_model
+@grouped(samples=SAMPLES["alignment"])
 def alignment(
     load: LoadOptions,
-    profile: ProfileOpt = None,
-    budget: BudgetOpt = 3,
-    ratio: OneRatioOpt = None,
-    retain: OneRetainOpt = None,
+    *,
     merge: Annotated[
         str,
         typer.Option("--merge", help="Merged tokens as fractions of all; one row of panels each."),
@@ -155,55 +192,37 @@ def alignment(
     projection: Annotated[
         str, typer.Option("--projection", help="pca, or tsne where scikit-learn is installed.")
     ] = "pca",
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[int, _samples("alignment")] = SAMPLES["alignment"],
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
+    at: Pruning,
+    run: Running,
 ) -> None:
     """Do bypassed tokens come back where the unpruned model would have them? (paper Fig. 7)
 
     Runs each sample unpruned and pruned, and compares hidden states at the plan's stages.
     """
-    _run("alignment", locals(), "merge", "projection")
+    _analyze("alignment", run, load, at, more={"merge": merge, "projection": projection})
 
 
-@takes_model
+@grouped(samples=SAMPLES["overlap"])
 def overlap(
     load: LoadOptions,
-    methods: Annotated[
-        str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
-    ] = PLANNED,
-    profile: ProfileOpt = None,
-    budget: BudgetOpt = 3,
-    ratio: OneRatioOpt = None,
-    retain: OneRetainOpt = None,
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[int, _samples("overlap")] = SAMPLES["overlap"],
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
+    *,
+    methods: MethodsOpt = PLANNED,
+    at: Pruning,
+    run: Running,
 ) -> None:
     """Does the last stage keep what the unpruned model attends to there? (paper Fig. 8)
 
     Ranks the tokens in the unpruned model at the layer of the plan's last stage and counts how many
     of the best are left with each method, at equal token budgets.
     """
-    _run("overlap", locals(), "methods")
+    _analyze("overlap", run, load, at, more={"methods": methods})
 
 
-@takes_model
+@grouped(samples=SAMPLES["pictures"])
 def pictures(
     load: LoadOptions,
-    methods: Annotated[
-        str, typer.Option("--methods", help="Methods to show, as for swiftprof eval.")
-    ] = PICTURED,
+    *,
+    methods: MethodsOpt = PICTURED,
     show: Annotated[int, typer.Option("--show", min=1, max=50, help="Samples to show.")] = 6,
     pick: Annotated[
         str,
@@ -213,46 +232,31 @@ def pictures(
             "scores below the unpruned model.",
         ),
     ] = "disagree",
-    profile: ProfileOpt = None,
-    budget: BudgetOpt = 3,
-    ratio: OneRatioOpt = None,
-    retain: OneRetainOpt = None,
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[int, _samples("pictures")] = SAMPLES["pictures"],
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
+    at: Pruning,
+    run: Running,
 ) -> None:
     """Which patches are left after each stage, and what is answered from them? (paper Fig. 3, 6)
 
     Answers --samples of each set with every method and shows some of them, by the rule of --pick,
     in the order drawn.
     """
-    _run("pictures", locals(), "methods", "show", "pick")
+    _analyze("pictures", run, load, at, more={"methods": methods, "show": show, "pick": pick})
 
 
-@takes_model
+@grouped(samples=SAMPLES["plans"])
 def plans(
     load: LoadOptions,
+    *,
     sets: Annotated[
         str, typer.Option("--sets", help="Layer sets to measure beside the plan, or all.")
     ] = "60",
     method: Annotated[str, typer.Option("--method", help="A method that is planned.")] = "swiftvlm",
-    profile: ProfileOpt = None,
-    budget: BudgetOpt = 3,
-    ratio: OneRatioOpt = None,
-    retain: OneRetainOpt = None,
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[int, _samples("plans")] = SAMPLES["plans"],
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
+    reading: Annotated[
+        Path | None,
+        typer.Option("--reading", help="A reading.json, whose objective is judged too."),
+    ] = None,
+    at: Pruning,
+    run: Running,
 ) -> None:
     """Do the planned layers beat other layers at the same cost, and does the objective tell?
 
@@ -260,19 +264,19 @@ def plans(
     layer sets that the budget allows: a draw of them, or all. Finished parts are kept: after an
     interruption the same command goes on where it stopped.
     """
-    _run("plans", locals(), "sets", "method")
+    _analyze("plans", run, load, at, more={"sets": sets, "method": method, "reading": reading})
 
 
-@takes_model
+@grouped(samples=SAMPLES["pareto"])
 def pareto(
     load: LoadOptions,
-    methods: Annotated[
-        str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
-    ] = ALL_METHODS,
+    *,
+    methods: MethodsOpt = ALL_METHODS,
     evaluation: Annotated[
         Path | None,
         typer.Option("--eval", help="A finished evaluation's folder, instead of running one."),
     ] = None,
+    budget: BudgetOpt = 3,
     ratio: Annotated[
         str | None,
         typer.Option("--ratio", help="Token budgets as fractions of all.", show_default=RATIOS),
@@ -280,16 +284,7 @@ def pareto(
     retain: Annotated[
         str | None, typer.Option("--retain", help="The same as numbers of tokens.")
     ] = None,
-    profile: ProfileOpt = None,
-    budget: BudgetOpt = 3,
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[int, _samples("pareto")] = SAMPLES["pareto"],
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
+    run: Running,
 ) -> None:
     """Which method keeps most of the score at each number of tokens?
 
@@ -298,57 +293,38 @@ def pareto(
     """
     if ratio is None and retain is None:
         ratio = RATIOS
-    _run("pareto", locals(), "methods", "evaluation")
+    at = Pruning(budget, ratio, retain)
+    _analyze("pareto", run, load, at, more={"methods": methods, "evaluation": evaluation})
 
 
-@takes_model
-def all_(
-    load: LoadOptions,
-    profile: ProfileOpt = None,
-    budget: BudgetOpt = 3,
-    ratio: OneRatioOpt = None,
-    datasets: DatasetsOpt = None,
-    data_root: DataRootOpt = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples",
-            "--limit",
-            min=1,
-            help="Samples of each data set, for all analyses.",
-            show_default="each analysis' own",
-        ),
-    ] = None,
-    split: SplitOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = FOLDER,
-    size: BatchSizeOpt = "auto",
-    json: JsonOpt = False,
-) -> None:
+@grouped()
+def all_(load: LoadOptions, at: Pruning, run: Running) -> None:
     """Run every analysis with its defaults, one after the other.
 
-    What is finished stays: a later failure loses nothing.
+    Without --samples each analysis takes as many as when it runs alone. What is finished stays: a
+    later failure loses nothing.
     """
-    output = Output(json)
-    given: dict[str, Any] = dict(locals())
+    output = Output(run.json)
     more: dict[str, dict[str, Any]] = {
+        "reading": {"shares": SHARES},
         "stability": {"bootstrap": 1000},
         "alignment": {"merge": "0.05,0.015", "projection": "pca"},
         "overlap": {"methods": PLANNED},
         "pictures": {"methods": PICTURED, "show": 6, "pick": "disagree"},
-        "plans": {"sets": "60", "method": "swiftvlm"},
+        "plans": {"sets": "60", "method": "swiftvlm", "reading": run.out / "reading.json"},
         "pareto": {"methods": ALL_METHODS, "evaluation": None},
     }
     documents: list[Document] = []
     loaded = None
     for name in REGISTRY:
-        budgets = {"ratio": given["ratio"] or RATIOS} if name == "pareto" else {}
-        request = _request(output, name, given | budgets, more.get(name, {}), loaded)
+        one = at.ratio is None and at.retain is None
+        here = replace(at, ratio=RATIOS) if name == "pareto" and one else at
+        request = _request(output, name, run, load, here, more.get(name, {}), loaded=loaded)
         documents.append(_make(request))
         loaded = request.loaded
-        _show(output, documents[-1], out, short=True)
-    output.document({"path": str(out), "analyses": [d.to_dict() for d in documents]})
-    output.print(f"\nWrote {out}/. Next: swiftprof report {out} --out report.html")
+        _show(output, documents[-1], run.out, short=True)
+    output.document({"path": str(run.out), "analyses": [d.to_dict() for d in documents]})
+    output.print(f"\nWrote {run.out}/. Next: swiftprof report {run.out} --out report.html")
     raise typer.Exit(_warn(output, documents))
 
 
@@ -358,6 +334,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "swiftprof analyze ranks --model llava-1.5-7b --datasets textvqa --samples 200",
     ),
     "curve": ("swiftprof analyze curve", "swiftprof analyze curve --profile profiles/mine"),
+    "reading": (
+        "swiftprof analyze reading",
+        "swiftprof analyze reading --profile profiles/mine --shares 0.05,0.1 --samples 200",
+    ),
     "stability": ("swiftprof analyze stability", "swiftprof analyze stability --budget 4"),
     "alignment": (
         "swiftprof analyze alignment",
@@ -382,6 +362,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 _COMMANDS: dict[str, Callable[..., None]] = {
     "ranks": ranks,
     "curve": curve,
+    "reading": reading,
     "stability": stability,
     "alignment": alignment,
     "overlap": overlap,
@@ -401,10 +382,17 @@ def group(add: Callable[..., None]) -> typer.Typer:
     return app
 
 
-def _run(name: str, given: dict[str, Any], *own: str) -> None:
-    """Read options, measure, write, show."""
-    output = Output(given["json"])
-    request = _request(output, name, given, {key: given[key] for key in own})
+def _analyze(
+    name: str,
+    options: Reading | Running,
+    load: LoadOptions | None = None,
+    at: Pruning | None = None,
+    more: Mapping[str, Any] | None = None,
+    **further: Any,
+) -> None:
+    """Measure, write, show."""
+    output = Output(options.json)
+    request = _request(output, name, options, load, at, more or {}, **further)
     document = _make(request)
     output.document({"path": str(request.out), **document.to_dict()})
     _show(output, document, request.out)
@@ -414,21 +402,24 @@ def _run(name: str, given: dict[str, Any], *own: str) -> None:
 def _request(
     output: Output,
     name: str,
-    given: dict[str, Any],
-    more: dict[str, Any],
-    loaded: VLM | None = None,
+    options: Reading | Running,
+    load: LoadOptions | None,
+    at: Pruning | None,
+    more: Mapping[str, Any],
+    **further: Any,
 ) -> Request:
-    shared = ("profile", "budget", "ratio", "retain", "datasets", "data_root", "split", "seed")
+    given = {**vars(options), **(vars(at) if at else {}), **further}
+    own = ("profile", "budget", "ratio", "retain", "datasets", "data_root", "split", "seed")
     return Request(
         output=output,
         name=name,
-        out=given["out"],
-        load=given.get("load") or LoadOptions(model=given["model"]),
+        out=options.out,
+        load=load or LoadOptions(model=given["model"]),
         samples=given.get("samples") or SAMPLES.get(name, 1),
-        batch=batch_size(given["size"]) if "size" in given else None,
+        batch=batch_size(given.get("size", "auto")),
         more=more,
-        loaded=loaded,
-        **{key: given[key] for key in shared if key in given},
+        loaded=further.get("loaded"),
+        **{key: given[key] for key in own if key in given},
     )
 
 

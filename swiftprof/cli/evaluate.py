@@ -174,6 +174,7 @@ def evaluate(
             reference=reference,
             command=_command(),
             progress=step,
+            note=output.note,
         )
     output.document({"path": str(done.path), **done.results})
     if not json:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,9 +34,11 @@ __all__ = [
     "RetainOpt",
     "ScheduleOpt",
     "SeedOpt",
+    "SplitOpt",
     "TextTokensOpt",
     "VisualTokensOpt",
     "batch_size",
+    "grouped",
     "layer_numbers",
     "numbers",
     "option_values",
@@ -79,6 +81,10 @@ PromptStyleOpt = Annotated[
 ]
 PlanOpt = Annotated[Path | None, typer.Option("--plan", help="A plan.json.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
+SplitOpt = Annotated[
+    str | None,
+    typer.Option("--split", help="Split to run on.", show_default="the usual one to report"),
+]
 LimitOpt = Annotated[
     int | None, typer.Option("--limit", min=1, help="Use at most this many samples of a data set.")
 ]
@@ -103,7 +109,7 @@ ScheduleOpt = Annotated[
     typer.Option(
         "--schedule",
         help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
-        "(0 is uniform, 1 geometric), a shape as 55+28+10, published, or nominal.",
+        "(0 is uniform, 1 geometric), published, or nominal.",
         show_default="the method's",
     ),
 ]
@@ -189,7 +195,7 @@ def _option(*names: str, **facts: Any) -> Any:
 class LoadOptions:
     """Which model a command runs, and how it is loaded: the options of every such command.
 
-    A command asks for them with `@takes_model` and a parameter `load: LoadOptions`.
+    A command asks for them with `@takes_model` and a parameter `load: LoadOptions`, see `grouped`.
     """
 
     model: ModelOpt = None
@@ -236,30 +242,58 @@ class LoadOptions:
     ] = False
 
 
-def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of `LoadOptions`, which it gets as its argument `load`."""
-    signature = inspect.signature(command, eval_str=True)
-    hints = inspect.get_annotations(LoadOptions, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.name != "load"]
-    added = [
+def grouped(**defaults: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a command take whole groups of options.
+
+    A parameter whose type is a frozen dataclass, as `load: LoadOptions`, stands for the options
+    that are its fields; the command gets them as one value.
+
+    Args:
+        defaults: of single fields, where a command's differ from the group's.
+    """
+
+    def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(command, eval_str=True)
+        groups: dict[str, Any] = {}
+        options: list[inspect.Parameter] = []
+        for each in signature.parameters.values():
+            if is_dataclass(each.annotation):
+                groups[each.name] = each.annotation
+                options += _fields(each.annotation, defaults)
+            else:
+                options.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        @wraps(command)
+        def with_options(**given: Any) -> Any:
+            made = {
+                name: group(**{f.name: given.pop(f.name) for f in fields(group)})
+                for name, group in groups.items()
+            }
+            return command(**made, **given)
+
+        del with_options.__wrapped__  # typer is to read the signature given here
+        with_options.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=options
+        )
+        with_options.__annotations__ = {p.name: p.annotation for p in options}
+        return with_options
+
+    return wrap
+
+
+def _fields(group: Any, defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
+    """A group's options as parameters."""
+    hints = inspect.get_annotations(group, eval_str=True)
+    return [
         inspect.Parameter(
             each.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=each.default,
+            default=defaults.get(each.name, each.default),
             annotation=hints[each.name],
         )
-        for each in fields(LoadOptions)
+        for each in fields(group)
     ]
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
 
-    @wraps(command)
-    def with_options(**given: Any) -> Any:
-        load = LoadOptions(**{p.name: given.pop(p.name) for p in added})
-        return command(load=load, **given)
 
-    del with_options.__wrapped__  # typer is to read the signature given here
-    first, *rest = added
-    everything = [first, *own, *rest]
-    with_options.__signature__ = signature.replace(parameters=everything)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {p.name: p.annotation for p in everything}
-    return with_options
+takes_model = grouped()
+"""For a command with a parameter `load: LoadOptions`."""

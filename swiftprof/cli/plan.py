@@ -39,7 +39,7 @@ EXAMPLES = (
     "swiftprof plan --budget 3",
     "swiftprof plan profiles/llava-1.5-7b-1a2b3c4d --budget 3 --retain 192",
     "swiftprof plan --budget 2 --ratio 0.25 --out half.json --plot curve.png",
-    "swiftprof plan profiles/mine --capability profiles/mine-5,profiles/mine-40",
+    "swiftprof plan --reading analyses/reading.json --ratio 0.25",
     "swiftprof plan --curve curve.json --model llava-1.5-7b --flops 1.75 --json",
 )
 
@@ -69,23 +69,23 @@ def plan(
     schedule: ScheduleOpt = None,
     merge: MergeOpt = 0.05,
     option: MethodOptionOpt = None,
-    capability: Annotated[
-        str | None,
-        typer.Option(
-            "--capability",
-            help="More profiles of the same model and data sets, made with other --keep, with "
-            "commas: the schedule with the best predicted score is taken.",
-        ),
-    ] = None,
     calibrate: Annotated[
         int,
         typer.Option(
             "--calibrate",
             min=0,
-            help="Samples a set of the train split on which schedules are scored, with "
-            "--capability the predicted one too; the best is taken. Loads the model.",
+            help="Samples a set of the train split on which schedules are scored; the best is "
+            "taken. Loads the model.",
         ),
     ] = 0,
+    reading: Annotated[
+        Path | None,
+        typer.Option(
+            "--reading",
+            help="A reading.json of swiftprof analyze reading: choose layers and schedule by where "
+            "visual tokens are read, not by the paper's area P.",
+        ),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
@@ -125,9 +125,10 @@ def plan(
     }
     per_dataset = None
     if curve is not None:
-        if calibrate or capability:
-            named = "--calibrate" if calibrate else "--capability"
-            raise SwiftprofError(f"{named}: needs a profile, whose data sets and model it uses")
+        if calibrate:
+            raise SwiftprofError("--calibrate: needs a profile, whose data sets and model it uses")
+        if reading is not None:
+            raise SwiftprofError("--reading: needs a profile, not a bare curve")
         drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting)
     else:
         alone = {"model": model, "visual-tokens": visual_tokens, "text-tokens": text_tokens}
@@ -135,7 +136,13 @@ def plan(
             if value is not None:
                 raise SwiftprofError(f"--{name}: only goes with --curve; a profile knows its model")
         setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
-        drawn, made, per_dataset = _from_profile(output, profile, setting, capability, calibrate)
+        if reading is not None:
+            from swiftprof.cli.analyses import read_reading
+
+            if calibrate:
+                raise SwiftprofError("--calibrate: --reading chooses the schedule; use one of them")
+            setting["reading"] = read_reading(reading)
+        drawn, made, per_dataset = _from_profile(output, profile, setting, calibrate)
     made.save(out)
     for note in made.notes:
         output.warn(note)
@@ -196,27 +203,17 @@ def _from_curve(
 
 
 def _from_profile(
-    output: Output,
-    path: Path | None,
-    setting: dict[str, Any],
-    capability: str | None,
-    calibrate: int,
+    output: Output, path: Path | None, setting: dict[str, Any], calibrate: int
 ) -> tuple[Curve, Plan, dict[str, Curve]]:
     from swiftprof.planning.api import plan as make
     from swiftprof.planning.curve import Curve, combine
     from swiftprof.profiling.store import Profile, find_newest
 
     profile = Profile.load(path) if path is not None else find_newest()
-    for named, given in (("--capability", capability), ("--calibrate", calibrate)):
-        if given and setting["schedule"] is not None:
-            raise SwiftprofError(f"--schedule: does not go with {named}, which chooses it")
-    schedule: str | None = setting["schedule"]
-    if capability:
-        schedule = _predicted(output, profile, setting, capability)
     if calibrate:
-        more = [schedule] if schedule else []
-        schedule = _calibrated(output, profile, setting, calibrate, more)
-    setting = {**setting, "schedule": schedule}
+        if setting["schedule"] is not None:
+            raise SwiftprofError("--schedule: does not go with --calibrate, which chooses it")
+        setting = {**setting, "schedule": _calibrated(output, profile, setting, calibrate)}
     made = quietly(make, profile, **setting)
 
     def curve_of(names: list[str]) -> Curve:
@@ -228,26 +225,7 @@ def _from_profile(
     return curve_of(names), made, {name: curve_of([name]) for name in names}
 
 
-def _predicted(output: Output, profile: Profile, setting: dict[str, Any], others: str) -> str:
-    """The schedule that is predicted to be best."""
-    from swiftprof.cli.options import split_list
-    from swiftprof.planning.api import plan as make
-    from swiftprof.planning.capability import Capability, predicted_schedule
-    from swiftprof.profiling.store import Profile
-
-    known = Capability.of([profile, *map(Profile.load, split_list(others) or ())])
-    name, score = predicted_schedule(known, quietly(make, profile, **{**setting, "bootstrap": 0}))
-    output.note(f"predicted: schedule {name}, whose worst selection has capability {score:.4f}")
-    return name
-
-
-def _calibrated(
-    output: Output,
-    profile: Profile,
-    setting: dict[str, Any],
-    samples: int,
-    more: list[str],
-) -> str:
+def _calibrated(output: Output, profile: Profile, setting: dict[str, Any], samples: int) -> str:
     """The schedule with the best measured score on calibration samples."""
     from swiftprof.cli.loading import load_model
     from swiftprof.cli.options import LoadOptions
@@ -255,7 +233,7 @@ def _calibrated(
 
     vlm = load_model(output, LoadOptions(model=profile.model.name))
     with output.progress("calibrating") as step:
-        found = search_schedule(vlm, profile, setting, samples=samples, more=more, progress=step)
+        found = search_schedule(vlm, profile, setting, samples=samples, progress=step)
     for name, score in found.scores.items():
         output.note(f"schedule {name}: {score:.4f} of vanilla on {samples} samples a set")
     output.note(f"chosen: {found.best}")

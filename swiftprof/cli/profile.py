@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftprof.cli.dry_run import TBPS, TFLOPS
+from swiftprof.cli.dry_run import dry_run as compute
 from swiftprof.cli.errors import DONE
 from swiftprof.cli.options import (
     BatchSizeOpt,
@@ -35,11 +37,14 @@ EXAMPLES = (
     "swiftprof profile --samples 200 --keep 0.2 --seed 1",
     "swiftprof profile --model llava-1.5-7b --datasets refcoco,textvqa --data-root /data",
     "swiftprof profile --model path/to/model --datasets my/questions.jsonl --out profiles/mine",
+    "swiftprof profile --race",
     "swiftprof profile --engine ray --workers 8",
+    "swiftprof profile --model llava-1.5-7b --datasets refcoco,textvqa --dry-run",
     "swiftprof profile --num-shards 4 --shard-index 0 --out profiles/shared",
 )
 SAMPLES, BUNDLED_SAMPLES = 1000, 200
 _MANY = "Many GPUs or machines"
+_DRY = "Dry run"
 
 
 @takes_model
@@ -77,6 +82,20 @@ def profile(
             "answer, without decoding.",
         ),
     ] = "generation",
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race", help="Stop re-running layers that can no longer be planned (see the docs)."
+        ),
+    ] = False,
+    race_risk: Annotated[
+        float | None,
+        typer.Option(
+            "--race-risk",
+            help="Chance, at most about, that the race changes a plan.",
+            show_default="0.01",
+        ),
+    ] = None,
     size: BatchSizeOpt = "auto",
     engine: Annotated[
         str,
@@ -112,6 +131,30 @@ def profile(
         int | None,
         typer.Option("--shard-index", help="Which one this is, from 0.", rich_help_panel=_MANY),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Load and run nothing: print the size of the job, FLOPs, memory and time.",
+            rich_help_panel=_DRY,
+        ),
+    ] = False,
+    visual_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--visual-tokens", min=1, help="Where images differ in them.", rich_help_panel=_DRY
+        ),
+    ] = None,
+    assume_tflops: Annotated[
+        float,
+        typer.Option(
+            "--assume-tflops", help="TFLOP/s a device sustains on prompts.", rich_help_panel=_DRY
+        ),
+    ] = TFLOPS,
+    assume_tbps: Annotated[
+        float,
+        typer.Option("--assume-tbps", help="TB/s it reads while decoding.", rich_help_panel=_DRY),
+    ] = TBPS,
     json: JsonOpt = False,
 ) -> None:
     """Measure every layer's capability x_i.
@@ -133,7 +176,23 @@ def profile(
         each.check_split(split or each.train_split)
     bundled = set(names) <= set(BUNDLED)
     rows = batch_size(size)
+    if race_risk is not None and not race:
+        raise SwiftprofError("--race-risk: goes with --race")
+    if dry_run:
+        compute(
+            output,
+            load.model,
+            sets,
+            samples=samples or (BUNDLED_SAMPLES if bundled else SAMPLES),
+            keep=keep,
+            score=score,
+            visual_tokens=visual_tokens,
+            tflops=assume_tflops,
+            terabytes=assume_tbps,
+        )
+        return
     from swiftprof.profiling.job import Request
+    from swiftprof.profiling.race import DEFAULT_RISK
     from swiftprof.profiling.sharding import choose_shard
 
     request = Request(
@@ -144,6 +203,7 @@ def profile(
         split,
         data_root,
         score,  # type: ignore[arg-type]  # checked there
+        (DEFAULT_RISK if race_risk is None else race_risk) if race else None,
     )
     if engine not in ("local", "ray"):
         raise SwiftprofError(f"--engine {engine}: must be local or ray")
@@ -165,15 +225,18 @@ def profile(
                 out=out,
                 progress=step,
                 warn=output.warn,
+                note=output.note,
             )
     else:
         if workers != "auto" or address is not None:
             raise SwiftprofError("--workers and --address: go with --engine ray")
         shard = choose_shard(shard_index, num_shards)
+        from swiftprof.profiling.api import check_race, run_shard
+
+        check_race(request, shard)
         if shard.count > 1:
             output.note(f"shard index {shard.index} of {shard.count} shards (from {shard.origin})")
         vlm = load_model(output, replace(load, device=shard.device(load.device)), prompt_style)
-        from swiftprof.profiling.api import run_shard
 
         with output.progress(f"profiling {vlm.name}") as step:
             done = run_shard(
@@ -184,6 +247,7 @@ def profile(
                 out=out,
                 progress=step,
                 warn=output.warn,
+                note=output.note,
             )
     raise typer.Exit(_show(output, done))
 

@@ -20,6 +20,7 @@ from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.faults import free_memory, out_of_memory
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
@@ -84,6 +85,7 @@ def answer_samples(
 
     Args:
         variants: see `Variants`.
+        batch_size: samples that run together; halved where memory runs out.
         progress: called after every batch.
         first: place of the first index in the whole draw.
 
@@ -103,9 +105,17 @@ def answer_samples(
         bad = {each.index for each in broken}
         pairs = list(zip((i for i in here if i not in bad), samples, strict=True))
         pairs.sort(key=lambda pair: len(pair[1].question))  # less padding
-        for start in range(0, len(pairs), batch_size):
-            batch = pairs[start : start + batch_size]
-            found, failed = _answer(vlm, dataset, batch, places, variants, shape)
+        while pairs:
+            batch = pairs[:batch_size]
+            try:
+                found, failed = _answer(vlm, dataset, batch, places, variants, shape)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                batch_size = len(batch) // 2
+                free_memory()
+                continue
+            pairs = pairs[len(batch) :]
             answers += found
             skipped += failed
             done += len(batch)
@@ -124,7 +134,11 @@ def _answer(
     variants: Variants,
     shape: DecoderShape,
 ) -> tuple[list[Answer], list[Skipped]]:
-    """All variants on one batch; where that fails, on one sample at a time."""
+    """All variants on one batch; where that fails, on one sample at a time.
+
+    Raises:
+        Exception: out of memory with more than one sample.
+    """
     samples = [sample for _, sample in batch]
     answers: list[Answer] = []
     try:
@@ -137,6 +151,8 @@ def _answer(
         if len(batch) == 1:
             text = " ".join(str(error).split())
             return [], [Skipped(batch[0][0], f"{type(error).__name__}: {text}")]
+        if out_of_memory(error):
+            raise
     answers, skipped = [], []
     for one in batch:
         found, failed = _answer(vlm, dataset, [one], places, variants, shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from swiftprof.evaluation.store import (
 )
 from swiftprof.evaluation.table import markdown
 from swiftprof.files import write_text_atomic
+from swiftprof.models.batch_size import Prompt, answering
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.job import model_info
 
@@ -79,6 +80,7 @@ def evaluate(
     reference: str | None = None,
     command: str = "",
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score methods beside the unpruned model.
 
@@ -93,7 +95,10 @@ def evaluate(
             there are kept, so the same call goes on where an interrupted one stopped.
         reference: label of the method that the tests compare the others with.
         command: how to make it again, for the table.
+        batch_size: samples that run together; by default what memory allows. No result depends on
+            it.
         progress: called after every batch with (done, total) samples.
+        note: told in one line how many samples run together.
 
     Raises:
         SwiftprofError: unknown data set, a plan that does not fit, a folder with other settings,
@@ -125,6 +130,12 @@ def evaluate(
     )
     folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
     open_run(folder, RunFile(settings=settings, draw=drawn))
+    if batch_size is None:
+        new = max(d.max_new_tokens for d in chosen)
+        fitting = answering(Prompt.of(vlm, new), str(vlm.model.device))
+        batch_size = fitting.samples
+        if note is not None:
+            note(str(fitting))
     _fill(vlm, chosen, splits, drawn, plans, folder, batch_size, progress)
     answers, skipped = _read(chosen, drawn, plans, folder)
     results = summarise(settings, chosen, answers, skipped, reference=reference)
@@ -141,12 +152,11 @@ def _fill(
     drawn: dict[str, list[int]],
     plans: dict[str, Any],
     folder: Path,
-    batch_size: int | None,
+    batch_size: int,
     progress: Progress | None,
 ) -> None:
     """Make the parts that are missing."""
     total, done = sum(map(len, drawn.values())), 0
-    rows = batch_size or 16
 
     def report(here: int, _: int) -> None:
         if progress:
@@ -164,7 +174,7 @@ def _fill(
                     splits[dataset.name],
                     part,
                     plans,
-                    batch_size=rows,
+                    batch_size=batch_size,
                     progress=report,
                     first=start,
                 )

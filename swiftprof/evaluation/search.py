@@ -38,7 +38,6 @@ def search_schedule(
     setting: Mapping[str, Any],
     *,
     samples: int,
-    more: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Found:
     """Score the named schedules, then the tilts half-way from the best one to its neighbours.
@@ -49,16 +48,14 @@ def search_schedule(
             split has others.
         setting: arguments of `swiftprof.plan`, without a schedule.
         samples: calibration samples of each set, the same for all schedules.
-        more: schedules to score beside the named ones.
         progress: called after every batch with (done, total) samples.
     """
 
     def measure(names: Sequence[str]) -> dict[str, float]:
         return _measure(vlm, profile, setting, names, samples, progress)
 
-    scores = measure([*_PREFERRED, *more])
-    best = _best({name: scores[name] for name in _PREFERRED})
-    scores |= measure(_between(SCHEDULES[best]))
+    scores = measure(_PREFERRED)
+    scores |= measure(_between(SCHEDULES[_best(scores)]))
     return Found(_best(scores), scores)
 
 

@@ -172,7 +172,7 @@ def _distinct_answers(row: Row, settings: Settings) -> list[str]:
         tuple(row.selection[layer - 1]): answer
         for layer, answer in zip(settings.layers, row.rerun_prediction, strict=True)
     }
-    return list(by_selection.values())
+    return [answer or "" for answer in by_selection.values()]
 
 
 def _tokens(vlm: VLM, text: str) -> int:

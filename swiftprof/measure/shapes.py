@@ -27,6 +27,8 @@ class KnownModel:
         visual_tokens: of one image; where that depends on the image, the number that published
             tables count with, or None.
         text_tokens: tokens beside them that stand for a usual prompt.
+        vocabulary: size of the output layer, and
+        vision_parameters: of the tower's layers; LLaVA-1.5's where no configuration is at hand.
     """
 
     name: str
@@ -34,6 +36,8 @@ class KnownModel:
     shape: DecoderShape
     visual_tokens: int | None
     text_tokens: int = PAPER_TEXT_TOKENS
+    vocabulary: int = 32064
+    vision_parameters: int = 302_000_000
 
 
 _BUNDLED_TEXT_TOKENS = 10
@@ -55,7 +59,17 @@ def known_model(name: str) -> KnownModel:
     config = read_json_object(path, "configuration")
     family = find_family(str(config.get("model_type", "")))
     visual = family.visual_tokens(config) if family is not None else None
-    return KnownModel(source.name, source.id, _decoder(path, config), visual, text)
+    text_config, vision = (config.get(f"{part}_config") or {} for part in ("text", "vision"))
+    defaults = KnownModel.vocabulary, KnownModel.vision_parameters
+    return KnownModel(
+        source.name,
+        source.id,
+        _decoder(path, config),
+        visual,
+        text,
+        int(text_config.get("vocab_size") or config.get("vocab_size") or defaults[0]),
+        _tower(vision) or defaults[1],
+    )
 
 
 def _config_path(source: ModelSource, name: str) -> Path:
@@ -98,6 +112,15 @@ def _decoder(path: Path, config: Mapping[str, Any]) -> DecoderShape:
         num_key_value_heads=size("num_key_value_heads", heads),
         head_dim=size("head_dim", max(1, hidden // heads)),
     )
+
+
+def _tower(vision: Mapping[str, Any]) -> int:
+    """Parameters of a plain vision transformer's layers; 0 where its sizes are not all there."""
+    layers, width, inner = (
+        int(vision.get(name) or 0)
+        for name in ("num_hidden_layers", "hidden_size", "intermediate_size")
+    )
+    return layers * (4 * width**2 + 2 * width * inner) if inner else 0
 
 
 class _Completed:

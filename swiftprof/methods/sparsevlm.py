@@ -143,14 +143,16 @@ class SparseVLM(Method):
         from swiftprof.core.cluster import density_peaks
         from swiftprof.core.merge import Merged, mean_merge
 
+        size = rest.present.shape[1]
+        most = min(size, max(_POOL_TENTHS * size // 10 + 1, rest.width))
+        hidden, present = rest.hidden[:, :most], rest.present[:, :most]  # nobody's pool is larger
         number = rest.present.sum(1, keepdim=True)
         pool = _POOL_TENTHS * number // 10 + 1
-        inside = rest.present & (
-            torch.arange(rest.present.shape[1], device=pool.device)
-            < torch.maximum(pool, rest.count)
+        inside = present & (
+            torch.arange(most, device=pool.device) < torch.maximum(pool, rest.count)
         )
-        centres, group = density_peaks(rest.hidden, inside, rest.count, rest.width)
-        return Merged(centres, mean_merge(rest.hidden, inside, group, rest.width))
+        centres, group = density_peaks(hidden, inside, rest.count, rest.width)
+        return Merged(centres, mean_merge(hidden, inside, group, rest.width))
 
 
 def _totals(counts: tuple[int, ...]) -> tuple[float, ...]:

@@ -13,7 +13,15 @@ from swiftprof.models.family import Family
 from swiftprof.models.registry import ModelSource
 from swiftprof.models.settings import LoadSettings
 
-__all__ = ["Need", "check_fits", "estimate", "free_memory"]
+__all__ = [
+    "Need",
+    "activation_bytes",
+    "cache_bytes",
+    "check_fits",
+    "estimate",
+    "free_memory",
+    "logits_bytes",
+]
 
 _GIB = 2**30
 _TEXT = 128
@@ -76,13 +84,28 @@ def _need(sizes: _Sizes, config: Any, family: Family, dtype: str, bits: int | No
     shape = DecoderShape.from_config(config.get_text_config())
     tokens = family.image_tokens(config) + _TEXT
     linear = sizes.linear * bits // 8 if bits else sizes.linear * size
-    layer = 6 * shape.hidden_size + 2 * shape.query_size + 3 * shape.intermediate_size
     vocabulary = int(config.get_text_config().vocab_size)
     return Need(
         weights=linear + sizes.other * size,
-        cache=2 * shape.num_layers * shape.key_size * tokens * size,
-        activations=tokens * layer * size + 4 * vocabulary * 4,
+        cache=int(cache_bytes(shape, shape.num_layers, tokens, size)),
+        activations=int(activation_bytes(shape, tokens, size)) + logits_bytes(vocabulary),
     )
+
+
+def cache_bytes(shape: DecoderShape, layers: int, tokens: float, size: int) -> float:
+    """Keys and values of some tokens in some layers, `size` bytes a number."""
+    return 2 * layers * shape.key_size * tokens * size
+
+
+def activation_bytes(shape: DecoderShape, tokens: float, size: int) -> float:
+    """What one layer holds at most while some tokens run through it."""
+    layer = 6 * shape.hidden_size + 2 * shape.query_size + 3 * shape.intermediate_size
+    return tokens * layer * size
+
+
+def logits_bytes(vocabulary: int) -> int:
+    """Logits of one position, with float32 copies."""
+    return 4 * vocabulary * 4
 
 
 def _own_dtype(config: Any) -> str:

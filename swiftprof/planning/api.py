@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from swiftprof.planning.fill import (
 )
 from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stability
 from swiftprof.planning.program import area, solve
+from swiftprof.planning.reading import Reading, search
 from swiftprof.planning.stability import bootstrap_curves, plan_stability
 
 __all__ = [
@@ -61,6 +63,8 @@ class ProfileLike(Protocol):
     def path(self) -> Path | None: ...
     @property
     def sha256(self) -> str: ...
+    @property
+    def dropped(self) -> Mapping[str, int]: ...
 
 
 def plan(
@@ -78,6 +82,7 @@ def plan(
     merge_share: float = MERGE_SHARE,
     options: Mapping[str, Any] | None = None,
     layers: str | Sequence[int] | None = None,
+    reading: Reading | None = None,
 ) -> Plan:
     """Choose pruning layers for a profile and fill a token budget.
 
@@ -98,6 +103,8 @@ def plan(
         options: the method's own options.
         layers: "planned", "own" (the method's published ones), "equal" (the planned number at equal
             depths), or layers.
+        reading: choose layers and schedule by the objective Q of `swiftprof.planning.reading`
+            instead of the paper's P. No bootstrap then.
 
     Returns:
         The plan. Where fewer layers are worth pruning at than `budget`, it has fewer, a note, and a
@@ -107,6 +114,11 @@ def plan(
         SwiftprofError: an impossible budget (the message names the smallest possible), unknown
             names, or a profile in which no layer beats layer 2.
     """
+    if profile.dropped and normalize == "minmax":
+        raise SwiftprofError(
+            "--normalize minmax: needs every layer on every sample, and this profile is of a race, "
+            "which some left; use relative, or profile without --race"
+        )
     samples = profile.samples
     curve = Curve(profile.model.num_layers, profile.layers, combine(samples, normalize))
     cost = Cost(profile.model, DecoderShape.of(profile.decoder), profile.text_tokens)
@@ -119,7 +131,11 @@ def plan(
     )
     setting = Setting.of(method, options, schedule=schedule, merge_share=merge_share)
     target = Target(retain, ratio, flops)
+    if reading is not None:
+        return _by_reading(reading, curve, budget, target, cost, setting, layers, source)
     made = _make(curve, budget, target, cost, setting, layers, source)
+    if profile.dropped and setting.method.planned:
+        made = made.model_copy(update={"notes": (*made.notes, _raced(profile))})
     if bootstrap < 0:
         raise SwiftprofError(f"--bootstrap {bootstrap}: must be 0 (none) or more")
     if not bootstrap or not setting.method.planned or layers not in (None, "planned"):
@@ -169,6 +185,36 @@ def plan_from_curve(
     return _make(curve, budget, target, cost, setting, layers, source or Source())
 
 
+def _by_reading(
+    reading: Reading,
+    curve: Curve,
+    budget: int,
+    target: Target,
+    cost: Cost,
+    setting: Setting,
+    layers: str | Sequence[int] | None,
+    source: Source,
+) -> Plan:
+    """Layers and schedule by what is read where."""
+    if not setting.method.planned:
+        raise SwiftprofError(f"--reading: {setting.name} is not planned; name swiftvlm or drop")
+    if target.flops is not None:
+        raise SwiftprofError("--flops: a search by reading needs --retain or --ratio")
+    if layers is not None and layers != "planned" and isinstance(layers, str):
+        raise SwiftprofError(f"--layers {layers}: a search by reading takes planned, or layers")
+    target = target if target.given else Target(ratio=DEFAULT_RATIO)
+    fixed = None if layers is None or isinstance(layers, str) else tuple(layers)
+    tokens = tokens_for(target, fixed or (), cost, setting)
+    found = search(reading, budget, tokens, cost, setting, fixed)
+    setting = replace(setting, schedule=found.schedule)
+    made = _make(curve, budget, target, cost, setting, found.layers, source)
+    note = (
+        f"layers and schedule {found.schedule} have the largest expected score Q = "
+        f"{found.expected:.3f} by where visual tokens are read"
+    )
+    return made.model_copy(update={"notes": (*made.notes, note)})
+
+
 def _make(
     curve: Curve,
     budget: int,
@@ -215,6 +261,14 @@ def _make(
     made = fill_plan(chosen, tokens, cost, setting, source=source, area=worth, notes=notes)
     asked = made.budget.model_copy(update={"layers": budget}) if made.budget else None
     return made.model_copy(update={"budget": asked}) if where == "planned" else made
+
+
+def _raced(profile: ProfileLike) -> str:
+    left = ", ".join(profile.dropped)
+    return (
+        f"the profile was raced: layers {left} left it after fewer samples, so they were no "
+        "candidates, nor were they in any resample"
+    )
 
 
 def _with_stability(made: Plan, stability: Stability) -> Plan:

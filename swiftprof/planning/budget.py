@@ -17,12 +17,14 @@ from swiftprof.core.counts import kept_count, merged_count, round_half_up
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
+from swiftprof.planning.curve import BASE_LAYER
 from swiftprof.planning.plan_file import Stage
 from swiftprof.planning.schedules import NOMINAL, SCHEDULES, shares_of
 
 __all__ = [
     "MERGE_SHARE",
     "SCHEDULES",
+    "feasible_sets",
     "fill_budget",
     "smallest_retain",
     "stage_lengths",
@@ -53,6 +55,19 @@ def smallest_retain(
     least = _least(method or create("swiftvlm"), len(layers), n_visual)
     spent = sum(n * count for n, count in zip(rest, least, strict=True))
     return (full * n_visual + spent) / num_layers
+
+
+def feasible_sets(
+    num_layers: int, m: int, n_visual: int, retain: float, method: Method
+) -> list[tuple[int, ...]]:
+    """All sets of m layers in 3..L-1 that the runtime can cut at and the budget allows."""
+    found = []
+    for layers in combinations(range(BASE_LAYER + 1, num_layers), m):
+        if m > 1 and layers[1] == layers[0] + 1:
+            continue  # the second stage would cut where the first does
+        if smallest_retain(layers, num_layers, n_visual, method) <= retain:
+            found.append(layers)
+    return found
 
 
 def fill_budget(

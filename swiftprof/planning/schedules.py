@@ -3,14 +3,14 @@
 All named schedules are one family. The share of n_v behind stage j (from 1) is
 ``parameter ** (j ** tilt)``: a tilt of 0 gives every stage the same number, 1 a constant factor
 from stage to stage, and the larger it is, the more tokens the first stage keeps at the cost of the
-later ones. The paper prints no counts, so which is best is a question for measurement. Any other
-shape is written as its numbers, `55+28+10`: only their proportions count, up to all tokens.
+later ones. The paper prints no counts, so which is best is a question for measurement.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
@@ -34,43 +34,26 @@ def tilted(parameter: float, stages: int, tilt: float) -> list[float]:
     return [parameter ** float((number + 1) ** tilt) for number in range(stages)]
 
 
-def _shape(name: str) -> Shares:
-    """Shares in proportion to written numbers, at most all; the parameter scales them."""
-    parts = name.split("+")
-    if not all(part.isascii() and part.isdecimal() and int(part) for part in parts):
-        raise SwiftprofError(f"--schedule {name}: a shape is whole numbers above 0, as 55+28+10")
-    numbers = [int(part) for part in parts]
-    if numbers != sorted(numbers, reverse=True):
-        raise SwiftprofError(f"--schedule {name}: a later stage cannot keep more; let numbers fall")
-
-    def shares(parameter: float, stages: int, n_visual: int) -> list[float]:
-        if stages != len(numbers):
-            raise SwiftprofError(f"--schedule {name}: has {len(numbers)} numbers, not {stages}")
-        return [min(1.0, parameter * number / numbers[-1]) for number in numbers]
-
-    return shares
-
-
 def shares_of(schedule: str | None, method: Method) -> Shares:
     """The schedule of that name; the method's own if None.
 
     Args:
-        schedule: a name in `SCHEDULES`, a tilt as a number (`0.5`), a shape (`55+28+10`), or
-            `published`.
+        schedule: a name in `SCHEDULES`, a tilt as a number (`0.5`), the stages' tokens relative to
+            the first one's (`1/0.25/0.1`), or `published`.
         method: gives the default and `published`.
 
     Raises:
         SwiftprofError: unknown schedule, or a method without one of its own.
     """
     name = schedule or method.schedule
-    if "+" in name:
-        return _shape(name)
     if name == PUBLISHED:
         if method.schedule != PUBLISHED:
             raise SwiftprofError(
                 f"--schedule {name}: this method publishes none; {did_you_mean('', SCHEDULES)}"
             )
         return method.published_shares
+    if "/" in name:
+        return _fixed(name)
     tilt = SCHEDULES.get(name)
     if tilt is None:
         try:
@@ -82,3 +65,26 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
                 f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])}"
             )
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)
+
+
+def _fixed(text: str) -> Shares:
+    """`1/0.25/0.1`: the stages' tokens relative to each other."""
+    try:
+        ratios = [float(part) for part in text.split("/")]
+    except ValueError:
+        ratios = []
+    falling = all(0 < b <= a for a, b in pairwise(ratios))
+    if not ratios or ratios[0] != 1 or not falling:
+        raise SwiftprofError(
+            f"--schedule {text}: relative counts begin with 1, fall, and are above 0, as 1/0.25/0.1"
+        )
+
+    def shares(parameter: float, stages: int, n_visual: int) -> list[float]:
+        if stages != len(ratios):
+            raise SwiftprofError(
+                f"--schedule {text}: has {len(ratios)} relative counts, but there are {stages} "
+                "stages"
+            )
+        return [parameter * ratio for ratio in ratios]
+
+    return shares

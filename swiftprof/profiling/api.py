@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
+from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.engines.local import run_units
 from swiftprof.profiling.job import Request, Unit, model_info, prepare, units
+from swiftprof.profiling.race import next_units
 from swiftprof.profiling.settings import Score
 from swiftprof.profiling.sharding import Shard
 from swiftprof.profiling.store import FOLDER, Profile, RunFile, open_run
@@ -21,6 +23,7 @@ __all__ = [
     "Progress",
     "Unfinished",
     "begin",
+    "check_race",
     "count",
     "finish",
     "model_info",
@@ -55,10 +58,12 @@ def profile(
     split: str | None = None,
     data_root: str | Path | None = None,
     score: Score = "generation",
+    race: float | None = None,
     batch_size: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Profile:
     """Measure the capability x_i of every layer (paper §3.2).
 
@@ -70,19 +75,24 @@ def profile(
         data_root: folder with local copies of data sets.
         score: "generation" decodes an answer and scores it with the set's metric; "nll" scores how
             likely the reference answer is (see ``likelihood``), which needs no decoding.
-        batch_size: samples that run together; by default what suits the device. Halved where
-            memory runs out.
+        race: stop re-running layers that can no longer be planned, at this risk of being wrong
+            (`swiftprof.profiling.race`); by default all layers run on all samples.
+        batch_size: samples that run together; by default what memory allows. Halved where memory
+            runs out. No result depends on it.
         out: folder; by default ``profiles/<model>-<digest of the settings>``. Parts that are
             already there are kept, so the same call goes on where an interrupted one stopped.
         progress: called after every batch.
         warn: told in one line what went wrong but did not stop the run.
+        note: told in one line how much runs together.
 
     Raises:
         SwiftprofError: unknown data set, a set without such a split, impossible settings, a
             folder with other settings, a set whose every sample is broken.
     """
-    request = Request(tuple(datasets), keep, samples, seed, split, data_root, score)
-    done = run_shard(vlm, request, batch_size=batch_size, out=out, progress=progress, warn=warn)
+    request = Request(tuple(datasets), keep, samples, seed, split, data_root, score, race)
+    done = run_shard(
+        vlm, request, batch_size=batch_size, out=out, progress=progress, warn=warn, note=note
+    )
     assert isinstance(done, Profile)
     return done
 
@@ -96,6 +106,7 @@ def run_shard(
     out: str | Path | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Profile | Unfinished:
     """Measure one shard's units in this process.
 
@@ -103,6 +114,7 @@ def run_shard(
     Otherwise `swiftprof.profiling.merge.merge` brings the folders together.
     """
     began, shard = time.monotonic(), shard or Shard()
+    check_race(request, shard)
     run = prepare(vlm, request)
     folder = begin(run, out)
     mine = shard.of(units(run.draw, run.settings.datasets))
@@ -110,9 +122,24 @@ def run_shard(
     missing = [unit for unit in mine if unit in absent]
     if missing:
         worker = Worker(vlm, request, run.settings, batch_size, warn)
+        if note is not None:
+            note(str(worker.fitting))
         counter = _Counter(count(mine), count(mine) - count(missing), progress)
-        run_units(worker, folder, missing, counter.add)
+        if run.settings.race is None:
+            run_units(worker, folder, missing, counter.add)
+        else:
+            while now := next_units(folder, run):
+                run_units(worker, folder, now, counter.add)
     return finish(folder, run, bool(missing), time.monotonic() - began)
+
+
+def check_race(request: Request, shard: Shard) -> None:
+    """Refuse a race of shards. Raises SwiftprofError."""
+    if request.race is not None and shard.count > 1:
+        raise SwiftprofError(
+            f"--race: does not go with shards (from {shard.origin or 'run_shard'}), each of which "
+            "would have to wait for the others' parts; use --engine ray, or --num-shards 1"
+        )
 
 
 def begin(run: RunFile, out: str | Path | None) -> Path:

@@ -41,6 +41,7 @@ class Request:
     split: str | None = None
     data_root: str | Path | None = None
     score: Score = "generation"
+    race: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -51,6 +52,10 @@ class Request:
             raise SwiftprofError("no data set named: give at least one, see swiftprof datasets")
         if self.score not in ("generation", "nll"):
             raise SwiftprofError(f"--score {self.score}: must be generation or nll")
+        if self.race is not None and not 0 < self.race < 1:
+            raise SwiftprofError(
+                f"--race-risk {self.race:g}: must lie between 0 and 1; 0.01 is a small risk"
+            )
 
     def sets(self) -> list[Dataset]:
         """The data sets."""
@@ -70,11 +75,13 @@ class Unit:
         dataset: name of the data set.
         number: which chunk of its drawn samples.
         indices: the samples, in order.
+        layers: whose selections are re-run; None is all candidates of the settings.
     """
 
     dataset: str
     number: int
     indices: tuple[int, ...] = field(repr=False)
+    layers: tuple[int, ...] | None = field(default=None, repr=False)
 
 
 def prepare(vlm: VLM, request: Request) -> RunFile:
@@ -113,6 +120,7 @@ def prepare(vlm: VLM, request: Request) -> RunFile:
         protocol={name: line for name, line in protocol.items() if name not in BUNDLED},
         sources={name: source for name, source in sources.items() if source},
         loading=vlm.loading,
+        race=request.race,
     )
     return RunFile(settings=settings, draw=drawn, decoder=vlm.decoder_shape, protocol=protocol)
 

@@ -16,12 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import write_atomic
 from swiftprof.planning.curve import SampleScores
+
+Floats = NDArray[np.float64]
 
 PART_SAMPLES = 50
 """Samples in a part."""
@@ -56,7 +59,8 @@ class Row:
 
     Attributes:
         selection: per layer 1..L the selected visual tokens, numbered 0..n_visual - 1, ascending.
-        rerun_prediction, rerun_score: per candidate layer of the settings.
+        rerun_prediction, rerun_score: per candidate layer of the settings; None for a layer that
+            had left the race.
         prompt_tokens: all tokens of the prompt, visual ones included.
     """
 
@@ -70,8 +74,8 @@ class Row:
     n_visual: int
     prompt_tokens: int
     selection: list[list[int]]
-    rerun_prediction: list[str]
-    rerun_score: list[float]
+    rerun_prediction: Sequence[str | None]
+    rerun_score: Sequence[float | None]
 
 
 def part_path(folder: Path, dataset: str, number: int) -> Path:
@@ -123,22 +127,33 @@ def is_complete(path: Path, samples: int) -> bool:
 
 
 def read_scores(paths: list[Path], candidates: int) -> SampleScores:
-    """Vanilla and re-run scores of a data set's parts, in order."""
-    vanilla: list[np.ndarray] = []
-    reruns: list[np.ndarray] = []
+    """Vanilla and re-run scores of a data set's parts, in order; every layer has all samples."""
+    vanilla, reruns = read_measured(paths, candidates)
+    return SampleScores(vanilla, reruns)
+
+
+def read_measured(paths: list[Path], candidates: int) -> tuple[Floats, Floats]:
+    """Scores of a data set's parts, in order: vanilla (S,), and re-runs (S, candidates).
+
+    NaN stands where a layer was not re-run because it had left the race.
+    """
+    vanilla: list[Floats] = []
+    reruns: list[Floats] = []
     for path in paths:
         table = read_part(path, ["score", "rerun_score"])
         score = table["score"].to_numpy().astype(np.float64)
         lists = table["rerun_score"].combine_chunks()
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-        flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+        values = lists.flatten()
+        flat = values.to_numpy(zero_copy_only=False).astype(np.float64)  # null becomes NaN
+        given = values.is_valid().to_numpy(zero_copy_only=False)
         if not (lengths == candidates).all() or len(flat) != len(table) * candidates:
             raise _damaged(path, f"column rerun_score does not hold {candidates} layers a row")
-        if not (np.isfinite(score).all() and np.isfinite(flat).all()):
+        if not (np.isfinite(score).all() and np.isfinite(flat[given]).all()):
             raise _damaged(path, "a score is not a finite number")
         vanilla.append(score)
         reruns.append(flat.reshape(len(table), candidates))
-    return SampleScores(vanilla=np.concatenate(vanilla), reruns=np.concatenate(reruns))
+    return np.concatenate(vanilla), np.concatenate(reruns)
 
 
 def read_skipped(path: Path) -> list[Skipped]:

@@ -20,7 +20,7 @@ from swiftprof.planning.plan_file import ModelInfo
 
 Score = Literal["generation", "nll"]
 """Greedy answers and the data set's metric, or the likelihood of the reference answer."""
-OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading")
+OMITTED_WHEN_EMPTY = ("splits", "protocol", "sources", "loading", "race")
 """Fields that are left out where they are empty: the bundled data sets and model fill none."""
 SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
@@ -35,6 +35,8 @@ class Settings(BaseModel):
         protocol: how sets are asked and scored; the bundled ones have no choice there.
         sources: files of the sets that come in files, by revision or digest.
         loading: quantised weights and model arguments, as `VLM.loading`.
+        race: risk at which layers leave the race (`swiftprof.profiling.race`); None where all
+            layers run on all samples.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +55,7 @@ class Settings(BaseModel):
     protocol: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
     loading: tuple[str, ...] = ()
+    race: float | None = Field(default=None, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _layers_fit(self) -> Settings:

@@ -17,9 +17,9 @@ from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.measure.flops import DecoderShape
-from swiftprof.planning.curve import Curve, SampleScores
+from swiftprof.planning.curve import BASE_LAYER, Curve, SampleScores
 from swiftprof.planning.plan_file import ModelInfo
-from swiftprof.profiling.parts import part_count, part_path, read_scores
+from swiftprof.profiling.parts import part_count, part_path, read_measured
 from swiftprof.profiling.settings import Settings
 
 SCHEMA = "swiftprof.profile/1"
@@ -38,6 +38,8 @@ class Summary(BaseModel):
         samples: samples that were measured.
         protocol: how each data set's scores came about, in one line.
         skipped: samples that were drawn but could not be used, and why.
+        dropped: layers that left the race, and on how many samples they were measured; their values
+            are of these samples alone, and they are not planned.
     """
 
     model_config = ConfigDict(
@@ -58,6 +60,7 @@ class Summary(BaseModel):
     versions: dict[str, str]
     protocol: dict[str, str] = Field(default_factory=dict)
     skipped: dict[str, list[Skipped]] = Field(default_factory=dict)
+    dropped: dict[str, Count] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_settings(self) -> Summary:
@@ -68,6 +71,8 @@ class Summary(BaseModel):
         for field, values in by_layer.items():
             if set(values) != layers:
                 raise ValueError(f"{field}: must have the layers of settings.layers")
+        if not set(self.dropped) <= layers - {str(BASE_LAYER)}:
+            raise ValueError(f"dropped: must be layers of settings.layers, but not {BASE_LAYER}")
         by_set: dict[str, Mapping[str, object]] = {
             "samples": self.samples,
             "vanilla": self.vanilla,
@@ -160,8 +165,14 @@ class Profile:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Candidate layers, 1-based."""
-        return self.summary.settings.layers
+        """Candidate layers, 1-based: those that were measured on every sample."""
+        dropped = self.summary.dropped
+        return tuple(i for i in self.summary.settings.layers if str(i) not in dropped)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Layers that left the race -> samples they were measured on."""
+        return self.summary.dropped
 
     @property
     def keep(self) -> float:
@@ -188,7 +199,18 @@ class Profile:
     @cached_property
     def samples(self) -> dict[str, SampleScores]:
         """Per-sample scores of each data set: vanilla (S,) and re-runs (S, candidates)."""
-        return {name: read_scores(self.parts(name), len(self.layers)) for name in self.datasets}
+        every = self.summary.settings.layers
+        columns = [every.index(layer) for layer in self.layers]
+        found = {}
+        for name in self.datasets:
+            vanilla, reruns = read_measured(self.parts(name), len(every))
+            if np.isnan(reruns[:, columns]).any():
+                raise SwiftprofError(
+                    f"{self.path}: parts of {name} lack re-runs of layers that profile.json does "
+                    "not call dropped; run the swiftprof profile command that made it again"
+                )
+            found[name] = SampleScores(vanilla, reruns[:, columns])
+        return found
 
     @property
     def curve(self) -> Curve:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from swiftprof import __version__
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.curve import combine
+from swiftprof.planning.curve import SampleScores, combine
 from swiftprof.planning.stability import curve_intervals
 from swiftprof.profiling.job import Unit, units
-from swiftprof.profiling.parts import is_complete, part_path, read_part, read_scores, read_skipped
+from swiftprof.profiling.parts import is_complete, part_path, read_measured, read_part, read_skipped
+from swiftprof.profiling.settings import Settings
 from swiftprof.profiling.store import SCHEMA, RunFile, Summary, write_summary
+
+Floats = NDArray[np.float64]
 
 __all__ = ["missing_units", "summarise", "write_profile"]
 
@@ -58,8 +64,8 @@ def summarise(folder: Path, run: RunFile, seconds: float) -> Summary:
                 f"data set {name}: none of {len(run.draw[name])} samples can be used; "
                 f"the first: {skipped[name][0].reason}"
             )
-    scores = {n: read_scores(parts[n], len(settings.layers)) for n in names}
-    dead = [n for n in names if not scores[n].vanilla.mean() > 0]
+    measured = {n: read_measured(parts[n], len(settings.layers)) for n in names}
+    dead = [n for n in names if not measured[n][0].mean() > 0]
     if dead:
         raise SwiftprofError(
             f"the vanilla model scores 0 on {', '.join(dead)}, so no layer can be "
@@ -75,16 +81,16 @@ def summarise(folder: Path, run: RunFile, seconds: float) -> Summary:
     def by_layer(values: Iterable[float]) -> dict[str, float]:
         return {str(i): round(float(v), 6) for i, v in zip(settings.layers, values, strict=True)}
 
-    low, high = curve_intervals(scores, seed=settings.seed)
+    x, low, high, own, dropped = _curves(measured, settings)
     return Summary(
         schema=SCHEMA,
         settings=settings,
         decoder=run.decoder,
-        samples={n: len(scores[n].vanilla) for n in names},
+        samples={n: len(measured[n][0]) for n in names},
         text_tokens=text / rows,
-        vanilla={n: float(scores[n].vanilla.mean()) for n in names},
-        curve=by_layer(combine(scores)),
-        curve_per_dataset={n: by_layer(combine({n: scores[n]})) for n in names},
+        vanilla={n: float(measured[n][0].mean()) for n in names},
+        curve=by_layer(x),
+        curve_per_dataset={n: by_layer(own[n]) for n in names},
         interval={
             str(i): (round(float(a), 6), round(float(b), 6))
             for i, a, b in zip(settings.layers, low, high, strict=True)
@@ -99,4 +105,37 @@ def summarise(folder: Path, run: RunFile, seconds: float) -> Summary:
         },
         protocol=run.protocol,
         skipped={name: each for name, each in skipped.items() if each},
+        dropped=dropped,
     )
+
+
+def _curves(
+    measured: Mapping[str, tuple[Floats, Floats]], settings: Settings
+) -> tuple[Floats, Floats, Floats, dict[str, Floats], dict[str, int]]:
+    """Curve, its intervals, each data set's own, and samples of the layers that left the race.
+
+    Each layer's values come from the samples it was re-run on: all, unless there was a race.
+    """
+    size = len(settings.layers)
+    x, low, high = np.empty(size), np.empty(size), np.empty(size)
+    own = {name: np.empty(size) for name in measured}
+    ran = {name: np.isfinite(reruns) for name, (_, reruns) in measured.items()}
+    together: dict[bytes, list[int]] = {}  # columns by the samples they were re-run on
+    for column in range(size):
+        key = b"".join(each[:, column].tobytes() for each in ran.values())
+        together.setdefault(key, []).append(column)
+    dropped: dict[str, int] = {}
+    for columns in together.values():
+        rows = {name: each[:, columns[0]] for name, each in ran.items()}
+        scores = {
+            name: SampleScores(vanilla[rows[name]], reruns[rows[name]][:, columns])
+            for name, (vanilla, reruns) in measured.items()
+        }
+        x[columns] = combine(scores)
+        low[columns], high[columns] = curve_intervals(scores, seed=settings.seed)
+        for name in measured:
+            own[name][columns] = combine({name: scores[name]})
+        if not all(each.all() for each in rows.values()):
+            count = sum(int(each.sum()) for each in rows.values())
+            dropped |= {str(settings.layers[column]): count for column in columns}
+    return x, low, high, own, dict(sorted(dropped.items(), key=lambda each: int(each[0])))

@@ -9,20 +9,16 @@ trouble is not with the samples, and the error goes up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
+from swiftprof.models.batch_size import BatchSize, Prompt, profiling
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.faults import free_memory, out_of_memory, reason
 from swiftprof.profiling.job import Request, Unit
-from swiftprof.profiling.measure import (
-    batches,
-    default_batch_size,
-    default_max_rows,
-    measure_batch,
-)
+from swiftprof.profiling.measure import batches, measure_batch
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.settings import Settings
 
@@ -57,8 +53,12 @@ class Worker:
         vlm: the model.
         request: what the profile was asked for.
         settings: of the run.
-        batch_size: samples that run together; None for what suits the device.
+        batch_size: samples that run together; None for what memory allows.
         warn: told in one line when a batch had to be made smaller.
+
+    Attributes:
+        fitting: how much runs together at first.
+        size, max_rows: samples and re-runs that run together now.
     """
 
     def __init__(
@@ -71,9 +71,15 @@ class Worker:
     ) -> None:
         check_steps(vlm.model)
         self.vlm, self.settings = vlm, settings
-        self.size = batch_size or default_batch_size(vlm)
-        self.max_rows = default_max_rows(vlm)
         self._sets: Mapping[str, Dataset] = {d.name: d for d in request.sets()}
+        self.fitting: BatchSize = profiling(
+            Prompt.of(vlm, max(d.max_new_tokens for d in self._sets.values())),
+            str(vlm.model.device),
+            keep=settings.keep,
+            candidates=len(settings.layers),
+            samples=batch_size,
+        )
+        self.size, self.max_rows = self.fitting.samples, self.fitting.rows
         self._splits = {d.name: request.split_of(d) for d in self._sets.values()}
         self._warn = warn or (lambda text: None)
         self._worked = False
@@ -100,6 +106,9 @@ class Worker:
                 strict=True,
             )
         )
+        settings, layers = self.settings, asked.unit.layers
+        if layers is not None:
+            settings = settings.model_copy(update={"layers": layers})
         rows: list[Row] = []
         failed: list[Skipped] = []
         first: Exception | None = None
@@ -109,7 +118,7 @@ class Worker:
         while waiting:
             batch = waiting.pop(0)
             try:
-                rows += measure_batch(self.vlm, dataset, batch, self.settings, self.max_rows)
+                rows += measure_batch(self.vlm, dataset, batch, settings, self.max_rows)
             except Exception as error:
                 first = first or error
                 if out_of_memory(error) and self._shrink(len(batch)):
@@ -129,6 +138,8 @@ class Worker:
             raise first
         place = {sample.id: n for n, sample in enumerate(asked.samples)}
         rows.sort(key=lambda row: place[row.id])
+        if layers is not None:
+            rows = [_among(row, layers, self.settings.layers) for row in rows]
         order = {i: n for n, i in enumerate(asked.unit.indices)}
         skipped = sorted([*asked.broken, *failed], key=lambda each: order[each.index])
         return Measured(asked.unit, rows, skipped)
@@ -146,6 +157,17 @@ class Worker:
         else:
             return False
         return True
+
+
+def _among(row: Row, layers: Sequence[int], candidates: Sequence[int]) -> Row:
+    """A row of some layers' re-runs as one of all candidates; the others' places stay empty."""
+    answers = dict(zip(layers, row.rerun_prediction, strict=True))
+    scores = dict(zip(layers, row.rerun_score, strict=True))
+    return replace(
+        row,
+        rerun_prediction=[answers.get(layer) for layer in candidates],
+        rerun_score=[scores.get(layer) for layer in candidates],
+    )
 
 
 def _flat(waiting: Sequence[Sequence[Sample]]) -> list[Sample]:

@@ -93,7 +93,7 @@ def plan_section(plan: Plan, folder: Path) -> Section:
     if plan.budget is not None:
         arguments += ["--budget", str(plan.budget.layers)]
         if plan.budget.retain is not None:
-            arguments += ["--retain", f"{plan.budget.retain:g}"]
+            arguments += ["--retain", f"{plan.budget.retain:.4g}"]
     return Section(
         kind="plan",
         title="Pruning layers " + ", ".join(map(str, plan.pruning_layers)),
@@ -112,12 +112,16 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
     summary, settings = profile.summary, profile.summary.settings
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
     visual = profile.model.visual_tokens
+    raced = [
+        ("raced", f"layers {', '.join(summary.dropped)} were measured on fewer samples, not shown")
+    ]
     return [
         ("model", f"{profile.model.name}, {profile.model.num_layers} layers"),
         ("visual tokens", str(visual) if visual is not None else "as many as the image asks for"),
         ("samples", f"{samples_text(summary.samples)}, seed {settings.seed}"),
         ("selection", f"top {percent(profile.keep)} of the visual tokens"),
         ("score", "likelihood of the answer" if settings.score == "nll" else "of the answer"),
+        *(raced if summary.dropped else ()),
         ("arithmetic", f"{settings.dtype}, {settings.attention}"),
         ("made", f"{summary.created} in {summary.seconds:.0f} s"),
         ("versions", versions),
@@ -130,6 +134,8 @@ def _command(profile: Profile) -> str:
     parts = ["swiftprof", "profile", "--model", settings.model.name]
     parts += ["--datasets", ",".join(settings.datasets), "--samples", str(settings.samples)]
     parts += ["--keep", f"{settings.keep:g}", "--seed", str(settings.seed)]
+    if settings.race is not None:
+        parts += ["--race", "--race-risk", f"{settings.race:g}"]
     return shlex.join([*parts, "--out", str(profile.path)])
 
 
@@ -154,7 +160,7 @@ def _cards(
         for row, image in zip(rows, images, strict=True):
             given = [("unpruned", row["prediction"], row["score"])]
             for layer in wanted:
-                at = profile.layers.index(layer)
+                at = profile.summary.settings.layers.index(layer)
                 again = row["rerun_prediction"][at], row["rerun_score"][at]
                 given.append((f"layer {layer}'s selection", *again))
             said = [

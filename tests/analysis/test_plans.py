@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from swiftprof.analysis import plans as module
-from swiftprof.analysis.layer_sets import feasible_sets
 from swiftprof.analysis.objectives import OBJECTIVES, correlate
 from swiftprof.analysis.plans import describe, measure
 from swiftprof.data.registry import get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import answer_samples
 from swiftprof.planning.api import plan as make_plan
+from swiftprof.planning.budget import feasible_sets
 from swiftprof.planning.curve import Curve, combine
 from swiftprof.planning.fill import Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import ModelInfo
@@ -31,7 +31,7 @@ def test_possible_sets_are_those_for_which_a_plan_can_be_made() -> None:
         except (SwiftprofError, ValueError):
             continue
         expected.append(layers)
-    assert feasible_sets(9, 2, 60, 27.0, setting) == expected
+    assert feasible_sets(9, 2, 60, 27.0, setting.method) == expected
     assert 0 < len(expected) < 10
 
 

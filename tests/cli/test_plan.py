@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ class FakeProfile:
     text_tokens = 20.0
     path = Path("profiles/tiny-0")
     sha256 = "cd" * 32
+    dropped: ClassVar[dict[str, int]] = {}
     model = ModelInfo(name="tiny", num_layers=12, visual_tokens=144)
     decoder = DecoderShape(12, 128, 384, 4, 4, 32)
 
@@ -47,26 +48,6 @@ def newest(monkeypatch: pytest.MonkeyPatch) -> FakeProfile:
 
 
 Run = Callable[..., Any]
-
-
-def test_more_profiles_predict_a_schedule(
-    swiftprof: Run, newest: FakeProfile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(path: str) -> FakeProfile:
-        profile = FakeProfile()
-        profile.keep = float(path)
-        return profile
-
-    monkeypatch.setattr(store.Profile, "load", load)
-    result = swiftprof("plan", "--capability", "0.1,0.4", "--ratio", 0.4, "--json")
-    [name] = [
-        line.split()[2].rstrip(",") for line in result.err.splitlines() if "predicted:" in line
-    ]
-    assert len(name.split("+")) == 3
-    named = swiftprof("plan", "--schedule", name, "--ratio", 0.4, "--json").document
-    assert named["stages"] == result.document["stages"]
-    both = swiftprof("plan", "--capability", "0.1", "--schedule", "steep")
-    assert "--schedule: does not go with --capability" in both.complaint
 
 
 def test_the_newest_profile_gives_a_plan_file_a_curve_and_a_table(
@@ -236,11 +217,7 @@ def test_a_peer_is_planned_at_its_own_layers_and_its_options_are_kept(
         (["--merge", "2"], "--merge 2"),
         (["--schedule", "late"], "--schedule late"),
         (["--schedule", "published"], "--schedule published"),
-        (["--schedule", "5+x"], "--schedule 5+x: a shape is whole numbers"),
-        (["--schedule", "5+6+4"], "a later stage cannot keep more"),
-        (["--schedule", "5+4"], "--schedule 5+4: has 2 numbers, not 3"),
         (["--calibrate", "5"], "--calibrate: needs a profile"),
-        (["--capability", "p"], "--capability: needs a profile"),
         (["--method", "feather", "--layers", "3,9", "--retain", "60"], "smallest possible is 65"),
     ],
 )

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from swiftprof.cli.app import main
 from swiftprof.data.registry import get_dataset
 from swiftprof.data.scenes import ScenesDataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation import api
+from swiftprof.evaluation import answer, api
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.compare import compare
 from swiftprof.evaluation.settings import VariantSettings
@@ -64,6 +65,34 @@ def test_a_run_that_stops_goes_on_and_gives_what_one_run_gives(
         api.evaluate(bundled, variants, SETS, samples=2 * size, seed=5, out=tmp_path / "cut")
     with pytest.raises(SwiftprofError, match="only there: random"):
         api.evaluate(bundled, variants[:1], SETS, samples=2 * size, out=tmp_path / "cut")
+
+
+def test_scores_do_not_depend_on_batches_that_are_halved_when_memory_runs_out(
+    bundled: Any,
+    variants: list[VariantSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: list[str] = []
+    once = api.evaluate(
+        bundled, variants, SETS[1:], samples=6, out=tmp_path / "once", note=notes.append
+    )
+    assert notes[0].startswith("batch size: 8 samples at once")
+    real, sizes = answer._run, []
+
+    def limited(vlm: Any, dataset: Any, batch: Any, *rest: Any) -> Any:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(vlm, dataset, batch, *rest)
+
+    monkeypatch.setattr(answer, "_run", limited)
+    small = api.evaluate(bundled, variants, SETS[1:], samples=6, out=tmp_path / "small")
+    assert sizes == [6, 3, *[1] * 18]
+    assert not any(small.skipped.values())
+    for mine, theirs in zip(small.results["rows"], once.results["rows"], strict=True):
+        for key in set(mine) - {"seconds"}:
+            assert mine[key] == theirs[key]
 
 
 def test_the_table_is_what_the_answers_say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ class FakeProfile:
     """Records at layers 3, 7 and 11 of 24."""
 
     model, decoder, keep, text_tokens, path, sha256 = MODEL, SHAPE, 0.2, 20.0, None, "ab" * 32
+    dropped: ClassVar[dict[str, int]] = {}
     layers = tuple(range(2, 25))
 
     @property

@@ -77,6 +77,17 @@ def test_rows_hold_ratios_flops_and_their_quotient(subject, plan):
     json.dumps(rows, allow_nan=False)
 
 
+def test_large_batches_run_and_hold_that_many_caches(subject, plan):
+    rows = speed.compare_speed(subject, {"ours": plan}, [8, 32], new_tokens=2, repeats=1, warmup=0)
+    assert [r["batch"] for r in rows] == [8, 8, 32, 32]
+    assert all("failed" not in row for row in rows)
+    for eight, many in (rows[0::2], rows[1::2]):
+        assert many["kv_bytes"] == 4 * eight["kv_bytes"]
+        assert many["peak_bytes"] > 3 * eight["peak_bytes"]
+        assert many["seconds"]["prefill"]["p50"] > 0
+    assert rows[3]["kv_ratio"] == pytest.approx(rows[1]["kv_ratio"]) == pytest.approx(400 / 264)
+
+
 def test_a_batch_that_does_not_fit_fails_alone(subject, plan, monkeypatch):
     real = speed.run_phases
 

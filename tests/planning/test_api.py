@@ -41,6 +41,7 @@ class FakeProfile:
     text_tokens: float = 20.5
     path: Path | None = None
     sha256: str = "ab" * 32
+    dropped: dict[str, int] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -115,7 +116,9 @@ def test_damaged_parts_are_made_again(bundled, small_profile, tmp_path):
     whole = {path: path.read_bytes() for path in (cut, gone)}
     cut.write_bytes(whole[cut][: len(whole[cut]) // 2])
     gone.unlink()
-    done = api.profile(bundled, SETS, samples=8, out=folder)
+    notes: list[str] = []
+    done = api.profile(bundled, SETS, samples=8, out=folder, note=notes.append)
+    assert re.match(r"batch size: 8 samples and 64 re-runs at once, about 0\.\d+ GiB", notes[0])
     assert {path: path.read_bytes() for path in (cut, gone)} == whole
     assert done.curve.x == pytest.approx(small_profile.curve.x)
 

@@ -19,6 +19,7 @@ from swiftprof.models.loading import VLM
 from swiftprof.profiling.api import Progress, begin, count, finish
 from swiftprof.profiling.job import Request, Unit, prepare, units
 from swiftprof.profiling.parts import part_path, write_part
+from swiftprof.profiling.race import next_units
 from swiftprof.profiling.store import Profile, RunFile
 from swiftprof.profiling.summary import missing_units
 from swiftprof.profiling.worker import Measured, Worker
@@ -41,12 +42,12 @@ class _Remote:
         self._worker: Worker | None = None
         self._warnings: list[str] = []
 
-    def start(self) -> tuple[int, RunFile]:
-        """Load the model; the process's id, and the run as seen from here."""
+    def start(self) -> tuple[int, RunFile, str]:
+        """Load the model; the process's id, the run as seen from here, how much runs together."""
         vlm = self._load()
         run = prepare(vlm, self._request)
         self._worker = Worker(vlm, self._request, run.settings, self._size, self._warnings.append)
-        return os.getpid(), run
+        return os.getpid(), run, str(self._worker.fitting)
 
     def measure(self, unit: Unit) -> tuple[Measured, list[str]]:
         """Measure a unit; warnings come with it."""
@@ -66,6 +67,7 @@ def profile_on_ray(
     out: str | Path | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
     on_worker: Callable[[int], None] | None = None,
 ) -> Profile:
     """Profile with workers on Ray (see `swiftprof.profiling.api.profile`).
@@ -87,7 +89,7 @@ def profile_on_ray(
     began = time.monotonic()
     ours = _connect(ray, address)
     try:
-        pool = _Pool(ray, load, request, batch_size, workers, warn or (lambda text: None))
+        pool = _Pool(ray, load, request, batch_size, workers, warn or _silent, note or _silent)
         try:
             return pool.run(out, progress or (lambda done, total: None), on_worker, began)
         finally:
@@ -95,6 +97,10 @@ def profile_on_ray(
     finally:
         if ours:
             ray.shutdown()
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
 
 
 class _Pool:
@@ -108,8 +114,9 @@ class _Pool:
         batch_size: int | None,
         workers: int | None,
         warn: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
-        self._ray, self._warn = ray, warn
+        self._ray, self._warn, self._note = ray, warn, note
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         self._size = workers or gpus or max(1, int(resources.get("CPU", 1)) // CPUS_PER_WORKER)
@@ -117,6 +124,8 @@ class _Pool:
         self._kind = ray.remote(**options)(_Remote)
         self._arguments = (load, request, batch_size)
         self._busy: dict[Any, tuple[Any, Unit | None]] = {}  # future -> worker, its unit
+        self._idle: list[Any] = []
+        self._waiting: deque[Unit] = deque()
 
     def run(
         self,
@@ -128,7 +137,6 @@ class _Pool:
         """Hand out units until all parts are there."""
         run: RunFile | None = None
         folder, total, done = Path(), 0, 0
-        waiting: deque[Unit] = deque()
         losses: Counter[Unit | None] = Counter()
         new = False
         self._hire()
@@ -147,21 +155,23 @@ class _Pool:
                         raise SwiftprofError(_lost(unit, error)) from error
                     self._warn(f"a worker was lost ({_first_line(error)}); another one takes over")
                     if unit is not None:
-                        waiting.appendleft(unit)
+                        self._waiting.appendleft(unit)
                     self._hire()
                     continue
+                self._idle.append(worker)
                 if unit is None:
-                    pid, seen = result
+                    pid, seen, fitting = result
                     losses[None] = 0
                     if on_worker is not None:
                         on_worker(pid)
                     if run is None:
                         run, folder = seen, begin(seen, out)
-                        waiting.extend(missing_units(folder, run))
+                        self._note(f"{fitting}, per worker")
+                        missing = missing_units(folder, run)
                         total = count(units(run.draw, run.settings.datasets))
-                        done = total - count(list(waiting))
+                        done = total - count(missing)
                         progress(done, total)
-                        for _ in range(min(self._size, len(waiting)) - 1):
+                        for _ in range(min(self._size, len(missing)) - 1):
                             self._hire()
                     _check_same(run, seen)
                 else:
@@ -172,11 +182,10 @@ class _Pool:
                     progress(done, total)
                     for text in warnings:
                         self._warn(text)
-                if waiting:
-                    unit = waiting.popleft()
-                    self._busy[worker.measure.remote(unit)] = (worker, unit)
-                else:
-                    self._ray.kill(worker)
+                assert run is not None  # a worker has started
+                if not self._waiting and not self._measuring():
+                    self._waiting.extend(next_units(folder, run))  # of the next round of a race
+                self._hand_out()
         assert run is not None
         finished = finish(folder, run, new, time.monotonic() - began)
         assert isinstance(finished, Profile)
@@ -184,9 +193,20 @@ class _Pool:
 
     def close(self) -> None:
         """Let all workers go."""
-        for worker, _ in self._busy.values():
+        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
             self._ray.kill(worker)
+        self._idle.clear()
         self._busy.clear()
+
+    def _measuring(self) -> bool:
+        """Whether a unit is under way."""
+        return any(unit is not None for _, unit in self._busy.values())
+
+    def _hand_out(self) -> None:
+        """Give idle workers units."""
+        while self._waiting and self._idle:
+            worker, unit = self._idle.pop(), self._waiting.popleft()
+            self._busy[worker.measure.remote(unit)] = (worker, unit)
 
     def _hire(self) -> None:
         worker = self._kind.remote(*self._arguments)

@@ -1,0 +1,174 @@
+"""``--batch-size auto``: how many samples and re-runs run together, from the memory that is free.
+
+The estimate is made of sizes alone. One that is too high is found out by running out of memory,
+and whoever runs the batches then makes them smaller. No result depends on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from swiftprof.measure.flops import DecoderShape
+from swiftprof.models.family import read
+from swiftprof.models.loading import VLM
+from swiftprof.models.memory import activation_bytes, cache_bytes, free_memory, logits_bytes
+from swiftprof.planning.curve import BASE_LAYER
+
+__all__ = ["BatchSize", "Prompt", "answering", "profiling"]
+
+MOST_SAMPLES = {"cpu": 8, "cuda": 32}
+MOST_ROWS = {"cpu": 64, "cuda": 512}
+"""More hardly helps. A CPU's cache is full by then; on a GPU the weights, which one decoding step
+reads once for all rows, are by then a small part of what it reads."""
+USED = {"cpu": 0.5, "cuda": 0.8}
+"""Share of the free memory that is planned with. A CPU does not fail softly: the system kills."""
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """What runs together.
+
+    Attributes:
+        samples: prompts in a vanilla batch.
+        rows: re-runs at once; 0 where there are none.
+        needed: bytes that this takes beside the weights, as estimated.
+        free: bytes that were free; None where that cannot be told.
+    """
+
+    samples: int
+    rows: int
+    needed: int
+    free: int | None
+
+    def __str__(self) -> str:
+        free = "" if self.free is None else f" of {self.free / _GIB:.1f} GiB that are free"
+        rows = f" and {self.rows} re-runs" if self.rows else ""
+        return (
+            f"batch size: {self.samples} samples{rows} at once, about "
+            f"{self.needed / _GIB:.2f} GiB{free}"
+        )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a model, as far as memory depends on it.
+
+    Attributes:
+        shape: the decoder.
+        vocabulary: size of the output layer.
+        visual, text: tokens.
+        new: tokens that are generated.
+        size: bytes of a number.
+        vision: numbers that the vision tower holds for one visual token.
+        eager: attention maps exist.
+    """
+
+    shape: DecoderShape
+    vocabulary: int
+    visual: int
+    text: int
+    new: int
+    size: int
+    vision: int = 0
+    eager: bool = False
+
+    @classmethod
+    def of(cls, vlm: VLM, new: int, text: int = 128) -> Prompt:
+        """A prompt with one image, a large one where its number of tokens varies."""
+        config: Any = vlm.model.config
+        layers = read(config, "vision_config", "num_hidden_layers", default=0)
+        width = read(config, "vision_config", "hidden_size", default=0)
+        return cls(
+            shape=vlm.decoder_shape,
+            vocabulary=int(config.get_text_config().vocab_size),
+            visual=vlm.visual_tokens or vlm.family.image_tokens(config),
+            text=text,
+            new=new,
+            size=vlm.model.dtype.itemsize,
+            vision=int(layers) * int(width),
+            eager=config._attn_implementation == "eager",
+        )
+
+    def running(self, tokens: float) -> float:
+        """Bytes of one layer at work on some tokens, and of the logits behind it."""
+        maps = 2 * self.shape.num_attention_heads * tokens**2 * 4 if self.eager else tokens**2
+        inside = activation_bytes(self.shape, tokens, self.size)
+        return inside + maps + logits_bytes(self.vocabulary)
+
+    @property
+    def kept(self) -> float:
+        """Bytes that stay of a vanilla run: the cache, hidden states, scores."""
+        tokens, layers = self.visual + self.text, self.shape.num_layers
+        cache = cache_bytes(self.shape, layers, tokens + self.new, self.size)
+        return cache + tokens * (self.shape.hidden_size * self.size + 4 * layers)
+
+    @property
+    def vanilla(self) -> float:
+        """Most bytes while a vanilla run is going on."""
+        tower = self.visual * self.vision * self.size
+        return self.kept + max(tower, self.running(self.visual + self.text))
+
+    def rerun(self, keep: float) -> float:
+        """Bytes of one re-run: layers 1 and 2 hold the whole prompt, the others its selection."""
+        tokens = keep * self.visual + self.text
+        layers = self.shape.num_layers
+        first, rest = min(BASE_LAYER, layers), max(0, layers - BASE_LAYER)
+        whole = self.visual + self.text + self.new
+        cache = cache_bytes(self.shape, first, whole, self.size)
+        cache += cache_bytes(self.shape, rest, tokens + self.new, self.size)
+        return cache + self.running(tokens)
+
+
+def answering(prompt: Prompt, device: str, free: int | None = None) -> BatchSize:
+    """How many prompts are answered together.
+
+    Args:
+        device: as torch names it.
+        free: bytes; measured where it is None.
+    """
+    kind, free, budget = _budget(device, free)
+    samples = _between(budget / prompt.vanilla, MOST_SAMPLES[kind])
+    return BatchSize(samples, 0, int(samples * prompt.vanilla), free)
+
+
+def profiling(
+    prompt: Prompt,
+    device: str,
+    *,
+    keep: float,
+    candidates: int,
+    samples: int | None = None,
+    free: int | None = None,
+) -> BatchSize:
+    """How many samples are profiled together, and how many of their re-runs run at once.
+
+    As many samples as fit into half of the memory and leave room for all re-runs of one of them;
+    then as many re-runs as fit.
+
+    Args:
+        keep: V.
+        candidates: re-runs of a sample.
+        samples: where the number of samples is given, only the re-runs are sized.
+    """
+    kind, free, budget = _budget(device, free)
+    row = prompt.rerun(keep)
+    together = min(candidates, MOST_ROWS[kind])
+    room = min(budget / 2, budget - together * row) / prompt.kept
+    most = min(room, budget / prompt.vanilla)
+    samples = samples or _between(most, MOST_SAMPLES[kind])
+    rows = _between((budget - samples * prompt.kept) / row, MOST_ROWS[kind])
+    at_once = min(rows, samples * candidates)
+    needed = max(samples * prompt.vanilla, samples * prompt.kept + at_once * row)
+    return BatchSize(samples, rows, int(needed), free)
+
+
+def _budget(device: str, free: int | None) -> tuple[str, int | None, float]:
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    free = free_memory(device) if free is None else free
+    return kind, free, float("inf") if free is None else free * USED[kind]
+
+
+def _between(number: float, most: int) -> int:
+    return int(min(max(number, 1), most))
