@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,24 +40,54 @@ def search_schedule(
     samples: int,
     progress: Progress | None = None,
 ) -> Found:
-    """Score every schedule on calibration samples of the profile's data sets.
+    """Score the named schedules, then the tilts half-way from the best one to its neighbours.
 
     Args:
         vlm: the model.
         profile: gives layers, data sets, split; its own samples are not used again, as far as the
             split has others.
         setting: arguments of `swiftprof.plan`, without a schedule.
-        samples: calibration samples of each set.
+        samples: calibration samples of each set, the same for all schedules.
         progress: called after every batch with (done, total) samples.
     """
+
+    def measure(names: Sequence[str]) -> dict[str, float]:
+        return _measure(vlm, profile, setting, names, samples, progress)
+
+    scores = measure(_PREFERRED)
+    scores |= measure(_between(SCHEDULES[_best(scores)]))
+    return Found(_best(scores), scores)
+
+
+def _between(tilt: float) -> list[str]:
+    """The tilts half-way to the next smaller and the next larger named one."""
+    others = sorted(SCHEDULES.values())
+    below, above = ([t for t in others if t < tilt], [t for t in others if t > tilt])
+    return [f"{(tilt + near) / 2:g}" for near in (*below[-1:], *above[:1])]
+
+
+def _best(scores: Mapping[str, float]) -> str:
+    """The schedule with the highest score, the first of equals."""
+    return max(scores, key=lambda name: scores[name])
+
+
+def _measure(
+    vlm: VLM,
+    profile: Profile,
+    setting: Mapping[str, Any],
+    names: Sequence[str],
+    samples: int,
+    progress: Progress | None,
+) -> dict[str, float]:
+    """Score of each schedule relative to the unpruned model, mean over the data sets."""
     plans: dict[str, Plan | None] = {VANILLA: None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlanWarning)
-        for name in _PREFERRED:
+        for name in names:
             plans[name] = plan(profile, **{**setting, "schedule": name, "bootstrap": 0})
     settings = profile.summary.settings
     datasets = get_datasets(list(settings.datasets))
-    relative: dict[str, list[float]] = {name: [] for name in _PREFERRED}
+    relative: dict[str, list[float]] = {name: [] for name in names}
     for number, dataset in enumerate(datasets):
         split = settings.splits.get(dataset.name, settings.split)
         indices = draw(dataset, split, samples, settings.seed + 1, at_most=True)
@@ -70,8 +100,6 @@ def search_schedule(
         mean = {
             name: float(np.mean([a.score for a in answers if a.variant == name])) for name in plans
         }
-        for name in _PREFERRED:
+        for name in names:
             relative[name].append(mean[name] / mean[VANILLA] if mean[VANILLA] > 0 else 1.0)
-    scores = {name: float(np.mean(values)) for name, values in relative.items()}
-    best = max(_PREFERRED, key=lambda name: (scores[name], -_PREFERRED.index(name)))
-    return Found(best, scores)
+    return {name: float(np.mean(values)) for name, values in relative.items()}

@@ -27,12 +27,14 @@ class Segment:
         valid: `(B, length)` bool, or None when no row is padded.
         dropped: `(B, 1)` int64, by how much positions are less than in the prompt; None where
             tokens keep their positions.
+        bias: `(B, length)`, what attention adds to the logits at each column; None for nothing.
     """
 
     first: int
     length: int
     valid: Tensor | None
     dropped: Tensor | None = None
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Step:
         key = (segment.first, hidden.device)
         if key not in self.masks or segment.first == layer:
             batch, queries = hidden.shape[:2]
+            _check_rows(segment, batch)
             keys = cache.get_seq_length(layer) + queries
             valid = self._valid(segment, batch, keys - segment.length, full, hidden.device)
             self.masks[key] = attention_mask(
@@ -125,6 +128,7 @@ class Step:
                 keys=keys,
                 dtype=hidden.dtype,
                 device=hidden.device,
+                bias=_longer(segment.bias, keys, hidden.device),
             )
         return self.masks[key]
 
@@ -175,12 +179,24 @@ class Step:
             return None
         if past is None:
             past = torch.ones(batch, segment.length, dtype=torch.bool, device=device)
-        elif past.shape[0] != batch:
-            raise SwiftprofError(
-                f"this cache was filled with {past.shape[0]} rows and is used with {batch}: "
-                "prefill again instead of repeating or selecting rows of a pruned cache"
-            )
         after = torch.ones(batch, new, dtype=torch.bool, device=device)
         if padding is not None:
             after = padding[:, self.state.prompt : self.state.prompt + new].to(device).bool()
         return torch.cat([past.to(device), after], dim=1)
+
+
+def _check_rows(segment: Segment, batch: int) -> None:
+    """Refuse a batch of another size than the prefill's, where its rows differ."""
+    for past in (segment.valid, segment.bias):
+        if past is not None and past.shape[0] != batch:
+            raise SwiftprofError(
+                f"this cache was filled with {past.shape[0]} rows and is used with {batch}: "
+                "prefill again instead of repeating or selecting rows of a pruned cache"
+            )
+
+
+def _longer(bias: Tensor | None, keys: int, device: torch.device) -> Tensor | None:
+    """A prompt's bias `(B, length)` with nothing added at the tokens behind it: `(B, keys)`."""
+    if bias is None:
+        return None
+    return torch.nn.functional.pad(bias.to(device), (0, keys - bias.shape[1]))

@@ -7,7 +7,21 @@ from swiftprof.methods.base import Method
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers
 
-__all__ = ["check_plan"]
+__all__ = ["check_backend", "check_plan"]
+
+
+def check_backend(decoder: Decoder, method: Method) -> None:
+    """Refuse an attention backend that cannot run the method.
+
+    Raises:
+        SwiftprofError: the backend is not supported, or takes no float mask and the method needs
+            one.
+    """
+    if decoder.mask_kind == "flash" and method.weighs_merged:
+        raise SwiftprofError(
+            "options.proportional adds to attention logits, which FlashAttention kernels cannot: "
+            "call model.set_attn_implementation('sdpa') or leave the option out"
+        )
 
 
 def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:

@@ -130,6 +130,7 @@ class Schedule:
         *,
         merges: bool,
         bypass: bool,
+        merges_last: bool = False,
     ) -> Schedule:
         """Fill the counts.
 
@@ -137,9 +138,9 @@ class Schedule:
             stages: the plan's stages.
             visual: visual tokens of each row.
             text: other tokens of each row.
-            merges: the method merges. With bypass the last stage does not: nothing will be
-                restored.
+            merges: the method merges.
             bypass: every stage chooses among all visual tokens; otherwise among the survivors.
+            merges_last: with bypass, the last stage merges too, though nothing will be restored.
         """
         kept, merged, rest = [], [], []
         available = list(visual)
@@ -151,7 +152,7 @@ class Schedule:
             ]
             r = [a - b for a, b in zip(available, k, strict=True)]
             z = [0] * len(k)
-            if merges and not (last and bypass):
+            if merges and not (last and bypass and not merges_last):
                 z = [
                     min(merged_count(stage.merge, n, b), c)
                     for n, b, c in zip(visual, k, r, strict=True)

@@ -119,7 +119,7 @@ def select(
     number = torch.full_like(order, -1)  # at a seed's column: which merged token stands there
     front = 0
     source = torch.arange(hidden.shape[1], device=hidden.device).expand_as(order)
-    pool, waiting = hidden, None
+    pool, waiting, bias = hidden, None, None
     if groups or (method.bypass and not final):
         places = torch.arange(width, device=hidden.device)
         columns = order.gather(
@@ -139,6 +139,8 @@ def select(
                 ~bypassed.used, order.shape[1]
             )  # one column too many takes the unused
             pool = torch.cat([hidden, merged.tokens], dim=1)
+            if merged.size is not None:  # a token that stands for g others weighs like them
+                bias = torch.cat([hidden.new_zeros(order.shape), merged.size.log()], dim=1)
             each = torch.arange(groups, device=hidden.device)
             source = _put(source, at, hidden.shape[1] + each)
             number = _put(number, at, each)
@@ -159,12 +161,19 @@ def select(
     )
     call.waiting = waiting if method.bypass and not final else None
     call.rope = None
+    source = source.gather(1, picked)
     call.segments.append(
-        Segment(cut, length, valid if min(lengths) < length else None, call.dropped())
+        Segment(
+            cut,
+            length,
+            valid if min(lengths) < length else None,
+            call.dropped(),
+            None if bias is None else bias.gather(1, source),
+        )
     )
     if on_stage is not None:
         on_stage(StageEvent.make(call, stage, layer, cut, tokens.slots, chosen, seeded, waiting))
-    return gather_tokens(pool, source.gather(1, picked))
+    return gather_tokens(pool, source)
 
 
 def _apart(call: Prefill, slots: Tensor, number: Tensor, valid: Tensor, front: int) -> Tensor:

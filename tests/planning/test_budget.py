@@ -14,12 +14,12 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods import REGISTRY, create
 from swiftprof.planning.budget import (
     MERGE_SHARE,
-    SCHEDULES,
     fill_budget,
     smallest_retain,
     stage_lengths,
 )
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.planning.schedules import SCHEDULES
 from swiftprof.planning.tokens import tokens_per_layer
 
 
@@ -167,6 +167,13 @@ def test_counts_that_nobody_published_are_refused() -> None:
         fill_budget((3, 8, 17), 32, 576, 100, method=create("sparsevlm"), schedule="nominal")
     with pytest.raises(SwiftprofError, match="nothing is published"):
         fill_budget((2,), 32, 576, 192, method=create("fastv"), schedule="nominal")
+
+
+def test_tokens_merged_at_the_last_stage_count_in_the_budget() -> None:
+    method = create("swiftvlm", {"last": "merge"})
+    stages = fill_budget((3, 11, 15), 32, 576, 192, method=method)
+    assert [merged_count(s.merge, 576, kept_count(s.keep, 576)) for s in stages] == [29, 29, 29]
+    assert sum(tokens_per_layer(stages, 32, 576)) / 32 == pytest.approx(192, abs=0.5)
 
 
 @given(cases(), st.sampled_from(sorted(set(REGISTRY) - {"vanilla"})))

@@ -8,15 +8,22 @@ from typing import Any
 import pytest
 import torch
 
+from swiftprof.errors import SwiftprofError
 from swiftprof.runtime.prune import prune
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
 
 
+@pytest.mark.parametrize("options", [{}, {"proportional": True}], ids=["plain", "weighed"])
 def test_beam_search_scores_equal_a_teacher_forced_recompute(
-    llava: Any, prompts: Any, plan_of: Any, generate: Any, recompute: Any
+    llava: Any,
+    prompts: Any,
+    plan_of: Any,
+    generate: Any,
+    recompute: Any,
+    options: dict[str, Any],
 ) -> None:
-    plan = plan_of(*THREE)
+    plan = plan_of(*THREE, **options)
     out = generate(
         llava, prompts.batch(0, 1), plan, num_beams=3, output_scores=True, length_penalty=0.0
     )
@@ -138,3 +145,14 @@ def test_the_last_prompt_token_survives_even_if_it_is_visual(
     out = generate(llava, inputs, plan_of((2, 0.1)))
     assert out.past_key_values.get_seq_length(7) == 3 + 4 + 1 + 4  # text, kept of 35, last, new
     assert torch.isfinite(logits_of(out)).all()
+
+
+@pytest.mark.parametrize("rows", [(0, 1), (0, 0)], ids=["padded", "not padded"])
+def test_a_cache_whose_rows_differ_is_not_used_with_another_number(
+    llava: Any, prompts: Any, plan_of: Any, rows: tuple[int, int]
+) -> None:
+    with prune(llava, plan_of(*THREE, proportional=True)), torch.no_grad():
+        cache = llava(**prompts.batch(*rows)).past_key_values
+        cache.batch_select_indices(torch.tensor([0]))
+        with pytest.raises(SwiftprofError, match="filled with 2 rows and is used with 1"):
+            llava(input_ids=torch.tensor([[5]]), past_key_values=cache)
