@@ -140,7 +140,8 @@ def needed_flops(vlm: VLM, row: Row, settings: Settings) -> float:
     """Least FLOPs for one sample, a multiply-add as two: everything shared that can be shared.
 
     Vision tower and vanilla run once; per distinct selection the text behind the image and the
-    selected tokens through layers 3..L; one pass of the decoder per generated token.
+    selected tokens through layers 3..L; one pass of the decoder per generated token. Behind a
+    prompt only the last token is needed: of the others layer L makes keys and values alone.
     """
     shape, visual = vlm.decoder_shape, row.n_visual
     text = row.prompt_tokens - visual
@@ -149,11 +150,18 @@ def needed_flops(vlm: VLM, row: Row, settings: Settings) -> float:
     token = vanilla_flops(shape, 0, 1) + vocabulary
     own = text / 2 + kept  # about half of the text stands before the image and is shared
     layers = shape.num_layers - FULL_LAYERS
-    rerun = layers * layer_flops(shape, own) + vocabulary
+    rerun = layers * layer_flops(shape, own) - _not_needed(shape, own) + vocabulary
     said = [row.prediction, *_distinct_answers(row, settings)]
     steps = sum(_tokens(vlm, text) for text in said)
-    passes = vanilla_flops(shape, visual, text) + _distinct(row, settings) * rerun + steps * token
+    vanilla = vanilla_flops(shape, visual, text) - _not_needed(shape, visual + text)
+    passes = vanilla + _distinct(row, settings) * rerun + steps * token
     return 2 * passes + _vision_flops(vlm, shape, visual)
+
+
+def _not_needed(shape: DecoderShape, tokens: float) -> float:
+    """What layer L would do for all tokens of a prompt but the last, beside keys and values."""
+    keys = 2 * tokens * shape.hidden_size * shape.key_size
+    return (layer_flops(shape, tokens) - keys) * (1 - 1 / tokens)
 
 
 def _vision_flops(vlm: VLM, shape: DecoderShape, visual: int) -> float:

@@ -16,10 +16,12 @@ from swiftprof.profiling.record import Recording, record
 from swiftprof.profiling.rerun import rerun
 from swiftprof.profiling.settings import Settings
 
-CPU_BATCH, GPU_BATCH = 8, 16
-"""Samples that run together unless said otherwise; one that is too many is found out and halved."""
-CPU_ROWS, GPU_ROWS = 64, 256
-"""Re-runs that run at once. On a CPU more only push each other out of the cache."""
+CPU_BATCH, GPU_BATCH = 32, 16
+"""Samples that run together unless said otherwise; one that is too many is found out and halved.
+
+The more there are, the more re-runs are decoded in one step (see `row_cache`)."""
+MAX_ROWS = 256
+"""Re-runs that run at once at most."""
 
 
 def measure_batch(
@@ -141,8 +143,8 @@ def default_batch_size(vlm: VLM) -> int:
 
 
 def default_max_rows(vlm: VLM) -> int:
-    """What suits the device."""
-    return CPU_ROWS if vlm.model.device.type == "cpu" else GPU_ROWS
+    """Where memory allows."""
+    return MAX_ROWS
 
 
 def end_tokens(vlm: VLM) -> Collection[int]:

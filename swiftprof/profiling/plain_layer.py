@@ -138,9 +138,9 @@ def plain_layers(decoder: Decoder) -> list[PlainLayer | None]:
 
 def _is_usual(layer: Any) -> bool:
     """Whether a layer has exactly the usual parts, and nothing is put around them."""
-    parts = {name: getattr(layer, name, None) for name in _PARTS}
     if {name for name, _ in layer.named_children()} != _PARTS:
         return False
+    parts: dict[str, Any] = {name: getattr(layer, name) for name in _PARTS}
     attention, mlp = parts["self_attn"], parts["mlp"]
     inside = {name for name, _ in attention.named_children()}
     if inside - {"q_norm", "k_norm"} != set(_PROJECTIONS) or _MLP != {
@@ -161,9 +161,7 @@ def _is_usual(layer: Any) -> bool:
 
 
 def _is_wrapped(module: nn.Module) -> bool:
-    return bool(
-        "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
-    )
+    return bool("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _built(layer: nn.Module) -> object:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from swiftprof.profiling.decode import decode
 from swiftprof.profiling.record import FULL_LAYERS, Recording
 from swiftprof.profiling.row_cache import RowCache, RowMemory
 from swiftprof.profiling.steps import Steps, gather_rows, right_aligned
@@ -22,8 +23,6 @@ __all__ = ["Prompted", "Rows", "rerun", "run_prompt"]
 
 T = TypeVar("T")
 
-RETIRE_BELOW = 0.5
-"""Finished rows leave when fewer than this share of the batch is still being decoded."""
 CPU_TOKENS_WIDTH = 2**18
 """Tokens times MLP width that go through a layer together on a CPU: more leaves its cache."""
 
@@ -52,7 +51,18 @@ def rerun(
     memory = RowMemory(recording, rows.longest(recording), max_new_tokens, max_rows)
     answers: list[list[int]] = []
     for part in rows.chunks(memory.rows):
-        answers += _decode(steps, recording, part, memory, max_new_tokens, eos)
+        prompted = run_prompt(steps, recording, part, memory, last=1)
+        logits = steps.logits(prompted.hidden)[:, -1]
+        answers += decode(
+            steps,
+            recording,
+            part.sample,
+            logits,
+            prompted.seen,
+            prompted.cache,
+            max_new_tokens,
+            eos,
+        )
     return rows.spread(answers)
 
 
@@ -168,47 +178,3 @@ def _rows_at_work(steps: Steps, slots: Tensor) -> int:
     if slots.device.type != "cpu":
         return rows
     return max(1, CPU_TOKENS_WIDTH // (tokens * int(steps.decoder.config.intermediate_size)))
-
-
-def _decode(
-    steps: Steps,
-    recording: Recording,
-    part: Rows,
-    memory: RowMemory,
-    max_new_tokens: int,
-    eos: Collection[int],
-) -> list[list[int]]:
-    """Greedy answers of some rows; finished ones leave."""
-    prompted = run_prompt(steps, recording, part, memory, last=1)
-    cache, seen = prompted.cache, prompted.seen
-    sample, logits = part.sample, steps.logits(prompted.hidden)
-    rows = torch.arange(len(sample), device=sample.device)
-    full_seen, position = recording.valid[sample], recording.next_position[sample]
-    ends = torch.tensor(sorted(eos), dtype=torch.long, device=sample.device)
-    answers = torch.full((len(sample), max_new_tokens), -1, device=sample.device)
-    for step in range(max_new_tokens):
-        token = logits[:, -1].argmax(-1)
-        answers[rows, step] = token
-        going = ~torch.isin(answers[rows], ends).any(1)
-        if step + 1 == max_new_tokens or not bool(going.any()):
-            break
-        if float(going.float().mean()) < RETIRE_BELOW:
-            stay = going.nonzero()[:, 0]
-            rows, token, seen = rows[stay], token[stay], seen[stay]
-            full_seen, position = full_seen[stay], position[stay]
-            cache.keep(stay)
-        one = seen.new_ones(len(rows), 1)
-        seen, full_seen = torch.cat([seen, one], 1), torch.cat([full_seen, one], 1)
-        hidden = steps.embed(token[:, None])
-        rope = steps.rope(hidden, position[:, None] + step)
-        masks = steps.mask(hidden, full_seen), steps.mask(hidden, seen)
-        for i in range(len(steps.decoder.layers)):
-            hidden = steps.run(i, hidden, rope, masks[i >= FULL_LAYERS], cache)
-        logits = steps.logits(hidden)
-        cache.advance()
-    return [_until_end(ids, eos) for ids in answers.tolist()]
-
-
-def _until_end(ids: list[int], eos: Collection[int]) -> list[int]:
-    stop = next((i for i, t in enumerate(ids) if t in eos or t < 0), len(ids))
-    return ids[:stop]

@@ -1,7 +1,7 @@
 """The KV caches of re-runs, laid out once: prompt columns first, then room to decode.
 
-One piece of memory serves one group of re-runs after the other: it is as large as the cache of the
-vanilla run, so re-runs hold no more than the vanilla run did.
+One piece of memory serves one group of re-runs after the other. Its size comes from the cache of
+the vanilla run, so that profiling needs little more memory than generating with the same batch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from swiftprof.profiling.record import FULL_LAYERS, Recording
+
+MEMORY = 1.25
+"""Keys and values that re-runs hold, as a multiple of those of the vanilla run."""
 
 
 class RowMemory:
@@ -29,7 +32,8 @@ class RowMemory:
         self._recording, self._own, self._new = recording, own, new
         row = sum(self._numbers(i) for i in range(len(recording.keys)))
         held = sum(each.numel() for each in [*recording.keys, *recording.values])
-        self.rows = max(1, min(most, (recording.cache_numbers - held) // row))
+        free = int(MEMORY * recording.cache_numbers) - held
+        self.rows = max(1, min(most, free // row))
         self._memory = [
             [source.new_empty(self.rows * self._numbers(i) // 2) for source in pair]
             for i, pair in enumerate(zip(recording.keys, recording.values, strict=True))
@@ -80,7 +84,7 @@ class RowCache:
 
     def __init__(self, keys: list[Tensor], values: list[Tensor], used: list[int]) -> None:
         self._keys, self._values, self._used = keys, values, used
-        self._pending = [0] * len(used)
+        self._pending = list(used)
 
     def __getitem__(self, rows: slice) -> RowCache:
         """Some rows, in the same memory."""
@@ -105,7 +109,7 @@ class RowCache:
 
     def advance(self) -> None:
         """Make what was appended since the last call part of the past."""
-        self._used = [max(u, p) for u, p in zip(self._used, self._pending, strict=True)]
+        self._used = list(self._pending)
 
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but these (ascending); they move together."""
