@@ -143,9 +143,10 @@ def _is_usual(layer: Any) -> bool:
     parts: dict[str, Any] = {name: getattr(layer, name) for name in _PARTS}
     attention, mlp = parts["self_attn"], parts["mlp"]
     inside = {name for name, _ in attention.named_children()}
-    if inside - {"q_norm", "k_norm"} != set(_PROJECTIONS) or _MLP != {
-        name for name, _ in mlp.named_children()
-    }:
+    if (
+        inside - {"q_norm", "k_norm"} != set(_PROJECTIONS)
+        or {name for name, _ in mlp.named_children()} != _MLP
+    ):
         return False
     linear: Sequence[Any] = [getattr(attention, n) for n in _PROJECTIONS] + [
         getattr(mlp, n) for n in _MLP - {"act_fn"}
