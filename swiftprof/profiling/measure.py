@@ -20,8 +20,8 @@ CPU_BATCH, GPU_BATCH = 32, 16
 """Samples that run together unless said otherwise; one that is too many is found out and halved.
 
 The more there are, the more re-runs are decoded in one step (see `row_cache`)."""
-MAX_ROWS = 256
-"""Re-runs that run at once at most."""
+CPU_ROWS, GPU_ROWS = 128, 256
+"""Re-runs that run at once at most; most often memory allows fewer."""
 
 
 def measure_batch(
@@ -143,8 +143,8 @@ def default_batch_size(vlm: VLM) -> int:
 
 
 def default_max_rows(vlm: VLM) -> int:
-    """Where memory allows."""
-    return MAX_ROWS
+    """What suits the device."""
+    return CPU_ROWS if vlm.model.device.type == "cpu" else GPU_ROWS
 
 
 def end_tokens(vlm: VLM) -> Collection[int]:
