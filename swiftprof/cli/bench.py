@@ -38,6 +38,7 @@ EXAMPLES = (
 PROFILE_EXAMPLES = (
     "swiftprof bench profile",
     "swiftprof bench profile --datasets scenes-qa --samples 8 --batch-size 8 --json",
+    "swiftprof bench profile --config llava-1.5-7b --random-weights --scale 0.125 --samples 2",
 )
 
 ConfigOpt = Annotated[
@@ -100,10 +101,7 @@ def bench(
     if context.invoked_subcommand is not None:
         return
     output = Output(json)
-    if config is None and (random_weights or scale != 1.0):
-        raise SwiftprofError("--random-weights and --scale: go with --config NAME")
-    if config is not None and load.model is not None:
-        raise SwiftprofError("--config and --model: give only one of them")
+    _check_sizes(config, random_weights, scale, load)
     if retain is not None and ratio is not None:
         raise SwiftprofError("--retain and --ratio: give only one of them")
     batches = _whole("--batch", batch)
@@ -147,6 +145,9 @@ def bench(
 @takes_model
 def bench_profile(
     load: LoadOptions,
+    config: ConfigOpt = None,
+    random_weights: RandomOpt = False,
+    scale: ScaleOpt = 1.0,
     datasets: Annotated[
         str | None,
         typer.Option("--datasets", help="Data sets.", show_default="those of the bundled model"),
@@ -172,9 +173,11 @@ def bench_profile(
 
     Both are run here, in turns, on the same samples, and their answers are compared. The bound is
     the time that the least possible FLOPs would take at the speed of a large matrix product,
-    measured in the same run.
+    measured in the same run. On a CPU with one thread the process's own time is measured, so that
+    other processes do not count.
     """
     output = Output(json)
+    _check_sizes(config, random_weights, scale, load)
     from swiftprof.data.registry import BUNDLED, get_datasets
 
     if not 0 < keep <= 1:
@@ -185,7 +188,12 @@ def bench_profile(
     from swiftprof.measure.environment import environment
     from swiftprof.measure.profiling_speed import profiling_speed
 
-    vlm = load_model(output, load)
+    if config is None:
+        vlm = load_model(output, load)
+    else:
+        from swiftprof.measure.random_model import random_vlm
+
+        vlm = random_vlm(config, scale=scale, seed=seed, **_options(load))
     with output.progress(f"timing the profiling of {vlm.name}") as step:
         found = profiling_speed(
             vlm,
@@ -203,7 +211,12 @@ def bench_profile(
         "kind": "profile",
         "command": _command(),
         "environment": environment(vlm.model.device),
-        "model": {"name": vlm.name, "shape": vars(vlm.decoder_shape)},
+        "model": {
+            "name": vlm.name,
+            "scale": scale,
+            "random_weights": config is not None,
+            "shape": vars(vlm.decoder_shape),
+        },
         **found,
     }
     _finish(output, document, out)
@@ -211,6 +224,13 @@ def bench_profile(
         from swiftprof.cli.show_bench import show_profiling
 
         show_profiling(output, document)
+
+
+def _check_sizes(config: str | None, random_weights: bool, scale: float, load: LoadOptions) -> None:
+    if config is None and (random_weights or scale != 1.0):
+        raise SwiftprofError("--random-weights and --scale: go with --config NAME")
+    if config is not None and load.model is not None:
+        raise SwiftprofError("--config and --model: give only one of them")
 
 
 def _whole(option: str, text: str) -> list[int]:
@@ -234,9 +254,15 @@ def _sized(
     load: LoadOptions,
     seed: int,
 ) -> Subject:
+    from swiftprof.measure.random_model import random_model
+
+    return random_model(config, scale=scale, text_tokens=text_tokens, seed=seed, **_options(load))
+
+
+def _options(load: LoadOptions) -> dict[str, Any]:
+    """Type, device and attention backend of a model with random weights."""
     import torch
 
-    from swiftprof.measure.random_model import random_model
     from swiftprof.models.settings import LoadSettings
 
     settings = LoadSettings(dtype=load.dtype, device=load.device, attn=load.attn).checked()
@@ -244,15 +270,7 @@ def _sized(
     named = settings.dtype
     if named == "auto":
         named = "bfloat16" if where.type == "cuda" else "float32"
-    return random_model(
-        config,
-        scale=scale,
-        text_tokens=text_tokens,
-        dtype=getattr(torch, named),
-        device=where,
-        attn=load.attn or "sdpa",
-        seed=seed,
-    )
+    return {"dtype": getattr(torch, named), "device": where, "attn": load.attn or "sdpa"}
 
 
 def _loaded(output: Output, load: LoadOptions) -> Subject:

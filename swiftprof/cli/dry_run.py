@@ -84,8 +84,8 @@ def dry_run(
         ),
         (
             "memory",
-            f"weights {_gib(cost.weight_bytes)}, a sample {_gib(cost.sample_bytes)}, "
-            f"a re-run {_gib(cost.rerun_bytes)} (two bytes a number)",
+            f"weights {_gib(cost.weight_bytes)}, a sample with its re-runs "
+            f"{_gib(cost.sample_bytes)} (two bytes a number)",
         ),
     ]
     for name, text in rows:

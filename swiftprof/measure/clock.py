@@ -32,6 +32,15 @@ class Clock:
             torch.mps.synchronize()
         return time.perf_counter()
 
+    def worked(self) -> float:
+        """Like `now`, but on a CPU with one thread the time that this process itself has run.
+
+        What other processes take on a busy machine is then not counted.
+        """
+        if self.device.type == "cpu" and torch.get_num_threads() == 1:
+            return time.process_time()
+        return self.now()
+
     @contextmanager
     def span(self, into: dict[str, float], name: str) -> Iterator[None]:
         """Add the time of a block to `into[name]`."""

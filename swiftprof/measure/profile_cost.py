@@ -38,7 +38,7 @@ class Cost:
         prompt_flops: vision tower, vanilla prompts, the prompts of the re-runs.
         decode_flops, decode_bytes: of all answers, each as long as it may be.
         weight_bytes: of the decoder, output layer and vision tower.
-        sample_bytes, rerun_bytes: memory of one sample's vanilla run and of one re-run.
+        sample_bytes: memory of one sample, vanilla run or re-runs.
     """
 
     samples: int
@@ -48,7 +48,6 @@ class Cost:
     decode_bytes: float
     weight_bytes: float
     sample_bytes: float
-    rerun_bytes: float
 
     def seconds(self, tflops: float, terabytes: float, devices: int = 1) -> float:
         """Time on some devices, each with this many TFLOP/s and TB/s; loading not included."""
@@ -97,6 +96,5 @@ def profile_cost(
         decode_flops=2 * answers * (1 + candidates) * token,
         decode_bytes=answers * step,
         weight_bytes=weights + (head + known.vision_parameters) * size,
-        sample_bytes=prompt.vanilla,
-        rerun_bytes=prompt.rerun(keep),
+        sample_bytes=max(prompt.vanilla, prompt.rerunning(keep)),
     )

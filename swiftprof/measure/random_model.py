@@ -19,7 +19,7 @@ from swiftprof.models.registry import ALIASES
 if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
 
-__all__ = ["Subject", "loaded_model", "random_model", "sized_models"]
+__all__ = ["Subject", "loaded_model", "random_model", "random_vlm", "sized_models"]
 
 _VOCABULARY = 32064
 _IMAGE = 32000
@@ -88,6 +88,8 @@ def random_model(
     device: torch.device | None = None,
     attn: str = "sdpa",
     seed: int = 0,
+    vocabulary: int = _VOCABULARY,
+    image_token: int = _IMAGE,
 ) -> Subject:
     """A LLaVA of known sizes with random weights, and prompts with one image of 336 x 336.
 
@@ -97,6 +99,7 @@ def random_model(
             and of the vision tower. Depth, head sizes and the number of tokens stay.
         layers: another depth.
         text_tokens: tokens of a prompt beside the visual ones.
+        vocabulary, image_token: of the tokenizer.
 
     Raises:
         SwiftprofError: sizes of this name are not known, or the scale is not above 0.
@@ -123,7 +126,7 @@ def random_model(
             num_attention_heads=shape.num_attention_heads,
             num_key_value_heads=shape.num_key_value_heads,
             head_dim=shape.head_dim,
-            vocab_size=_VOCABULARY,
+            vocab_size=vocabulary,
             max_position_embeddings=4096,
             eos_token_id=None,
             pad_token_id=0,
@@ -137,7 +140,7 @@ def random_model(
             patch_size=14,
             projection_dim=768,
         ),
-        image_token_index=_IMAGE,
+        image_token_index=image_token,
         image_seq_length=576,
     )
     device = device or torch.device("cpu")
@@ -156,9 +159,9 @@ def random_model(
 
     def questions(batch: int) -> dict[str, Any]:
         random = torch.Generator().manual_seed(seed)
-        text = torch.randint(3, _IMAGE, (batch, text_tokens), generator=random)
+        text = torch.randint(3, image_token, (batch, text_tokens), generator=random)
         first = min(_BEFORE, text_tokens - 1)
-        image = torch.full((batch, visual), _IMAGE)
+        image = torch.full((batch, visual), image_token)
         ids = torch.cat([text[:, :first], image, text[:, first:]], 1)
         pixels = torch.randn(batch, 3, 336, 336, generator=random)
         return {
@@ -168,6 +171,31 @@ def random_model(
         }
 
     return Subject(name, model, shape, visual, text_tokens, True, scale, questions)
+
+
+def random_vlm(name: str, **options: Any) -> VLM:
+    """The same model with the bundled model's tokenizer, to be asked what data sets ask.
+
+    Args:
+        options: those of `random_model`.
+    """
+    from swiftprof.models.loading import VLM, load
+    from swiftprof.models.registry import BUNDLED_MODEL, find_model
+
+    bundled = load(BUNDLED_MODEL, device="cpu")
+    processor: Any = bundled.processor
+    made = random_model(
+        name,
+        vocabulary=int(bundled.model.config.get_text_config().vocab_size),
+        image_token=bundled.image_token_id,
+        **options,
+    )
+    vision = made.model.config.vision_config
+    side = {"height": vision.image_size, "width": vision.image_size}
+    processor.image_processor.size = processor.image_processor.crop_size = side
+    processor.patch_size = vision.patch_size
+    processor.tokenizer.model_max_length = made.model.config.text_config.max_position_embeddings
+    return VLM(find_model(name), made.model, processor)
 
 
 def _scaled(shape: DecoderShape, scale: float) -> DecoderShape:

@@ -12,13 +12,19 @@ from typing import Any
 from swiftprof.measure.flops import DecoderShape
 from swiftprof.models.family import read
 from swiftprof.models.loading import VLM
-from swiftprof.models.memory import activation_bytes, cache_bytes, free_memory, logits_bytes
+from swiftprof.models.memory import (
+    RERUN_CACHE,
+    activation_bytes,
+    cache_bytes,
+    free_memory,
+    logits_bytes,
+)
 from swiftprof.planning.curve import BASE_LAYER
 
 __all__ = ["BatchSize", "Prompt", "answering", "profiling"]
 
-MOST_SAMPLES = {"cpu": 8, "cuda": 32}
-MOST_ROWS = {"cpu": 64, "cuda": 512}
+MOST_SAMPLES = {"cpu": 32, "cuda": 32}
+MOST_ROWS = {"cpu": 128, "cuda": 512}
 """More hardly helps. A CPU's cache is full by then; on a GPU the weights, which one decoding step
 reads once for all rows, are by then a small part of what it reads."""
 USED = {"cpu": 0.5, "cuda": 0.8}
@@ -110,15 +116,15 @@ class Prompt:
         tower = self.visual * self.vision * self.size
         return self.kept + max(tower, self.running(self.visual + self.text))
 
-    def rerun(self, keep: float) -> float:
-        """Bytes of one re-run: layers 1 and 2 hold the whole prompt, the others its selection."""
-        tokens = keep * self.visual + self.text
-        layers = self.shape.num_layers
-        first, rest = min(BASE_LAYER, layers), max(0, layers - BASE_LAYER)
-        whole = self.visual + self.text + self.new
-        cache = cache_bytes(self.shape, first, whole, self.size)
-        cache += cache_bytes(self.shape, rest, tokens + self.new, self.size)
-        return cache + self.running(tokens)
+    def rerunning(self, keep: float) -> float:
+        """Most bytes of a prompt's re-runs: their caches have a fixed room, see `RowMemory`."""
+        tokens, layers = self.visual + self.text, self.shape.num_layers
+        whole = cache_bytes(self.shape, layers, tokens + self.new, self.size)
+        own = keep * self.visual + self.text
+        first = min(BASE_LAYER, layers)
+        row = cache_bytes(self.shape, first, tokens + self.new, self.size)
+        row += cache_bytes(self.shape, layers - first, own + self.new, self.size)
+        return self.kept + (RERUN_CACHE - 1) * whole + RERUN_CACHE * whole / row * self.running(own)
 
 
 def answering(prompt: Prompt, device: str, free: int | None = None) -> BatchSize:
@@ -142,26 +148,18 @@ def profiling(
     samples: int | None = None,
     free: int | None = None,
 ) -> BatchSize:
-    """How many samples are profiled together, and how many of their re-runs run at once.
-
-    As many samples as fit into half of the memory and leave room for all re-runs of one of them;
-    then as many re-runs as fit.
+    """How many samples are profiled together; their re-runs get room by the vanilla run's cache.
 
     Args:
         keep: V.
         candidates: re-runs of a sample.
-        samples: where the number of samples is given, only the re-runs are sized.
+        samples: where their number is given.
     """
     kind, free, budget = _budget(device, free)
-    row = prompt.rerun(keep)
-    together = min(candidates, MOST_ROWS[kind])
-    room = min(budget / 2, budget - together * row) / prompt.kept
-    most = min(room, budget / prompt.vanilla)
-    samples = samples or _between(most, MOST_SAMPLES[kind])
-    rows = _between((budget - samples * prompt.kept) / row, MOST_ROWS[kind])
-    at_once = min(rows, samples * candidates)
-    needed = max(samples * prompt.vanilla, samples * prompt.kept + at_once * row)
-    return BatchSize(samples, rows, int(needed), free)
+    each = max(prompt.vanilla, prompt.rerunning(keep))
+    samples = samples or _between(budget / each, MOST_SAMPLES[kind])
+    rows = min(MOST_ROWS[kind], samples * candidates)
+    return BatchSize(samples, rows, int(samples * each), free)
 
 
 def _budget(device: str, free: int | None) -> tuple[str, int | None, float]:

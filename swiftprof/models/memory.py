@@ -14,6 +14,7 @@ from swiftprof.models.registry import ModelSource
 from swiftprof.models.settings import LoadSettings
 
 __all__ = [
+    "RERUN_CACHE",
     "Need",
     "activation_bytes",
     "cache_bytes",
@@ -23,6 +24,8 @@ __all__ = [
     "logits_bytes",
 ]
 
+RERUN_CACHE = 1.25
+"""Keys and values that a profile's re-runs hold, as a multiple of those of the vanilla run."""
 _GIB = 2**30
 _TEXT = 128
 """Tokens of a prompt beside the visual ones, and of its answer."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.profiling.plain_layer import NoPast
 from swiftprof.profiling.steps import Steps
 from swiftprof.runtime.conformance import check_scores
 
@@ -30,7 +31,7 @@ def check_steps(model: nn.Module) -> None:
     Raises:
         SwiftprofError: the model is not supported, or the two differ.
     """
-    steps = Steps.of(model)
+    steps = Steps(model)
     decoder = steps.decoder
     for index in range(len(decoder.layers)):
         check_scores(decoder, index)
@@ -43,8 +44,8 @@ def check_steps(model: nn.Module) -> None:
     everyone = torch.ones_like(ids, dtype=torch.bool)
     rope = steps.rope(hidden, torch.arange(len(words), device=ids.device)[None])
     mask = steps.mask(hidden, everyone)
-    for layer in decoder.layers:
-        hidden = steps.run(layer, hidden, rope, mask, None)
+    for i in range(len(decoder.layers)):
+        hidden = steps.run(i, hidden, rope, mask, NoPast())
     got: Any = steps.logits(hidden[:, -1:])[:, -1].float().to(wanted.device)
     scale = wanted.std().clamp_min(1e-6)
     tolerance = 1e-3 if hidden.dtype == torch.float32 else 0.1

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from swiftprof.profiling.record import Recording
 from swiftprof.profiling.rerun import Rows, run_prompt
+from swiftprof.profiling.row_cache import RowMemory
 from swiftprof.profiling.steps import Steps
 
 __all__ = ["answer_scores", "answer_tokens", "likelihood_protocol", "rerun_scores"]
@@ -41,7 +42,7 @@ def answer_scores(model: nn.Module, recording: Recording, answers: Tensor) -> li
     """Score of each sample's answer in the vanilla run, (B,)."""
     final = recording.final
     assert final is not None
-    head = Steps.of(model).model.get_output_embeddings()
+    head = Steps(model).model.get_output_embeddings()
     return _scores(lambda t: head(final[:, t]), answers)
 
 
@@ -54,12 +55,13 @@ def rerun_scores(
     max_rows: int = 256,
 ) -> list[list[float]]:
     """Scores with each candidate's selection, per sample (see `rerun` for the arguments)."""
-    steps = Steps.of(model)
+    steps = Steps(model)
     rows = Rows.of(recording, selections)
     length = answers.shape[1]
     scores: list[float] = []
-    for part in rows.chunks(max_rows):
-        hidden = run_prompt(steps, recording, part, new=0).hidden[:, -length - 1 : -1]
+    memory = RowMemory(recording, rows.longest(recording), new=0, most=max_rows)
+    for part in rows.chunks(memory.rows):
+        hidden = run_prompt(steps, recording, part, memory, last=length + 1).hidden[:, :-1]
 
         def logits(t: int, hidden: Tensor = hidden) -> Tensor:
             return steps.logits(hidden[:, t : t + 1])[:, 0]

@@ -16,10 +16,12 @@ from swiftprof.profiling.record import Recording, record
 from swiftprof.profiling.rerun import rerun
 from swiftprof.profiling.settings import Settings
 
-CPU_BATCH, GPU_BATCH = 8, 16
-"""Samples that run together unless said otherwise; one that is too many is found out and halved."""
-CPU_ROWS, GPU_ROWS = 64, 256
-"""Re-runs that run at once. On a CPU more only push each other out of the cache."""
+CPU_BATCH, GPU_BATCH = 32, 16
+"""Samples that run together unless said otherwise; one that is too many is found out and halved.
+
+The more there are, the more re-runs are decoded in one step (see `row_cache`)."""
+CPU_ROWS, GPU_ROWS = 128, 256
+"""Re-runs that run at once at most; most often memory allows fewer."""
 
 
 def measure_batch(

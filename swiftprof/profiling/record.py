@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from swiftprof.core.counts import kept_count
 from swiftprof.core.scores import attention_row
 from swiftprof.core.select import rank
-from swiftprof.profiling.steps import Rope, Steps
+from swiftprof.profiling.steps import Rope, Steps, right_aligned
 from swiftprof.runtime.decoder import Decoder, check_call
 from swiftprof.runtime.structure import DEEPSTACK
 
@@ -39,7 +39,11 @@ class Recording:
             FULL_LAYERS on (DeepStack's vision features), each (B, P, d); zero at text.
         rope: cos and sin of every slot, each (B or 1, P, head size); M-RoPE may put 3 in front.
         next_position: position of the first generated token, (B,).
-        keys, values: the prompt's cache, per layer (B, KV heads, P, head size).
+        prefix: slots of the text before the image, which no selection changes, right-aligned,
+            (B, p), and which of these columns hold a token, (B, p) bool.
+        keys, values: the prompt's cache, (B, KV heads, P, head size) in the first FULL_LAYERS
+            layers, (B, KV heads, p, head size), of the prefix alone, in the others.
+        cache_numbers: how many numbers the whole cache of the run held.
         final: with an answer given, the normed output of layer L at the T tokens that predict it,
             (B, T, d); otherwise None. P then counts the answer's T slots too, which stand last.
     """
@@ -52,8 +56,10 @@ class Recording:
     added: dict[int, Tensor]
     rope: Rope
     next_position: Tensor
+    prefix: tuple[Tensor, Tensor]
     keys: list[Tensor]
     values: list[Tensor]
+    cache_numbers: int
     final: Tensor | None = None
 
     def select(self, keep: float) -> list[Tensor]:
@@ -83,7 +89,7 @@ def record(
     Raises:
         SwiftprofError: the model is not supported, or the prompt is longer than its window.
     """
-    steps = Steps.of(model)
+    steps = Steps(model)
     asked = inputs["input_ids"].shape[1]
     if answers is not None:
         inputs, max_new_tokens = _with_answers(inputs, answers), 1
@@ -113,6 +119,7 @@ def record(
         scores[:, i, :asked] = row
     visual = (ids == image_token_id) & valid
     visual[:, asked:] = False
+    prefix = right_aligned(valid & (visual.cumsum(1) == 0))
     return Recording(
         generated=out.sequences[:, prompt:],
         scores=scores,
@@ -122,10 +129,21 @@ def record(
         added=tapped.added,
         rope=(cos, sin),
         next_position=_next_position(tapped.positions, valid),
-        keys=keys,
-        values=values,
+        prefix=prefix,
+        keys=_shared(keys, prefix[0]),
+        values=_shared(values, prefix[0]),
+        cache_numbers=sum(layer.keys.numel() + layer.values.numel() for layer in layers),
         final=tapped.final[:, :-1] if answers is not None else None,
     )
+
+
+def _shared(cached: list[Tensor], prefix: Tensor) -> list[Tensor]:
+    """What re-runs take over from the cache; the rest need not stay."""
+    index = prefix[:, None, :, None]
+    return [
+        layer if i < FULL_LAYERS else layer.take_along_dim(index.to(layer.device), 2)
+        for i, layer in enumerate(cached)
+    ]
 
 
 def _with_answers(inputs: dict[str, Any], answers: Tensor) -> dict[str, Any]:

@@ -14,16 +14,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from swiftprof.profiling.decode import decode
 from swiftprof.profiling.record import FULL_LAYERS, Recording
-from swiftprof.profiling.row_cache import RowCache
+from swiftprof.profiling.row_cache import RowCache, RowMemory
 from swiftprof.profiling.steps import Steps, gather_rows, right_aligned
 
 __all__ = ["Prompted", "Rows", "rerun", "run_prompt"]
 
 T = TypeVar("T")
 
-RETIRE_BELOW = 0.5
-"""Finished rows leave when fewer than this share of the batch is still being decoded."""
+CPU_TOKENS_WIDTH = 2**18
+"""Tokens times MLP width that go through a layer together on a CPU: more leaves its cache."""
 
 
 @torch.inference_mode()
@@ -40,15 +41,28 @@ def rerun(
     Args:
         selections: per sample the kept visual slots of its candidates, (C, n) ascending.
         eos: ids that end an answer.
-        max_rows: rows that run at once.
+        max_rows: rows that run at once; fewer where their caches would take more memory than that
+            of the vanilla run.
 
     Returns:
         answers[sample][candidate]: token ids without the end token.
     """
-    steps, rows = Steps.of(model), Rows.of(recording, selections)
+    steps, rows = Steps(model), Rows.of(recording, selections)
+    memory = RowMemory(recording, rows.longest(recording), max_new_tokens, max_rows)
     answers: list[list[int]] = []
-    for part in rows.chunks(max_rows):
-        answers += _decode(steps, recording, part, max_new_tokens, eos)
+    for part in rows.chunks(memory.rows):
+        prompted = run_prompt(steps, recording, part, memory, last=1)
+        logits = steps.logits(prompted.hidden)[:, -1]
+        answers += decode(
+            steps,
+            recording,
+            part.sample,
+            logits,
+            prompted.seen,
+            prompted.cache,
+            max_new_tokens,
+            eos,
+        )
     return rows.spread(answers)
 
 
@@ -85,6 +99,15 @@ class Rows:
             part = slice(start, start + size)
             yield Rows(self.sample[part], self.kept[part], [])
 
+    def own(self, recording: Recording) -> Tensor:
+        """Slots of each row behind the text before the image, (R, P) bool."""
+        text = recording.valid & ~recording.visual & (recording.visual.cumsum(1) > 0)
+        return text[self.sample] | self.kept
+
+    def longest(self, recording: Recording) -> int:
+        """Most such slots of a row."""
+        return int(self.own(recording).sum(1).max())
+
     def spread(self, results: Sequence[T]) -> list[list[T]]:
         """Results of the rows, by sample and candidate."""
         return [[results[i] for i in rows] for rows in self.places]
@@ -95,7 +118,7 @@ class Prompted:
     """Rows after their prompt.
 
     Attributes:
-        hidden: what leaves layer L, (R, n, d), the row's own tokens right-aligned.
+        hidden: what leaves layer L at the last tokens that were asked for, (R, last, d).
         seen: columns of the caches of layers 3..L that hold a token, (R, prefix + n) bool.
         cache: keys and values so far.
     """
@@ -105,69 +128,53 @@ class Prompted:
     cache: RowCache
 
 
-def run_prompt(steps: Steps, recording: Recording, part: Rows, new: int) -> Prompted:
+def run_prompt(
+    steps: Steps, recording: Recording, rows: Rows, memory: RowMemory, last: int
+) -> Prompted:
     """Layers 3..L on each row's text behind the image and its selection.
 
     Args:
-        new: tokens that will be decoded afterwards; 0 leaves layers 1 and 2 out of the cache.
+        memory: for the rows' caches.
+        last: tokens at the end of the prompt whose hidden states are wanted.
     """
-    valid, visual, sample = recording.valid, recording.visual, part.sample
-    before_image = visual.cumsum(1) == 0
-    own = (valid & ~visual & ~before_image)[sample] | part.kept
-    slots, own_valid = right_aligned(own)
-    prefix, prefix_valid = right_aligned(valid & before_image)
-    cache = RowCache.allocate(recording, sample, prefix, slots.shape[1], new)
-    hidden = recording.hidden[sample[:, None], slots]
-    rope = gather_rows(recording.rope, sample, slots, len(valid))
-    seen = torch.cat([prefix_valid[sample], own_valid], 1)
-    mask = steps.mask(hidden, seen)
-    for i, layer in enumerate(steps.decoder.layers[FULL_LAYERS:], FULL_LAYERS):
-        hidden = steps.run(layer, hidden, rope, mask, cache)
-        if i in recording.added:
-            hidden = hidden + recording.added[i][sample[:, None], slots].to(hidden)
+    sample = rows.sample
+    slots, own_valid = right_aligned(rows.own(recording))
+    cache = memory.cache(sample, slots.shape[1])
+    seen = torch.cat([recording.prefix[1][sample], own_valid], 1)
+    size = _rows_at_work(steps, slots)
+    hidden = [
+        _through_layers(steps, recording, sample[part], slots[part], seen[part], cache[part], last)
+        for part in (slice(start, start + size) for start in range(0, len(sample), size))
+    ]
     cache.advance()
-    return Prompted(hidden, seen, cache)
+    return Prompted(torch.cat(hidden), seen, cache)
 
 
-def _decode(
+def _through_layers(
     steps: Steps,
     recording: Recording,
-    part: Rows,
-    max_new_tokens: int,
-    eos: Collection[int],
-) -> list[list[int]]:
-    """Greedy answers of some rows; finished ones leave."""
-    prompted = run_prompt(steps, recording, part, max_new_tokens)
-    layers, cache, seen = steps.decoder.layers, prompted.cache, prompted.seen
-    sample, logits = part.sample, steps.logits(prompted.hidden[:, -1:])
-    del prompted
-    rows = torch.arange(len(sample), device=sample.device)
-    full_seen, position = recording.valid[sample], recording.next_position[sample]
-    ends = torch.tensor(sorted(eos), dtype=torch.long, device=sample.device)
-    answers = torch.full((len(sample), max_new_tokens), -1, device=sample.device)
-    for step in range(max_new_tokens):
-        token = logits[:, -1].argmax(-1)
-        answers[rows, step] = token
-        going = ~torch.isin(answers[rows], ends).any(1)
-        if step + 1 == max_new_tokens or not bool(going.any()):
-            break
-        if float(going.float().mean()) < RETIRE_BELOW:
-            stay = going.nonzero()[:, 0]
-            rows, token, seen = rows[stay], token[stay], seen[stay]
-            full_seen, position = full_seen[stay], position[stay]
-            cache.keep(stay)
-        one = seen.new_ones(len(rows), 1)
-        seen, full_seen = torch.cat([seen, one], 1), torch.cat([full_seen, one], 1)
-        hidden = steps.embed(token[:, None])
-        rope = steps.rope(hidden, position[:, None] + step)
-        masks = steps.mask(hidden, full_seen), steps.mask(hidden, seen)
-        for i, layer in enumerate(layers):
-            hidden = steps.run(layer, hidden, rope, masks[i >= FULL_LAYERS], cache)
-        logits = steps.logits(hidden)
-        cache.advance()
-    return [_until_end(ids, eos) for ids in answers.tolist()]
+    sample: Tensor,
+    slots: Tensor,
+    seen: Tensor,
+    cache: RowCache,
+    last: int,
+) -> Tensor:
+    """Hidden states of the last tokens of some rows behind layer L, (R, last, d)."""
+    hidden = recording.hidden[sample[:, None], slots]
+    rope = gather_rows(recording.rope, sample, slots, len(recording.valid))
+    mask = steps.mask(hidden, seen)
+    final = len(steps.decoder.layers) - 1
+    for i in range(FULL_LAYERS, final + 1):
+        hidden = steps.run(i, hidden, rope, mask, cache, last if i == final else None)
+        if i in recording.added:
+            here = slots[:, -hidden.shape[1] :]
+            hidden = hidden + recording.added[i][sample[:, None], here].to(hidden)
+    return hidden
 
 
-def _until_end(ids: list[int], eos: Collection[int]) -> list[int]:
-    stop = next((i for i, t in enumerate(ids) if t in eos or t < 0), len(ids))
-    return ids[:stop]
+def _rows_at_work(steps: Steps, slots: Tensor) -> int:
+    """Rows that go through the layers together: all on a GPU, few enough for a CPU's cache."""
+    rows, tokens = slots.shape
+    if slots.device.type != "cpu":
+        return rows
+    return max(1, CPU_TOKENS_WIDTH // (tokens * int(steps.decoder.config.intermediate_size)))

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
+from swiftprof.profiling.plain_layer import PlainLayer, plain_layers
 from swiftprof.runtime.decoder import Decoder, locate, queries, rotary_tables
 
 Rope = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
 class Steps:
     """A decoder that is run layer by layer."""
 
-    decoder: Decoder
-    model: Any
+    def __init__(self, model: nn.Module) -> None:
+        self.decoder: Decoder = locate(model)
+        self.model: Any = model
 
-    @classmethod
-    def of(cls, model: nn.Module) -> Steps:
-        return cls(locate(model), model)
+    @cached_property
+    def _plain(self) -> list[PlainLayer | None]:
+        return plain_layers(self.decoder)
 
     def query(self, layer: Any, hidden: Tensor, rope: Rope) -> Tensor:
         """Query of one token per row, after RoPE: hidden (B, 1, D) → (B, heads, head size)."""
@@ -31,9 +32,13 @@ class Steps:
         return queries(layer.self_attn, normed, rope)[:, :, 0]
 
     def mask(self, hidden: Tensor, seen: Tensor) -> Tensor | None:
-        """Mask for hidden (R, q, D) as the last q of the columns ``seen`` (R, n) bool."""
+        """Mask for hidden (R, q, D) as the last q of the columns ``seen`` (R, n) bool.
+
+        Additive where the backend takes a map: a bool one would be turned into that in each layer.
+        """
+        kind = self.decoder.mask_kind
         return attention_mask(
-            self.decoder.mask_kind,
+            "eager" if kind == "sdpa" else kind,
             None if bool(seen.all()) else seen,
             batch=hidden.shape[0],
             queries=hidden.shape[1],
@@ -43,10 +48,24 @@ class Steps:
         )
 
     def run(
-        self, layer: nn.Module, hidden: Tensor, rope: Rope, mask: Tensor | None, cache: object
+        self,
+        index: int,
+        hidden: Tensor,
+        rope: Rope,
+        mask: Tensor | None,
+        cache: Any,
+        last: int | None = None,
     ) -> Tensor:
-        """One decoder layer. No position ids: gaps in them would look like packed sequences."""
-        out = layer(
+        """Decoder layer ``index`` (0-based); ``hidden`` may be overwritten.
+
+        Args:
+            last: only so many of the last tokens are wanted.
+        """
+        plain = self._plain[index]
+        if plain is not None and rope[0].ndim == 3:
+            return plain.run(hidden, rope, mask, cache, last)
+        # No position ids: gaps in them would look like packed sequences.
+        out = self.decoder.layers[index](
             hidden,
             attention_mask=mask,
             position_embeddings=rope,
@@ -54,7 +73,8 @@ class Steps:
             past_key_values=cache,
             use_cache=True,
         )
-        return out[0] if isinstance(out, tuple) else out
+        out = out[0] if isinstance(out, tuple) else out
+        return out if last is None else out[:, -last:]
 
     def embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.model.get_input_embeddings()(ids)

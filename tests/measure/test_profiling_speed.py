@@ -12,6 +12,7 @@ from swiftprof.data.asking import ask_all
 from swiftprof.data.registry import get_dataset
 from swiftprof.measure.memory import peak_bytes
 from swiftprof.measure.naive import profile_one
+from swiftprof.measure.random_model import random_vlm
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import measure_batch
 from swiftprof.profiling.record import record
@@ -39,6 +40,43 @@ def test_recording_holds_little_more_than_generating(llava, prompts):
 
     base = peak_bytes(llava.device, plain)
     assert peak_bytes(llava.device, lambda: record(llava, inputs, 127, 4)) <= 1.3 * base
+
+
+@pytest.mark.parametrize("score", ["generation", "nll"])
+def test_profiling_holds_little_more_than_generating(bundled, score):
+    """Bytes of living tensors at their most, vision tower and decoding included."""
+    dataset = get_dataset("scenes-text")
+    samples, _ = ask_all(dataset, "train", range(4), bundled)
+    settings = prepare(bundled, Request(("scenes-text",), samples=4, score=score)).settings
+    settings = settings.model_copy(update={"layers": (2, 7, 8, 12, 17, 20, 24)})
+
+    @torch.inference_mode()
+    def plain():
+        inputs = bundled.inputs([s.image for s in samples], [s.question for s in samples])
+        bundled.model.generate(**inputs, do_sample=False, max_new_tokens=dataset.max_new_tokens)
+
+    base = peak_bytes(bundled.model.device, plain)
+    whole = peak_bytes(
+        bundled.model.device, lambda: measure_batch(bundled, dataset, samples, settings)
+    )
+    assert whole <= 1.3 * base
+
+
+def test_a_model_of_known_sizes_is_asked_real_questions():
+    vlm = random_vlm("llava-1.5-7b", scale=1 / 32, layers=4)
+    dataset = get_dataset("scenes-text")
+    samples, _ = ask_all(dataset, "train", [0, 1], vlm)
+    settings = prepare(vlm, Request(("scenes-text",), samples=2)).settings
+    rows = measure_batch(vlm, dataset, samples, settings)
+    assert [row.n_visual for row in rows] == [576, 576]
+    assert [len(row.selection) for row in rows] == [4, 4]
+    naive = profile_one(vlm, dataset, samples[1], settings.layers, settings.keep)
+    assert [rows[1].prediction, *rows[1].rerun_prediction] == [naive.vanilla, *naive.reruns]
+
+
+def test_sizes_need_a_config(capsys):
+    assert main(["bench", "profile", "--scale", "0.5"]) == 2
+    assert "--config" in capsys.readouterr().err
 
 
 def test_command_compares_and_counts(tmp_path, capsys):
