@@ -18,6 +18,7 @@ from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.compare import compare
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.store import PART_SAMPLES, read_part
+from swiftprof.models.batch_size import MOST_SAMPLES
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 from swiftprof.runtime.prune import Pruning
 
@@ -77,7 +78,7 @@ def test_scores_do_not_depend_on_batches_that_are_halved_when_memory_runs_out(
     once = api.evaluate(
         bundled, variants, SETS[1:], samples=6, out=tmp_path / "once", note=notes.append
     )
-    assert notes[0].startswith("batch size: 8 samples at once")
+    assert notes[0].startswith(f"batch size: {MOST_SAMPLES['cpu']} samples at once")
     real, sizes = answer._run, []
 
     def limited(vlm: Any, dataset: Any, batch: Any, *rest: Any) -> Any:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES
 from swiftprof.profiling import api, parts, worker
 from swiftprof.profiling.job import Request, prepare, units
 from swiftprof.profiling.measure import CPU_ROWS
@@ -118,7 +119,8 @@ def test_damaged_parts_are_made_again(bundled, small_profile, tmp_path):
     gone.unlink()
     notes: list[str] = []
     done = api.profile(bundled, SETS, samples=8, out=folder, note=notes.append)
-    assert re.match(r"batch size: 8 samples and 64 re-runs at once, about 0\.\d+ GiB", notes[0])
+    most = f"{MOST_SAMPLES['cpu']} samples and {MOST_ROWS['cpu']} re-runs"
+    assert re.match(rf"batch size: {most} at once, about 0\.\d+ GiB", notes[0])
     assert {path: path.read_bytes() for path in (cut, gone)} == whole
     assert done.curve.x == pytest.approx(small_profile.curve.x)
 
