@@ -6,11 +6,13 @@ depth and the number of kept tokens, `swiftprof.planning.reading`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.layer_sets import Measured, answer_with
@@ -57,6 +59,23 @@ class Data(BaseModel):
     shares: list[float]
     capability: dict[int, list[float]]
     skipped: dict[str, int] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Data:
+        lines = (self.left, self.low, self.high, *self.per_dataset.values())
+        if any(len(each) != len(self.layers) for each in lines):
+            raise ValueError("layers, left, low, high and per_dataset differ in length")
+        expected = range(BASE_LAYER, self.num_layers)
+        if not self.layers or len(self.layers) != len(expected) or self.layers != [*expected]:
+            raise ValueError(f"layers must be {BASE_LAYER} to num_layers - 1")
+        if any(len(each) != len(self.shares) for each in self.capability.values()):
+            raise ValueError("capability must have one number for each of shares")
+        if any(not 0 < a < b for a, b in pairwise([*self.shares, 1.0])):
+            raise ValueError("shares must rise and lie between 0 and 1")
+        known = [*self.left, *(x for each in self.capability.values() for x in each)]
+        if not all(math.isfinite(x) for x in known):
+            raise ValueError("left and capability must be numbers")
+        return self
 
     @property
     def reading(self) -> Reading:

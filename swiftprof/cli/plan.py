@@ -144,8 +144,11 @@ def plan(
             setting["reading"] = read_reading(reading)
         drawn, made, per_dataset = _from_profile(output, profile, setting, calibrate)
     made.save(out)
-    for note in made.notes:
+    *differences, chosen = (*made.notes, "") if reading is None else made.notes
+    for note in differences:
         output.warn(note)
+    if chosen:  # a plan by reading says how it was chosen
+        output.note(chosen)
     if plot is not None:
         from swiftprof.report.curve import draw_curve
 

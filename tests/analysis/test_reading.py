@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from swiftprof.analysis.reading import describe, measure
+from swiftprof.analysis.reading import Data, describe, measure
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_datasets
 from swiftprof.evaluation.answer import answer_samples
@@ -57,3 +58,22 @@ def test_intervals_hold_the_value_and_words_are_said(data: Any) -> None:
 def test_a_model_that_needs_the_picture_until_late_has_read_little_early(data: Any) -> None:
     read = data.reading.read
     assert read[2] <= read[12] <= read[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"left": [0.5]}, "differ in length"),
+        ({"layers": []}, "layers"),
+        ({"shares": [0.2, 0.05]}, "shares"),
+        ({"shares": [0.05, 1.0]}, "shares"),
+        ({"capability": {3: [0.5]}}, "capability"),
+        ({"capability": {3: [0.5, float("nan")]}}, "numbers"),
+        ({"num_layers": 10**9}, "layers"),
+    ],
+)
+def test_a_damaged_reading_curve_is_refused_in_one_line(
+    data: Any, change: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValidationError, match=named):
+        Data.model_validate({**data.model_dump(), **change})
