@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,18 +11,25 @@ import typer
 
 from swiftprof.analysis import REGISTRY
 from swiftprof.cli.analyses import RUNS
+from swiftprof.cli.analysis_options import (
+    ALL_METHODS,
+    PICTURED,
+    PLANNED,
+    RATIOS,
+    SAMPLES,
+    SHARES,
+    FromProfile,
+    MethodsOpt,
+    Pruning,
+    WithModel,
+)
 from swiftprof.cli.analysis_request import FOLDER, Request
 from swiftprof.cli.errors import DONE, SOME_FAILED
 from swiftprof.cli.options import (
-    BatchSizeOpt,
     BudgetOpt,
-    DataRootOpt,
-    DatasetsOpt,
     JsonOpt,
     LoadOptions,
-    ModelOpt,
     SeedOpt,
-    SplitOpt,
     batch_size,
     grouped,
 )
@@ -32,76 +39,6 @@ if TYPE_CHECKING:
     from swiftprof.analysis.document import Document
 
 __all__ = ["group"]
-
-ProfileOpt = Annotated[
-    Path | None,
-    typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),
-]
-OutOpt = Annotated[
-    Path, typer.Option("--out", help="Folder for the figure (PNG, SVG) and table (JSON, Markdown).")
-]
-MethodsOpt = Annotated[
-    str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
-]
-PLANNED = "drop,swiftvlm"
-PICTURED = "fastv,pdrop,feather,swiftvlm"
-ALL_METHODS = "random,fastv,visionzip,pdrop,sparsevlm,feather,drop,swiftvlm"
-RATIOS = "1/2,1/3,2/9,1/6"
-SHARES = "0.05,0.1,0.4"
-SAMPLES = {
-    "ranks": 50,
-    "reading": 100,
-    "alignment": 20,
-    "overlap": 100,
-    "pictures": 60,
-    "plans": 50,
-    "pareto": 100,
-}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What an analysis reads and writes, where a profile is enough."""
-
-    profile: ProfileOpt = None
-    model: ModelOpt = None
-    budget: BudgetOpt = 3
-    out: OutOpt = FOLDER
-    json: JsonOpt = False
-
-
-@dataclass(frozen=True)
-class Running:
-    """What an analysis reads and writes, where the model is run."""
-
-    profile: ProfileOpt = None
-    datasets: DatasetsOpt = None
-    data_root: DataRootOpt = None
-    samples: Annotated[
-        int | None,
-        typer.Option("--samples", "--limit", min=1, help="Samples of each data set."),
-    ] = None
-    split: SplitOpt = None
-    seed: SeedOpt = 0
-    out: OutOpt = FOLDER
-    size: BatchSizeOpt = "auto"
-    json: JsonOpt = False
-
-
-@dataclass(frozen=True)
-class Pruning:
-    """How many layers prune, and how many visual tokens are retained."""
-
-    budget: BudgetOpt = 3
-    ratio: Annotated[
-        str | None,
-        typer.Option(
-            "--ratio", help="Visual tokens to retain, as a fraction of all.", show_default="1/3"
-        ),
-    ] = None
-    retain: Annotated[
-        str | None, typer.Option("--retain", help="The same as a number of tokens.")
-    ] = None
 
 
 def _start(
@@ -130,7 +67,7 @@ def _start(
 
 
 @grouped(samples=SAMPLES["ranks"])
-def ranks(load: LoadOptions, run: Running) -> None:
+def ranks(load: LoadOptions, run: WithModel) -> None:
     """Do later layers want the visual tokens that earlier layers rank lowest? (paper Fig. 2)
 
     One unpruned prefill per sample ranks all visual tokens at every layer. A profile, where there
@@ -140,7 +77,7 @@ def ranks(load: LoadOptions, run: Running) -> None:
 
 
 @grouped()
-def curve(read: Reading) -> None:
+def curve(read: FromProfile) -> None:
     """Which layers can tell important visual tokens from unimportant ones? (paper Fig. 4)
 
     Reads a profile: nothing is run.
@@ -156,7 +93,7 @@ def reading(
         str,
         typer.Option("--shares", help="Further V at which capability is measured, with commas."),
     ] = SHARES,
-    run: Running,
+    run: WithModel,
 ) -> None:
     """After which layer are visual tokens no longer needed, and how few does each layer need?
 
@@ -170,7 +107,7 @@ def reading(
 
 @grouped()
 def stability(
-    read: Reading,
+    read: FromProfile,
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=10, help="Resamples.")] = 1000,
     seed: SeedOpt = 0,
 ) -> None:
@@ -193,7 +130,7 @@ def alignment(
         str, typer.Option("--projection", help="pca, or tsne where scikit-learn is installed.")
     ] = "pca",
     at: Pruning,
-    run: Running,
+    run: WithModel,
 ) -> None:
     """Do bypassed tokens come back where the unpruned model would have them? (paper Fig. 7)
 
@@ -208,7 +145,7 @@ def overlap(
     *,
     methods: MethodsOpt = PLANNED,
     at: Pruning,
-    run: Running,
+    run: WithModel,
 ) -> None:
     """Does the last stage keep what the unpruned model attends to there? (paper Fig. 8)
 
@@ -233,7 +170,7 @@ def pictures(
         ),
     ] = "disagree",
     at: Pruning,
-    run: Running,
+    run: WithModel,
 ) -> None:
     """Which patches are left after each stage, and what is answered from them? (paper Fig. 3, 6)
 
@@ -256,7 +193,7 @@ def plans(
         typer.Option("--reading", help="A reading.json, whose objective is judged too."),
     ] = None,
     at: Pruning,
-    run: Running,
+    run: WithModel,
 ) -> None:
     """Do the planned layers beat other layers at the same cost, and does the objective tell?
 
@@ -284,7 +221,7 @@ def pareto(
     retain: Annotated[
         str | None, typer.Option("--retain", help="The same as numbers of tokens.")
     ] = None,
-    run: Running,
+    run: WithModel,
 ) -> None:
     """Which method keeps most of the score at each number of tokens?
 
@@ -298,7 +235,7 @@ def pareto(
 
 
 @grouped()
-def all_(load: LoadOptions, at: Pruning, run: Running) -> None:
+def all_(load: LoadOptions, at: Pruning, run: WithModel) -> None:
     """Run every analysis with its defaults, one after the other.
 
     Without --samples each analysis takes as many as when it runs alone. What is finished stays: a
@@ -384,7 +321,7 @@ def group(add: Callable[..., None]) -> typer.Typer:
 
 def _analyze(
     name: str,
-    options: Reading | Running,
+    options: FromProfile | WithModel,
     load: LoadOptions | None = None,
     at: Pruning | None = None,
     more: Mapping[str, Any] | None = None,
@@ -402,7 +339,7 @@ def _analyze(
 def _request(
     output: Output,
     name: str,
-    options: Reading | Running,
+    options: FromProfile | WithModel,
     load: LoadOptions | None,
     at: Pruning | None,
     more: Mapping[str, Any],

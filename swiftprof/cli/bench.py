@@ -11,9 +11,9 @@ from swiftprof.cli.options import (
     JsonOpt,
     LoadOptions,
     SeedOpt,
+    grouped,
     numbers,
     split_list,
-    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -61,7 +61,7 @@ OutOpt = Annotated[
 ]
 
 
-@takes_model
+@grouped()
 def bench(
     context: typer.Context,
     load: LoadOptions,
@@ -142,7 +142,7 @@ def bench(
         show_speed(output, document)
 
 
-@takes_model
+@grouped()
 def bench_profile(
     load: LoadOptions,
     config: ConfigOpt = None,

@@ -19,9 +19,9 @@ from swiftprof.cli.options import (
     PromptStyleOpt,
     SeedOpt,
     batch_size,
+    grouped,
     numbers,
     split_list,
-    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -47,7 +47,7 @@ EXAMPLES = (
 )
 
 
-@takes_model
+@grouped()
 def evaluate(
     load: LoadOptions,
     methods: Annotated[

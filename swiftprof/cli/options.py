@@ -43,7 +43,6 @@ __all__ = [
     "numbers",
     "option_values",
     "split_list",
-    "takes_model",
 ]
 
 JsonOpt = Annotated[
@@ -195,7 +194,7 @@ def _option(*names: str, **facts: Any) -> Any:
 class LoadOptions:
     """Which model a command runs, and how it is loaded: the options of every such command.
 
-    A command asks for them with `@takes_model` and a parameter `load: LoadOptions`, see `grouped`.
+    A command asks for them with `@grouped()` and a parameter `load: LoadOptions`.
     """
 
     model: ModelOpt = None
@@ -293,7 +292,3 @@ def _fields(group: Any, defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
         )
         for each in fields(group)
     ]
-
-
-takes_model = grouped()
-"""For a command with a parameter `load: LoadOptions`."""

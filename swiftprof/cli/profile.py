@@ -20,8 +20,8 @@ from swiftprof.cli.options import (
     PromptStyleOpt,
     SeedOpt,
     batch_size,
+    grouped,
     split_list,
-    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -47,7 +47,7 @@ _MANY = "Many GPUs or machines"
 _DRY = "Dry run"
 
 
-@takes_model
+@grouped()
 def profile(
     load: LoadOptions,
     datasets: DatasetsOpt = None,

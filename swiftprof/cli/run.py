@@ -15,8 +15,8 @@ from swiftprof.cli.options import (
     PromptStyleOpt,
     SeedOpt,
     batch_size,
+    grouped,
     split_list,
-    takes_model,
 )
 from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
@@ -38,7 +38,7 @@ EXAMPLES = (
 )
 
 
-@takes_model
+@grouped()
 def run(
     load: LoadOptions,
     plan: Annotated[Path, typer.Option("--plan", help="A plan.json.")] = Path("plan.json"),
