@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +10,9 @@ from rich.table import Table
 from swiftprof.cli.output import Output
 
 __all__ = ["show_profiling", "show_speed"]
+
+_PREFILL = ("tokens", "prefill", "x", "FLOPs x", "efficiency", "pruning")
+_REST = ("decode", "x", "whole", "x", "KV", "peak")
 
 
 def show_speed(output: Output, document: Mapping[str, Any]) -> None:
@@ -22,13 +25,9 @@ def show_speed(output: Output, document: Mapping[str, Any]) -> None:
         f"{_place(document)}); {model['visual_tokens']} visual and {model['text_tokens']} text "
         "tokens\n"
     )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    columns = ("batch", "variant", "tokens", "prefill", "x", "FLOPs x", "efficiency", "pruning")
-    for name in (*columns, "decode", "x", "whole", "x", "KV", "peak"):
-        table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
-    for row in document["rows"]:
-        table.add_row(*_speed_row(row))
-    output.print(table)
+    _table(output, document, _PREFILL, _prefill_row)
+    output.print()
+    _table(output, document, _REST, _rest_row)
     vision = [r["seconds"]["vision"]["p50"] for r in document["rows"] if "seconds" in r]
     if vision:
         output.print(f"\nBefore the decoder (vision tower, projector): {_ms(min(vision))}.")
@@ -39,28 +38,48 @@ def show_speed(output: Output, document: Mapping[str, Any]) -> None:
     )
 
 
-def _speed_row(row: Mapping[str, Any]) -> list[str]:
-    start = [str(row["batch"]), row["variant"], f"{row['retain']:.0f}"]
-    if "failed" in row:
-        return [*start, row["failed"]]
-    seconds = {name: each["p50"] for name, each in row["seconds"].items()}
+def _table(
+    output: Output,
+    document: Mapping[str, Any],
+    columns: Sequence[str],
+    cells: Callable[[Mapping[str, Any]], list[str]],
+) -> None:
+    """One row per variant; two such tables fit a terminal where one would not."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("batch", "variant", *columns):
+        table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
+    for row in document["rows"]:
+        here = [row["failed"]] if "failed" in row else cells(row)
+        table.add_row(str(row["batch"]), row["variant"], *here)
+    output.print(table)
+
+
+def _times(row: Mapping[str, Any], phase: str) -> str:
+    """How many times faster than vanilla."""
     speedup = row.get("speedup", {})
+    return f"{speedup[phase]:.2f}" if phase in speedup else ""
 
-    def times(name: str) -> str:
-        return f"{speedup[name]:.2f}" if name in speedup else ""
 
-    pruning = seconds["restore"] + seconds["score"] + seconds["select"]
+def _prefill_row(row: Mapping[str, Any]) -> list[str]:
+    seconds = {name: each["p50"] for name, each in row["seconds"].items()}
+    against = "speedup" in row
     return [
-        *start,
+        f"{row['retain']:.0f}",
         _ms(seconds["prefill"]),
-        times("prefill"),
-        f"{row['flops_ratio']:.2f}" if speedup else "",
-        f"{row['efficiency']:.2f}" if speedup else "",
-        _ms(pruning) if speedup else "",
+        _times(row, "prefill"),
+        f"{row['flops_ratio']:.2f}" if against else "",
+        f"{row['efficiency']:.2f}" if against else "",
+        _ms(seconds["restore"] + seconds["score"] + seconds["select"]) if against else "",
+    ]
+
+
+def _rest_row(row: Mapping[str, Any]) -> list[str]:
+    seconds = {name: each["p50"] for name, each in row["seconds"].items()}
+    return [
         _ms(seconds["decode"]) if "decode" in seconds else "",
-        times("decode"),
+        _times(row, "decode"),
         _ms(seconds["end_to_end"]),
-        times("end_to_end"),
+        _times(row, "end_to_end"),
         _bytes(row["kv_bytes"]),
         _bytes(row["peak_bytes"]),
     ]
