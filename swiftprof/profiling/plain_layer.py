@@ -218,5 +218,5 @@ def _agrees(decoder: Decoder, layer: Any) -> bool:
 class NoPast:
     """A cache of nothing but what it is given."""
 
-    def update(self, keys: Tensor, values: Tensor, _: int) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return keys, values
