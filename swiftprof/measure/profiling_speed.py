@@ -16,9 +16,10 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.measure.clock import Clock, paired_ratio, summary
 from swiftprof.measure.flops import DecoderShape, layer_flops, vanilla_flops
 from swiftprof.measure.naive import Answers, profile_one
+from swiftprof.models.batch_size import Prompt, profiling
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.job import Request, prepare
-from swiftprof.profiling.measure import batches, default_batch_size, measure_batch
+from swiftprof.profiling.measure import batches, measure_batch
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.record import FULL_LAYERS, record
 from swiftprof.profiling.settings import Settings
@@ -60,9 +61,15 @@ def profiling_speed(
         SwiftprofError: a set has no usable sample.
     """
     clock = Clock(vlm.model.device)
-    size = batch_size or default_batch_size(vlm)
     request = Request(tuple(datasets), keep, samples, seed)
     settings = prepare(vlm, request).settings
+    size = profiling(
+        Prompt.of(vlm, max(d.max_new_tokens for d in datasets)),
+        str(vlm.model.device),
+        keep=keep,
+        candidates=len(settings.layers),
+        samples=batch_size,
+    ).samples
     work = []
     for each in datasets:
         drawn = draw(each, each.train_split, samples, seed, at_most=True)

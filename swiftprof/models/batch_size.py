@@ -21,11 +21,12 @@ from swiftprof.models.memory import (
 )
 from swiftprof.planning.curve import BASE_LAYER
 
-__all__ = ["BatchSize", "Prompt", "answering", "profiling"]
+__all__ = ["BatchSize", "Prompt", "answering", "most_rows", "profiling"]
 
 MOST_SAMPLES = {"cpu": 32, "cuda": 32}
 MOST_ROWS = {"cpu": 128, "cuda": 512}
-"""More hardly helps. A CPU's cache is full by then; on a GPU the weights, which one decoding step
+"""More hardly helps: the more samples, the more re-runs are decoded in one step (see `row_cache`),
+but a CPU's cache is full by then; on a GPU the weights, which one decoding step
 reads once for all rows, are by then a small part of what it reads."""
 USED = {"cpu": 0.5, "cuda": 0.8}
 """Share of the free memory that is planned with. A CPU does not fail softly: the system kills."""
@@ -162,8 +163,17 @@ def profiling(
     return BatchSize(samples, rows, int(samples * each), free)
 
 
+def most_rows(device: str) -> int:
+    """Re-runs at once at most."""
+    return MOST_ROWS[_kind(device)]
+
+
+def _kind(device: str) -> str:
+    return "cuda" if device.startswith("cuda") else "cpu"
+
+
 def _budget(device: str, free: int | None) -> tuple[str, int | None, float]:
-    kind = "cuda" if device.startswith("cuda") else "cpu"
+    kind = _kind(device)
     free = free_memory(device) if free is None else free
     return kind, free, float("inf") if free is None else free * USED[kind]
 

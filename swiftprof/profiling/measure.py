@@ -9,19 +9,13 @@ import torch
 from torch import Tensor
 
 from swiftprof.data.base import Dataset, Sample
+from swiftprof.models.batch_size import most_rows
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.likelihood import answer_scores, answer_tokens, rerun_scores
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.record import Recording, record
 from swiftprof.profiling.rerun import rerun
 from swiftprof.profiling.settings import Settings
-
-CPU_BATCH, GPU_BATCH = 32, 16
-"""Samples that run together unless said otherwise; one that is too many is found out and halved.
-
-The more there are, the more re-runs are decoded in one step (see `row_cache`)."""
-CPU_ROWS, GPU_ROWS = 128, 256
-"""Re-runs that run at once at most; most often memory allows fewer."""
 
 
 def measure_batch(
@@ -34,9 +28,9 @@ def measure_batch(
     """Everything that a profile says of these samples.
 
     Args:
-        max_rows: re-runs that run at once; None for what suits the device.
+        max_rows: re-runs that run at once, where memory allows; None for what suits the device.
     """
-    max_rows = max_rows or default_max_rows(vlm)
+    max_rows = max_rows or most_rows(str(vlm.model.device))
     inputs = vlm.inputs([s.image for s in samples], [s.question for s in samples])
     if settings.score == "nll":
         return _measure_likelihood(vlm, dataset, samples, inputs, settings, max_rows)
@@ -135,16 +129,6 @@ def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     """Samples of similar question length together: less padding."""
     by_length = sorted(samples, key=lambda s: len(s.question))
     return [by_length[i : i + size] for i in range(0, len(samples), size)]
-
-
-def default_batch_size(vlm: VLM) -> int:
-    """What suits the device."""
-    return CPU_BATCH if vlm.model.device.type == "cpu" else GPU_BATCH
-
-
-def default_max_rows(vlm: VLM) -> int:
-    """What suits the device."""
-    return CPU_ROWS if vlm.model.device.type == "cpu" else GPU_ROWS
 
 
 def end_tokens(vlm: VLM) -> Collection[int]:

@@ -20,7 +20,6 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES
 from swiftprof.profiling import api, parts, worker
 from swiftprof.profiling.job import Request, prepare, units
-from swiftprof.profiling.measure import CPU_ROWS
 from swiftprof.profiling.store import Profile
 from swiftprof.profiling.worker import Worker
 
@@ -56,11 +55,11 @@ def out_of_memory_above(limit, monkeypatch, sizes):
 def test_smaller_batches_after_running_out_of_memory_lose_nothing(measured, monkeypatch):
     repeat, wanted = measured
     sizes, warnings = [], []
-    out_of_memory_above(2 * CPU_ROWS, monkeypatch, sizes)
+    out_of_memory_above(2 * MOST_ROWS["cpu"], monkeypatch, sizes)
     again, found = repeat(warn=warnings.append)
     assert found == wanted
     assert again.size == 1
-    assert [size // CPU_ROWS for size in sizes] == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert [size // MOST_ROWS["cpu"] for size in sizes] == [6, 3, 1, 1, 1, 1, 1, 1]
     assert "out of memory with 6 samples at once" in warnings[0]
 
 
