@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["SwiftprofError", "did_you_mean"]
-
 
 class SwiftprofError(Exception):
     """Bad input, told in one line.

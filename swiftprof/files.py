@@ -12,8 +12,6 @@ from uuid import uuid4
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["read_json_object", "write_atomic", "write_text_atomic"]
-
 
 def read_json_object(path: Path, what: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
     """Read a JSON object from a file that may come from anyone.

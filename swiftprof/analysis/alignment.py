@@ -26,8 +26,6 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods import method_class
 from swiftprof.planning.plan_file import Plan
 
-__all__ = ["Data", "Example", "Pair", "Setting", "Step", "describe", "measure"]
-
 Floats = NDArray[np.float64]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from swiftprof.planning.plan_file import Plan
 
-__all__ = ["budget_text"]
-
 _NOMINAL = 10_000
 """Stands for the visual tokens where they vary."""
 

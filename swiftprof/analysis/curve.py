@@ -12,8 +12,6 @@ from swiftprof.planning.curve import BASE_LAYER, SampleScores, combine
 from swiftprof.planning.stability import curve_intervals
 from swiftprof.profiling.store import Profile
 
-__all__ = ["Data", "Line", "describe", "measure"]
-
 COMBINED = "all data sets"
 
 

@@ -16,17 +16,6 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.planning.checks import first_error
 
-__all__ = [
-    "SCHEMA",
-    "Description",
-    "Document",
-    "Provenance",
-    "Table",
-    "data_class",
-    "describe",
-    "samples_text",
-]
-
 SCHEMA = "swiftprof.analysis/1"
 MAX_BYTES = 1 << 26
 

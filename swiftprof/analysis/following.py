@@ -19,8 +19,6 @@ from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
-__all__ = ["Followed", "follow", "run_batch"]
-
 
 @dataclass(frozen=True)
 class Followed:

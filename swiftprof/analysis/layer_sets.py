@@ -21,8 +21,6 @@ from swiftprof.evaluation.store import PART_SAMPLES, part_path, read_part
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 
-__all__ = ["Measured", "answer_with"]
-
 Floats = NDArray[np.float64]
 
 CHUNK = 40

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Mean", "mean_interval", "percent", "quantiles", "signed", "spearman"]
-
 Floats = NDArray[np.float64]
 
 REPLICATES = 2000

@@ -12,8 +12,6 @@ from swiftprof.analysis.numbers import spearman
 from swiftprof.planning.curve import BASE_LAYER, Curve
 from swiftprof.planning.program import area
 
-__all__ = ["OBJECTIVES", "Objective", "ceiling", "correlate"]
-
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000

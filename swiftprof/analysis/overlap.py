@@ -24,8 +24,6 @@ from swiftprof.profiling.record import record
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
-__all__ = ["Data", "Overlap", "describe", "measure"]
-
 SHARES = (0.05, 0.1)
 """Top shares of the unpruned model, as in the paper."""
 

@@ -15,9 +15,6 @@ from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.specs import Planner, Spec, TargetText
 from swiftprof.evaluation.table import NAMES
 
-__all__ = ["Data", "Point", "describe", "front", "read", "variants"]
-
-
 SAME = 0.005
 """Shares of retained tokens that differ by less are the same."""
 

@@ -25,8 +25,6 @@ from swiftprof.planning.plan_file import Plan
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
-__all__ = ["PICKS", "Data", "Kept", "Method", "Picture", "describe", "measure"]
-
 PICKS = ("disagree", "first", "wrong")
 """Samples to show: methods differ in score; simply the first; the reference method is wrong."""
 LARGEST = 448

@@ -31,8 +31,6 @@ from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.reading import Reading
 
-__all__ = ["Data", "Result", "describe", "measure"]
-
 WEAK = 0.3
 """A rank correlation below this is said to predict badly."""
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["PROJECTIONS", "project"]
-
 Floats = NDArray[np.float64]
 
 PROJECTIONS = ("pca", "tsne")

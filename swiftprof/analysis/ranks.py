@@ -23,8 +23,6 @@ from swiftprof.core.select import rank
 from swiftprof.profiling.record import record
 from swiftprof.profiling.store import Profile
 
-__all__ = ["Data", "Selections", "blocks", "buried_share", "describe", "measure", "selections"]
-
 LOW, HIGH = 0.5, 0.1
 """Bottom and top share of the paper's figure."""
 EARLY, LATE = 9 / 32, 20 / 32

@@ -28,8 +28,6 @@ from swiftprof.planning.reading import Reading
 from swiftprof.profiling.api import profile as make_profile
 from swiftprof.profiling.store import Profile
 
-__all__ = ["Data", "describe", "measure"]
-
 DONE = 0.98
 """Where so much of the score is left, all is said to have been read."""
 REPLICATES = 1000

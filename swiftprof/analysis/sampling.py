@@ -12,8 +12,6 @@ from swiftprof.data.drawing import draw
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
 
-__all__ = ["Batch", "Progress", "Sampling"]
-
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
 

@@ -17,8 +17,6 @@ from swiftprof.planning.program import area, solve, solve_batch
 from swiftprof.planning.stability import bootstrap_curves
 from swiftprof.profiling.store import Profile
 
-__all__ = ["Budget", "Data", "Size", "describe", "measure", "subsampled_curves"]
-
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000

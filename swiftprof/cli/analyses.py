@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from swiftprof.evaluation.settings import VariantSettings
     from swiftprof.planning.reading import Reading
 
-__all__ = ["RUNS", "read_reading"]
-
 
 def run_ranks(request: Request) -> Document:
     from swiftprof.analysis.ranks import measure

@@ -20,19 +20,6 @@ from swiftprof.cli.options import (
     SplitOpt,
 )
 
-__all__ = [
-    "ALL_METHODS",
-    "PICTURED",
-    "PLANNED",
-    "RATIOS",
-    "SAMPLES",
-    "SHARES",
-    "FromProfile",
-    "MethodsOpt",
-    "Pruning",
-    "WithModel",
-]
-
 ProfileOpt = Annotated[
     Path | None,
     typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from swiftprof.planning.fill import Cost
     from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
-
-__all__ = ["FOLDER", "Request", "command"]
 
 FOLDER = Path("analyses")
 """Where analyses are written by default, relative to the working directory."""
@@ -209,7 +207,7 @@ class Request:
             "profile_sha256": profile.sha256 if profile else None,
             "versions": _versions(),
             "command": command(),
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
         }
         if vlm is not None and self.name not in ("curve", "stability"):

@@ -38,8 +38,6 @@ from swiftprof.cli.output import Output
 if TYPE_CHECKING:
     from swiftprof.analysis.document import Document
 
-__all__ = ["group"]
-
 
 def _start(
     context: typer.Context,

@@ -11,8 +11,6 @@ import typer
 from swiftprof import __version__
 from swiftprof.cli import errors
 
-__all__ = ["build", "main"]
-
 
 def build() -> typer.Typer:
     """The command line with all commands. Importing a command's file must stay cheap."""
@@ -48,10 +46,7 @@ def build() -> typer.Typer:
     _add(app, plan.plan, plan.EXAMPLES)
     _add(app, run.run, run.EXAMPLES)
     _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")
-    timing = typer.Typer(rich_markup_mode="rich")
-    timing.callback(invoke_without_command=True)(bench.bench)
-    _add(timing, bench.bench_profile, bench.PROFILE_EXAMPLES, name="profile")
-    app.add_typer(timing, name="bench", epilog=_epilog(bench.EXAMPLES))
+    _add(app, bench.bench, bench.EXAMPLES)
     app.add_typer(analyze.group(_add), name="analyze")
     _add(app, report.report, report.EXAMPLES)
     _add(app, flops.flops, flops.EXAMPLES)

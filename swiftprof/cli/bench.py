@@ -1,4 +1,4 @@
-"""`swiftprof bench`: what pruning saves on the clock; `bench profile`: how fast profiling is."""
+"""`swiftprof bench`: what pruning saves on the clock."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from swiftprof.cli.output import Output
 from swiftprof.errors import SwiftprofError
 
 if TYPE_CHECKING:
-    from swiftprof.measure.random_model import Subject
+    from swiftprof.bench.random_model import Subject
     from swiftprof.planning.plan_file import Plan
-
-__all__ = ["EXAMPLES", "PROFILE_EXAMPLES", "bench", "bench_profile"]
 
 METHODS = "fastv,sparsevlm,drop,swiftvlm"
 RATIOS = "1/3,2/9"
@@ -33,12 +31,6 @@ EXAMPLES = (
     "swiftprof bench --config llava-1.5-7b --random-weights --scale 0.125 --retain 192,128",
     "swiftprof bench --config llava-1.5-7b --random-weights --dtype bfloat16 --batch 1,8,32 --json",
     "swiftprof bench --model llava-1.5-7b --methods plan.json --out benchmarks/results/mine.json",
-    "swiftprof bench profile --samples 24",
-)
-PROFILE_EXAMPLES = (
-    "swiftprof bench profile",
-    "swiftprof bench profile --datasets scenes-qa --samples 8 --batch-size 8 --json",
-    "swiftprof bench profile --config llava-1.5-7b --random-weights --scale 0.125 --samples 2",
 )
 
 ConfigOpt = Annotated[
@@ -63,7 +55,6 @@ OutOpt = Annotated[
 
 @grouped()
 def bench(
-    context: typer.Context,
     load: LoadOptions,
     config: ConfigOpt = None,
     random_weights: RandomOpt = False,
@@ -98,8 +89,6 @@ def bench(
     inside a round, so they hold on a noisy machine. Beside each ratio of prefill times stands the
     ratio of FLOPs (paper eq. 17-19), and their quotient, the efficiency.
     """
-    if context.invoked_subcommand is not None:
-        return
     output = Output(json)
     _check_sizes(config, random_weights, scale, load)
     if retain is not None and ratio is not None:
@@ -112,7 +101,7 @@ def bench(
         else _loaded(output, load)
     )
     plans = _plans(subject, split_list(methods), retain, ratio)
-    from swiftprof.measure.speed import compare_speed
+    from swiftprof.bench.speed import compare_speed
 
     with output.progress(f"timing {subject.name}") as step:
         rows = compare_speed(
@@ -140,90 +129,6 @@ def bench(
         from swiftprof.cli.show_bench import show_speed
 
         show_speed(output, document)
-
-
-@grouped()
-def bench_profile(
-    load: LoadOptions,
-    config: ConfigOpt = None,
-    random_weights: RandomOpt = False,
-    scale: ScaleOpt = 1.0,
-    datasets: Annotated[
-        str | None,
-        typer.Option("--datasets", help="Data sets.", show_default="those of the bundled model"),
-    ] = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Samples of each set.")] = 24,
-    naive_samples: Annotated[
-        int,
-        typer.Option(
-            "--naive-samples", min=1, help="Samples that are also profiled one by one (slow)."
-        ),
-    ] = 4,
-    keep: Annotated[float, typer.Option("--keep", "-V", help="V: share of a selection.")] = 0.2,
-    size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Samples that run together.")
-    ] = None,
-    repeats: RepeatsOpt = 3,
-    threads: ThreadsOpt = None,
-    seed: SeedOpt = 0,
-    out: OutOpt = None,
-    json: JsonOpt = False,
-) -> None:
-    """Time profiling against the naive way: a generate() call for every layer of every sample.
-
-    Both are run here, in turns, on the same samples, and their answers are compared. The bound is
-    the time that the least possible FLOPs would take at the speed of a large matrix product,
-    measured in the same run. On a CPU with one thread the process's own time is measured, so that
-    other processes do not count.
-    """
-    output = Output(json)
-    _check_sizes(config, random_weights, scale, load)
-    from swiftprof.data.registry import BUNDLED, get_datasets
-
-    if not 0 < keep <= 1:
-        raise SwiftprofError(f"--keep {keep:g}: V must lie in (0, 1]; 0.2 keeps a fifth")
-    sets = get_datasets(split_list(datasets) if datasets else list(BUNDLED))
-    _set_threads(threads)
-    from swiftprof.cli.loading import load_model
-    from swiftprof.measure.environment import environment
-    from swiftprof.measure.profiling_speed import profiling_speed
-
-    if config is None:
-        vlm = load_model(output, load)
-    else:
-        from swiftprof.measure.random_model import random_vlm
-
-        vlm = random_vlm(config, scale=scale, seed=seed, **_options(load))
-    with output.progress(f"timing the profiling of {vlm.name}") as step:
-        found = profiling_speed(
-            vlm,
-            sets,
-            samples=samples,
-            naive_samples=min(naive_samples, samples),
-            keep=keep,
-            batch_size=size,
-            repeats=repeats,
-            seed=seed,
-            progress=step,
-        )
-    document = {
-        "schema": SCHEMA,
-        "kind": "profile",
-        "command": _command(),
-        "environment": environment(vlm.model.device),
-        "model": {
-            "name": vlm.name,
-            "scale": scale,
-            "random_weights": config is not None,
-            "shape": vars(vlm.decoder_shape),
-        },
-        **found,
-    }
-    _finish(output, document, out)
-    if not json:
-        from swiftprof.cli.show_bench import show_profiling
-
-        show_profiling(output, document)
 
 
 def _check_sizes(config: str | None, random_weights: bool, scale: float, load: LoadOptions) -> None:
@@ -254,7 +159,7 @@ def _sized(
     load: LoadOptions,
     seed: int,
 ) -> Subject:
-    from swiftprof.measure.random_model import random_model
+    from swiftprof.bench.random_model import random_model
 
     return random_model(config, scale=scale, text_tokens=text_tokens, seed=seed, **_options(load))
 
@@ -274,8 +179,8 @@ def _options(load: LoadOptions) -> dict[str, Any]:
 
 
 def _loaded(output: Output, load: LoadOptions) -> Subject:
+    from swiftprof.bench.random_model import loaded_model
     from swiftprof.cli.loading import load_model
-    from swiftprof.measure.random_model import loaded_model
 
     return loaded_model(load_model(output, load))
 
@@ -318,7 +223,7 @@ def _stages(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _document(subject: Subject) -> dict[str, Any]:
-    from swiftprof.measure.environment import environment
+    from swiftprof.bench.environment import environment
 
     parameter = next(subject.model.parameters())
     return {

@@ -10,8 +10,6 @@ import typer
 from swiftprof.cli.options import JsonOpt, SeedOpt
 from swiftprof.cli.output import Output
 
-__all__ = ["EXAMPLES", "demo"]
-
 EXAMPLES = ("swiftprof demo", "swiftprof demo --samples 50 --test-samples 50 --out quick")
 BUDGET, RATIO = 3, 1 / 3
 
@@ -36,13 +34,15 @@ def demo(
     output = Output(json)
     from swiftprof.cli.loading import load_model
     from swiftprof.cli.options import LoadOptions
-    from swiftprof.data.registry import BUNDLED, draw, get_dataset
+    from swiftprof.data.drawing import draw
+    from swiftprof.data.registry import BUNDLED, get_dataset
 
     vlm = load_model(output, LoadOptions())
     from swiftprof.cli.plan import quietly
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_plan import show_plan
-    from swiftprof.evaluation.compare import VANILLA, compare
+    from swiftprof.evaluation.answer import VANILLA
+    from swiftprof.evaluation.compare import compare
     from swiftprof.evaluation.variants import variants_of
     from swiftprof.planning.api import plan as make_plan
     from swiftprof.profiling.api import profile

@@ -5,8 +5,6 @@ from __future__ import annotations
 from swiftprof.cli.options import JsonOpt
 from swiftprof.cli.output import Output
 
-__all__ = ["EXAMPLES", "doctor"]
-
 EXAMPLES = ("swiftprof doctor", "swiftprof doctor --json")
 _MARKS = {"ok": "[green]ok[/green]", "note": "[cyan]--[/cyan]", "problem": "[red]!![/red]"}
 

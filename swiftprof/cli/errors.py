@@ -11,8 +11,6 @@ import typer
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["BAD_INPUT", "DONE", "INTERRUPTED", "SOME_FAILED", "UNEXPECTED", "run"]
-
 DONE = 0
 UNEXPECTED = 1
 BAD_INPUT = 2

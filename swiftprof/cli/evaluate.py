@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
     from swiftprof.profiling.store import Profile
 
-__all__ = ["EXAMPLES", "evaluate"]
-
 METHODS = "vanilla,fastv,visionzip,pdrop,sparsevlm,feather,swiftvlm"
 RATIOS = "1/3,2/9"
 SAMPLES, BUNDLED_SAMPLES = 1000, 250

@@ -27,11 +27,9 @@ from swiftprof.errors import SwiftprofError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftprof.measure.shapes import KnownModel
     from swiftprof.methods.base import Method
+    from swiftprof.models.known import KnownModel
     from swiftprof.planning.plan_file import Stage
-
-__all__ = ["EXAMPLES", "flops"]
 
 EXAMPLES = (
     "swiftprof flops --model llava-1.5-7b",
@@ -81,7 +79,7 @@ def flops(
     --retain, --ratio and --plan, the cost of the unpruned model. Several methods or budgets make a
     table. --retain means the average over layers of the visual tokens that enter each layer.
     """
-    from swiftprof.measure.shapes import known_model
+    from swiftprof.models.known import known_model
     from swiftprof.models.registry import BUNDLED_MODEL
 
     known = known_model(model or BUNDLED_MODEL)
@@ -191,14 +189,14 @@ def _row(
     method: Method,
     stages: Sequence[Stage],
 ) -> dict[str, Any]:
-    from swiftprof.measure.flops import (
+    from swiftprof.costs.flops import (
         FORMULA,
         decode_flops,
         plan_flops,
         stages_overhead_flops,
         vanilla_flops,
     )
-    from swiftprof.planning.tokens import tokens_per_layer
+    from swiftprof.costs.tokens import tokens_per_layer
 
     shape = known.shape
     counts = tokens_per_layer(stages, shape.num_layers, visual)

@@ -11,8 +11,6 @@ from swiftprof.cli.output import Output
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset
 
-__all__ = ["DATASET_EXAMPLES", "datasets"]
-
 DATASET_EXAMPLES = (
     "swiftprof datasets",
     "swiftprof datasets --data-root /data",

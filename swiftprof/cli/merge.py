@@ -10,8 +10,6 @@ import typer
 from swiftprof.cli.options import JsonOpt
 from swiftprof.cli.output import Output
 
-__all__ = ["EXAMPLES", "merge"]
-
 EXAMPLES = (
     "swiftprof merge profiles/shared",
     "swiftprof merge node1/profile node2/profile --out profiles/whole",

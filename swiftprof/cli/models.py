@@ -7,8 +7,6 @@ from typing import Any
 from swiftprof.cli.options import JsonOpt
 from swiftprof.cli.output import Output
 
-__all__ = ["EXAMPLES", "models"]
-
 EXAMPLES = ("swiftprof models", "swiftprof models --json")
 
 
@@ -62,13 +60,13 @@ def _layers(source: Any) -> int | None:
         return int(source.shape.num_layers)
     if not source.bundled:
         return None
-    from swiftprof.measure.shapes import known_model
+    from swiftprof.models.known import known_model
 
     return known_model(source.name).shape.num_layers
 
 
 def _bundled_tokens() -> int | None:
-    from swiftprof.measure.shapes import known_model
+    from swiftprof.models.known import known_model
     from swiftprof.models.registry import BUNDLED_MODEL
 
     return known_model(BUNDLED_MODEL).visual_tokens

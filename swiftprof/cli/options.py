@@ -14,37 +14,6 @@ import typer
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.options import read_value
 
-__all__ = [
-    "BatchSizeOpt",
-    "BudgetOpt",
-    "DataRootOpt",
-    "DatasetsOpt",
-    "FlopsOpt",
-    "JsonOpt",
-    "LayersOpt",
-    "LimitOpt",
-    "LoadOptions",
-    "MergeOpt",
-    "MethodOpt",
-    "MethodOptionOpt",
-    "ModelOpt",
-    "PlanOpt",
-    "PromptStyleOpt",
-    "RatioOpt",
-    "RetainOpt",
-    "ScheduleOpt",
-    "SeedOpt",
-    "SplitOpt",
-    "TextTokensOpt",
-    "VisualTokensOpt",
-    "batch_size",
-    "grouped",
-    "layer_numbers",
-    "numbers",
-    "option_values",
-    "split_list",
-]
-
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
 ]

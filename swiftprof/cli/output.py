@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Output", "Step", "flops_text", "percent", "plain"]
-
 Step = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
 
-__all__ = ["EXAMPLES", "plan"]
-
 EXAMPLES = (
     "swiftprof plan --budget 3",
     "swiftprof plan profiles/llava-1.5-7b-1a2b3c4d --budget 3 --retain 192",
@@ -178,7 +176,7 @@ def _from_curve(
 ) -> tuple[Curve, Plan]:
     import hashlib
 
-    from swiftprof.measure.shapes import known_model
+    from swiftprof.models.known import known_model
     from swiftprof.planning.api import plan_from_curve
     from swiftprof.planning.curve import Curve
     from swiftprof.planning.plan_file import ModelInfo, Source

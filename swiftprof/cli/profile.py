@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftprof.cli.dry_run import TBPS, TFLOPS
-from swiftprof.cli.dry_run import dry_run as compute
 from swiftprof.cli.errors import DONE
 from swiftprof.cli.options import (
     BatchSizeOpt,
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from swiftprof.profiling.api import Unfinished
     from swiftprof.profiling.store import Profile
 
-__all__ = ["EXAMPLES", "profile", "show_done"]
-
 EXAMPLES = (
     "swiftprof profile",
     "swiftprof profile --samples 200 --keep 0.2 --seed 1",
@@ -39,12 +35,10 @@ EXAMPLES = (
     "swiftprof profile --model path/to/model --datasets my/questions.jsonl --out profiles/mine",
     "swiftprof profile --race",
     "swiftprof profile --engine ray --workers 8",
-    "swiftprof profile --model llava-1.5-7b --datasets refcoco,textvqa --dry-run",
     "swiftprof profile --num-shards 4 --shard-index 0 --out profiles/shared",
 )
 SAMPLES, BUNDLED_SAMPLES = 1000, 200
 _MANY = "Many GPUs or machines"
-_DRY = "Dry run"
 
 
 @grouped()
@@ -131,30 +125,6 @@ def profile(
         int | None,
         typer.Option("--shard-index", help="Which one this is, from 0.", rich_help_panel=_MANY),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Load and run nothing: print the size of the job, FLOPs, memory and time.",
-            rich_help_panel=_DRY,
-        ),
-    ] = False,
-    visual_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--visual-tokens", min=1, help="Where images differ in them.", rich_help_panel=_DRY
-        ),
-    ] = None,
-    assume_tflops: Annotated[
-        float,
-        typer.Option(
-            "--assume-tflops", help="TFLOP/s a device sustains on prompts.", rich_help_panel=_DRY
-        ),
-    ] = TFLOPS,
-    assume_tbps: Annotated[
-        float,
-        typer.Option("--assume-tbps", help="TB/s it reads while decoding.", rich_help_panel=_DRY),
-    ] = TBPS,
     json: JsonOpt = False,
 ) -> None:
     """Measure every layer's capability x_i.
@@ -178,19 +148,6 @@ def profile(
     rows = batch_size(size)
     if race_risk is not None and not race:
         raise SwiftprofError("--race-risk: goes with --race")
-    if dry_run:
-        compute(
-            output,
-            load.model,
-            sets,
-            samples=samples or (BUNDLED_SAMPLES if bundled else SAMPLES),
-            keep=keep,
-            score=score,
-            visual_tokens=visual_tokens,
-            tflops=assume_tflops,
-            terabytes=assume_tbps,
-        )
-        return
     from swiftprof.profiling.job import Request
     from swiftprof.profiling.race import DEFAULT_RISK
     from swiftprof.profiling.sharding import choose_shard

@@ -11,8 +11,6 @@ import typer
 from swiftprof.cli.options import DataRootOpt, JsonOpt
 from swiftprof.cli.output import Output
 
-__all__ = ["EXAMPLES", "report"]
-
 EXAMPLES = (
     "swiftprof report profiles/tiny-llava",
     "swiftprof report evals/tiny-llava-1a2b3c4d --samples 300 --out methods.html",

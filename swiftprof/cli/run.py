@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
     from swiftprof.planning.plan_file import Plan
 
-__all__ = ["EXAMPLES", "run"]
-
 SAMPLES = 100
 EXAMPLES = (
     "swiftprof run --plan plan.json",
@@ -116,7 +114,8 @@ def run(
             picture = pad_to_square(picture, vlm.conventions.pad_color)
         _answer(output, vlm, loaded, picture, prompt, compare, show_tokens, max_new_tokens)
         return
-    from swiftprof.data.registry import BUNDLED, draw, get_datasets
+    from swiftprof.data.drawing import draw
+    from swiftprof.data.registry import BUNDLED, get_datasets
 
     names = BUNDLED if dataset is None else split_list(dataset)
     if not names:
@@ -133,7 +132,7 @@ def run(
     vlm = load_for_plan(output, loaded, load, prompt_style)
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_skipped import show_skipped
-    from swiftprof.evaluation.compare import VANILLA
+    from swiftprof.evaluation.answer import VANILLA
     from swiftprof.evaluation.compare import compare as measure
 
     outcomes = []

@@ -9,8 +9,6 @@ from rich.table import Table
 
 from swiftprof.cli.output import Output
 
-__all__ = ["show_profiling", "show_speed"]
-
 _PREFILL = ("tokens", "prefill", "x", "FLOPs x", "efficiency", "pruning")
 _REST = ("decode", "x", "whole", "x", "KV", "peak")
 
@@ -83,30 +81,6 @@ def _rest_row(row: Mapping[str, Any]) -> list[str]:
         _bytes(row["kv_bytes"]),
         _bytes(row["peak_bytes"]),
     ]
-
-
-def show_profiling(output: Output, document: Mapping[str, Any]) -> None:
-    """Throughput of profiling, the naive way beside it, and the bound."""
-    fast, naive, bound = document["profiling"], document["naive"], document["bound"]
-    output.print(f"[bold]Profiling {document['model']['name']}[/bold] ({_place(document)})\n")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "samples/s", "re-runs/s", "seconds a sample"):
-        table.add_column(name, justify="right" if name else "left")
-    for label, each in (("swiftprof", fast), ("one by one", naive), ("FLOPs bound", bound)):
-        table.add_row(
-            label,
-            f"{each['samples_per_second']:.3g}",
-            f"{each['reruns_per_second']:.3g}",
-            f"{1 / each['samples_per_second']:.3g}",
-        )
-    output.print(table)
-    output.print(
-        f"\n{document['speedup']:.1f} x faster than one by one; "
-        f"{100 * document['of_bound']:.0f} % of the bound at "
-        f"{bound['gflops_per_second']:.0f} GFLOP/s. Equal answers: {document['equal_answers']} of "
-        f"{document['compared_answers']}. Vanilla with all scores: "
-        f"{document['recording_overhead']:.2f} x a plain run."
-    )
 
 
 def _place(document: Mapping[str, Any]) -> str:

@@ -17,9 +17,6 @@ from swiftprof.evaluation.table import (
     verdict,
 )
 
-__all__ = ["show_eval"]
-
-
 COSTS_WIDTH = 28
 """Columns that tokens, FLOPs and time take."""
 SETS = 5

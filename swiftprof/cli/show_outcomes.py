@@ -10,8 +10,6 @@ from swiftprof.cli.output import Output, plain
 from swiftprof.evaluation.compare import Outcome
 from swiftprof.models.loading import VLM
 
-__all__ = ["show_outcomes"]
-
 COSTS_WIDTH = 44
 """Columns that the table takes without any set."""
 SHOWN = 4

@@ -6,11 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from swiftprof.cli.output import Output, flops_text, percent, plain
+from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.planning.curve import BASE_LAYER, Curve
 from swiftprof.planning.plan_file import Plan, Stability
-from swiftprof.planning.tokens import tokens_per_layer
-
-__all__ = ["show_plan"]
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WIDEST_BAR = 44

@@ -7,8 +7,6 @@ from rich.table import Table
 from swiftprof.cli.output import Output, plain
 from swiftprof.profiling.store import Profile
 
-__all__ = ["show_profile"]
-
 
 def show_profile(output: Output, profile: Profile) -> None:
     """Print the capability of every layer, per data set and combined."""

@@ -8,8 +8,6 @@ from swiftprof.cli.errors import DONE, SOME_FAILED
 from swiftprof.cli.output import Output
 from swiftprof.data.asking import Skipped
 
-__all__ = ["show_skipped"]
-
 NAMED = 5
 
 

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from swiftprof.core.layout import gather_tokens
 
-__all__ = ["density_peaks"]
-
 
 def density_peaks(
     hidden: Tensor, present: Tensor, count: Tensor, width: int

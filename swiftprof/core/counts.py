@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["kept_count", "merged_count", "round_half_up"]
-
 
 def round_half_up(value: float) -> int:
     """Nearest integer, halves away from zero for the non-negative values used here."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["compact", "gather_rope", "gather_tokens", "scatter_tokens"]
-
 
 def compact(keep: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The kept columns of each row, in order, moved to the right end of a shorter row.

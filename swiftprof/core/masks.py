@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attention_mask", "mask_kind"]
-
 
 def mask_kind(backend: str) -> str | None:
     """Which form of mask a backend takes: `sdpa`, `eager`, `flash`; None for an unknown one.

@@ -17,20 +17,6 @@ from torch import Tensor
 from swiftprof.core.layout import gather_tokens, scatter_tokens
 from swiftprof.core.select import hashed_scores
 
-__all__ = [
-    "SEED_POLICIES",
-    "Bypassed",
-    "Merged",
-    "Rest",
-    "assign",
-    "best_seeds",
-    "by_seeds",
-    "even_seeds",
-    "group_sizes",
-    "mean_merge",
-    "restore",
-]
-
 
 @dataclass(frozen=True)
 class Bypassed:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attention_row", "mean_attention"]
-
 
 def attention_row(query: Tensor, keys: Tensor, visible: Tensor, scaling: float) -> Tensor:
     """Attention of one query token per row over its visible tokens, averaged over the heads.

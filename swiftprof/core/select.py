@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["evenly_spaced", "hashed_scores", "rank", "top"]
-
 
 def rank(scores: Tensor, candidates: Tensor) -> Tensor:
     """Columns from best to worst: candidates first, by falling score, ties to the lower column.

@@ -8,10 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
-from swiftprof.data.drawing import draw
 from swiftprof.errors import SwiftprofError, did_you_mean
-
-__all__ = ["BUNDLED", "DATASETS", "GROUP", "dataset_names", "draw", "get_dataset", "get_datasets"]
 
 DATASETS = {
     "scenes-ref": "swiftprof.data.scenes:scenes_ref",

@@ -14,17 +14,15 @@ from typing import Any
 
 import torch
 
+from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.faults import free_memory, out_of_memory
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
-
-__all__ = ["HELD", "VANILLA", "Answer", "Progress", "Variants", "answer_samples", "check_plans"]
 
 VANILLA = "vanilla"
 HELD = 512

@@ -41,8 +41,6 @@ from swiftprof.models.batch_size import Prompt, answering
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.job import model_info
 
-__all__ = ["Evaluation", "evaluate"]
-
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -10,7 +10,6 @@ from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset, Scored
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import (
-    VANILLA,
     Answer,
     Progress,
     Variants,
@@ -18,8 +17,6 @@ from swiftprof.evaluation.answer import (
     check_plans,
 )
 from swiftprof.models.loading import VLM
-
-__all__ = ["VANILLA", "Outcome", "Progress", "compare", "set_metrics"]
 
 
 @dataclass

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from swiftprof.costs.flops import FORMULA
 from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset
 from swiftprof.evaluation.answer import VANILLA, Answer
 from swiftprof.evaluation.compare import set_metrics
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Scores, compare_paired, estimate, holm
-from swiftprof.measure.flops import FORMULA
-
-__all__ = ["GROUPS", "SCHEMA", "summarise"]
 
 SCHEMA = "swiftprof.eval/1"
 GROUPS = ("localization", "non_localization", "overall")

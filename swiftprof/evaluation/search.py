@@ -18,8 +18,6 @@ from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.schedules import SCHEDULES
 from swiftprof.profiling.store import Profile
 
-__all__ = ["Found", "search_schedule"]
-
 _PREFERRED = ("geometric", *(name for name in SCHEDULES if name != "geometric"))
 """Ties go to the earlier."""
 

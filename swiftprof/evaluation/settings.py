@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from swiftprof.planning.plan_file import ModelInfo, Plan
 
-__all__ = ["EvalSettings", "VariantSettings"]
-
 
 class VariantSettings(BaseModel):
     """One column of answers: a method at a budget.

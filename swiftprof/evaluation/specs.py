@@ -27,8 +27,6 @@ from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.fill import Cost, Setting, Target, fill_plan, tokens_for
 from swiftprof.planning.plan_file import Plan
 
-__all__ = ["ABLATION", "Planner", "Spec", "TargetText", "parse_spec"]
-
 ABLATION = tuple(LADDER)
 """Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
 + merging, + bypass."""

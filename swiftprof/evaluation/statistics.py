@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Comparison", "Estimate", "Scores", "compare_paired", "estimate", "holm"]
-
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Floats]
 """Data set -> scores of its samples, in one order for all variants."""

@@ -24,8 +24,6 @@ from swiftprof.evaluation.settings import EvalSettings
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.planning.checks import first_error
 
-__all__ = ["FOLDER", "PART_SAMPLES", "RunFile", "open_run", "part_path", "read_part", "write_part"]
-
 FOLDER = Path("evals")
 """Where evaluations are written, relative to the working directory."""
 PART_SAMPLES = 50

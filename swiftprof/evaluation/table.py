@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LADDER", "NAMES", "OWN_BUDGET", "budget_title", "markdown", "share", "verdict"]
-
 NAMES = {
     "localization": "localization",
     "non_localization": "non-localization",

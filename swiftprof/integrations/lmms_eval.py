@@ -23,8 +23,6 @@ from swiftprof.models.loading import load
 from swiftprof.planning.plan_file import Plan
 from swiftprof.runtime.prune import prune
 
-__all__ = ["Swiftprof", "manifest"]
-
 _LONGEST = 1024
 """lmms-eval's own limit for tasks that give none."""
 _MARK = "<image>"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from swiftprof.core.merge import Merged, Rest
     from swiftprof.methods.view import PromptView, StageView
 
-__all__ = ["Method"]
-
 Scoring = Literal["own", "before", "next"]
 
 

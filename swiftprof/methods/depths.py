@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["DEPTH", "equal_depths", "scaled"]
-
 DEPTH = 32
 """Layers of LLaVA-1.5-7B, for which the methods were published."""
 

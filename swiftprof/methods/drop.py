@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from swiftprof.methods.view import StageView
 
-__all__ = ["DOMAINS", "Drop"]
-
 DOMAINS = ("all", "visual")
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from swiftprof.methods.view import StageView
 
-__all__ = ["Feather"]
-
 _KEEP = 0.3
 """Published share of tokens that attention keeps at the first stage."""
 

@@ -11,8 +11,6 @@ from swiftprof.methods.options import one_of
 if TYPE_CHECKING:
     from swiftprof.core.merge import Merged, Rest
 
-__all__ = ["SEEDS", "Merge"]
-
 SEEDS = ("best", "even", "random")
 
 _MERGED_LIMIT = 0.5

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 
-__all__ = ["flag", "one_of", "read_value", "whole"]
-
 
 def one_of(name: str, value: object, known: Iterable[str]) -> None:
     """Refuse a value that is not one of the known words."""

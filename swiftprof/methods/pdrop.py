@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from swiftprof.methods.view import StageView
 
-__all__ = ["POSITIONS", "PDrop"]
-
 POSITIONS = ("compacted", "kept")
 
 _RATIO = 270 / 576

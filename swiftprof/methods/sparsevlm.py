@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from swiftprof.core.merge import Merged, Rest
     from swiftprof.methods.view import PromptView, StageView
 
-__all__ = ["COUNTS", "SparseVLM", "recycled"]
-
 COUNTS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
 """Tokens kept of 576 at the three stages, by nominal budget (v1.5). What they really retain on
 average, recycled tokens counted, is 206.5, 145.4, 114.1 and 82.3."""

@@ -11,8 +11,6 @@ from swiftprof.methods.options import flag, one_of
 if TYPE_CHECKING:
     from swiftprof.core.merge import Merged, Rest
 
-__all__ = ["SwiftVLM"]
-
 
 @dataclass(frozen=True)
 class SwiftVLM(Merge):

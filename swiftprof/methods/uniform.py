@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from swiftprof.methods.view import StageView
 
-__all__ = ["Uniform"]
-
 
 @dataclass(frozen=True)
 class Uniform(Method):

@@ -8,8 +8,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Attention", "PromptView", "StageView", "Vision"]
-
 
 class Attention(Protocol):
     """Computes attention rows of the layer that judges; a function, as it costs a projection."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from swiftprof.core.merge import Merged, Rest
     from swiftprof.methods.view import StageView
 
-__all__ = ["VisionZip"]
-
 _CONTEXTUAL = 10 / 64
 """Contextual tokens' share of all, as in the published 54 dominant and 10 contextual ones."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.family import read
 from swiftprof.models.loading import VLM
 from swiftprof.models.memory import (
@@ -20,8 +20,6 @@ from swiftprof.models.memory import (
     logits_bytes,
 )
 from swiftprof.planning.curve import BASE_LAYER
-
-__all__ = ["BatchSize", "Prompt", "answering", "most_rows", "profiling"]
 
 MOST_SAMPLES = {"cpu": 32, "cuda": 32}
 MOST_ROWS = {"cpu": 128, "cuda": 512}

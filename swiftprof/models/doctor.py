@@ -15,8 +15,6 @@ from typing import Any, Literal
 from swiftprof.models.memory import free_memory
 from swiftprof.models.registry import known_models, plugins
 
-__all__ = ["TESTED", "Finding", "examine"]
-
 TESTED = {"torch": "2.13", "transformers": "5.23"}
 """The versions that the whole test suite runs with."""
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.registry import ModelSource, supported
 
-__all__ = ["check_folder", "explain", "one_line", "unsupported"]
-
 _INSTEAD = {
     "llava_llama": "it is in the format of LLaVA's own code; take llava-hf/llava-1.5-7b-hf",
     "llava_mistral": (

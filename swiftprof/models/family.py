@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.conventions import Conventions
-
-__all__ = ["Alias", "Family", "read"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
 from swiftprof.models.family import Family, read
 from swiftprof.models.registry import ModelSource, find_family, find_model

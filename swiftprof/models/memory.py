@@ -7,22 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.models.family import Family
 from swiftprof.models.registry import ModelSource
 from swiftprof.models.settings import LoadSettings
-
-__all__ = [
-    "RERUN_CACHE",
-    "Need",
-    "activation_bytes",
-    "cache_bytes",
-    "check_fits",
-    "estimate",
-    "free_memory",
-    "logits_bytes",
-]
 
 RERUN_CACHE = 1.25
 """Keys and values that a profile's re-runs hold, as a multiple of those of the vanilla run."""

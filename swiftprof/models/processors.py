@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["images_only", "load_processor"]
-
 
 def load_processor(location: str, shared: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """A checkpoint's processor.

@@ -12,24 +12,10 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError, did_you_mean
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.models.families import BUILT_IN
 from swiftprof.models.family import Family
-
-__all__ = [
-    "ALIASES",
-    "BUNDLED_MODEL",
-    "ENTRY_POINTS",
-    "ModelSource",
-    "bundled_folder",
-    "families",
-    "find_family",
-    "find_model",
-    "known_models",
-    "plugins",
-    "supported",
-]
 
 BUNDLED_MODEL = "tiny-llava"
 ENTRY_POINTS = "swiftprof.models"

@@ -10,8 +10,6 @@ from typing import Any
 
 from swiftprof.errors import SwiftprofError, did_you_mean
 
-__all__ = ["ATTENTION", "DTYPES", "LoadSettings", "parse_model_args"]
-
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError, did_you_mean
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.methods.depths import equal_depths
 from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.curve import BASE_LAYER, Curve, Normalize, SampleScores, combine
@@ -26,15 +26,6 @@ from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stability
 from swiftprof.planning.program import area, solve
 from swiftprof.planning.reading import Reading, search
 from swiftprof.planning.stability import bootstrap_curves, plan_stability
-
-__all__ = [
-    "DEFAULT_RATIO",
-    "LAYER_RULES",
-    "PlanWarning",
-    "ProfileLike",
-    "plan",
-    "plan_from_curve",
-]
 
 LAYER_RULES = ("planned", "own", "equal")
 """Where to prune, beside layers named one by one."""

@@ -19,17 +19,7 @@ from swiftprof.methods import create
 from swiftprof.methods.base import Method
 from swiftprof.planning.curve import BASE_LAYER
 from swiftprof.planning.plan_file import Stage
-from swiftprof.planning.schedules import NOMINAL, SCHEDULES, shares_of
-
-__all__ = [
-    "MERGE_SHARE",
-    "SCHEDULES",
-    "feasible_sets",
-    "fill_budget",
-    "smallest_retain",
-    "stage_lengths",
-    "stages_of",
-]
+from swiftprof.planning.schedules import NOMINAL, shares_of
 
 MERGE_SHARE = 0.05
 """Merged tokens of a stage as a fraction of n_v. The paper leaves Z open."""

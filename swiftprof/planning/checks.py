@@ -12,8 +12,6 @@ from swiftprof import __version__
 from swiftprof.errors import did_you_mean
 from swiftprof.methods import REGISTRY, method_class
 
-__all__ = ["check_format", "check_layers", "check_no_misspelling", "first_error"]
-
 
 def first_error(error: ValidationError) -> str:
     """The first complaint of pydantic as `stages[1].keep: what is wrong (got 1.2)`."""

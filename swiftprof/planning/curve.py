@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.files import read_json_object
 
-__all__ = ["BASE_LAYER", "Curve", "Normalize", "SampleScores", "combine", "normalise"]
-
 Floats = NDArray[np.float64]
 Normalize = Literal["relative", "minmax"]
 

@@ -7,24 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
 from swiftprof.planning.checks import check_layers
 from swiftprof.planning.plan_file import Budget, Expected, ModelInfo, Plan, Source, Stage
-from swiftprof.planning.tokens import tokens_per_layer
-
-__all__ = [
-    "DEFAULT_RATIO",
-    "Cost",
-    "Setting",
-    "Target",
-    "default_tokens",
-    "fill_plan",
-    "tokens_for",
-]
 
 DEFAULT_RATIO = 1 / 3
 """A third of the visual tokens: the paper's main setting (192 of 576)."""

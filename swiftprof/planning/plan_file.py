@@ -13,23 +13,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from swiftprof import __version__
+from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.methods import REGISTRY, method_class
 from swiftprof.planning.checks import check_format, check_layers, check_no_misspelling, first_error
-from swiftprof.planning.tokens import tokens_per_layer
-
-__all__ = [
-    "Budget",
-    "Expected",
-    "ModelInfo",
-    "Plan",
-    "Source",
-    "Stability",
-    "Stage",
-    "schema_text",
-    "tokens_per_layer",
-]
 
 MAX_BYTES = 1 << 20
 """No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""

@@ -30,8 +30,6 @@ from numpy.typing import NDArray
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.curve import BASE_LAYER, Curve
 
-__all__ = ["Solution", "Solutions", "area", "solve", "solve_batch"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

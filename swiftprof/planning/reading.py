@@ -27,8 +27,6 @@ from swiftprof.planning.budget import feasible_sets, stage_lengths
 from swiftprof.planning.fill import Cost, Setting
 from swiftprof.planning.plan_file import Stage
 
-__all__ = ["MOST_LAYERS", "Reading", "Search", "search"]
-
 Floats = NDArray[np.float64]
 
 MOST_LAYERS = 3

@@ -15,8 +15,6 @@ from itertools import pairwise
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
 
-__all__ = ["NOMINAL", "SCHEDULES", "Shares", "shares_of"]
-
 Shares = Callable[[float, int, int], list[float]]
 """(parameter in [0, 1], number of stages, n_v) -> share of n_v that goes on after each stage."""
 

@@ -13,8 +13,6 @@ from swiftprof.planning.curve import BASE_LAYER, Normalize, SampleScores, normal
 from swiftprof.planning.plan_file import Stability
 from swiftprof.planning.program import area, solve_batch
 
-__all__ = ["bootstrap_curves", "curve_intervals", "plan_stability"]
-
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000

@@ -11,25 +11,13 @@ from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.engines.local import run_units
-from swiftprof.profiling.job import Request, Unit, model_info, prepare, units
+from swiftprof.profiling.job import Request, Unit, prepare, units
 from swiftprof.profiling.race import next_units
 from swiftprof.profiling.settings import Score
 from swiftprof.profiling.sharding import Shard
 from swiftprof.profiling.store import FOLDER, Profile, RunFile, open_run
 from swiftprof.profiling.summary import missing_units, write_profile
 from swiftprof.profiling.worker import Worker
-
-__all__ = [
-    "Progress",
-    "Unfinished",
-    "begin",
-    "check_race",
-    "count",
-    "finish",
-    "model_info",
-    "profile",
-    "run_shard",
-]
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""

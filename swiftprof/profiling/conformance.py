@@ -17,8 +17,6 @@ from swiftprof.profiling.plain_layer import NoPast
 from swiftprof.profiling.steps import Steps
 from swiftprof.runtime.conformance import check_scores
 
-__all__ = ["check_steps"]
-
 _TOKENS = 8
 
 

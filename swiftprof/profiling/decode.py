@@ -11,8 +11,6 @@ from swiftprof.profiling.record import FULL_LAYERS, Recording
 from swiftprof.profiling.row_cache import RowCache
 from swiftprof.profiling.steps import Steps
 
-__all__ = ["decode"]
-
 RETIRE_BELOW = 0.5
 """Finished rows leave when fewer than this share of the rows is still being decoded."""
 

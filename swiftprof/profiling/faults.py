@@ -6,8 +6,6 @@ import gc
 
 import torch
 
-__all__ = ["free_memory", "out_of_memory", "reason"]
-
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 

@@ -22,8 +22,6 @@ from swiftprof.profiling.parts import chunks
 from swiftprof.profiling.settings import SET_NAME, Score, Settings
 from swiftprof.profiling.store import RunFile
 
-__all__ = ["FIRST_CANDIDATE", "SAMPLES", "Request", "Unit", "model_info", "prepare", "units"]
-
 SAMPLES = 1000
 """Samples a data set, as in the paper."""
 FIRST_CANDIDATE = 2

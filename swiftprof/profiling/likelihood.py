@@ -20,8 +20,6 @@ from swiftprof.profiling.rerun import Rows, run_prompt
 from swiftprof.profiling.row_cache import RowMemory
 from swiftprof.profiling.steps import Steps
 
-__all__ = ["answer_scores", "answer_tokens", "likelihood_protocol", "rerun_scores"]
-
 
 def likelihood_protocol(line: str) -> str:
     """A data set's protocol, told for this score: prompt and image stay, decoding and metric go."""

@@ -14,8 +14,6 @@ from swiftprof.profiling.parts import is_complete, part_path
 from swiftprof.profiling.store import Profile, check_same, open_run, read_run
 from swiftprof.profiling.summary import missing_units, write_profile
 
-__all__ = ["merge"]
-
 
 def merge(folders: Sequence[str | Path], out: str | Path | None = None) -> Profile:
     """Make one profile of the parts in several folders, or of shards that shared one folder.

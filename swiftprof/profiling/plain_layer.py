@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from swiftprof.core.masks import attention_mask
 from swiftprof.runtime.decoder import Decoder, rotary_tables
 
-__all__ = ["NoPast", "PlainLayer", "plain_layers"]
-
 _PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}

@@ -38,8 +38,6 @@ from swiftprof.profiling.parts import part_count, part_path, read_measured
 from swiftprof.profiling.store import RunFile
 from swiftprof.profiling.summary import missing_units
 
-__all__ = ["DEFAULT_RISK", "Rules", "next_units", "round_of", "still_in"]
-
 DEFAULT_RISK = 0.01
 
 

@@ -19,8 +19,6 @@ from swiftprof.profiling.record import FULL_LAYERS, Recording
 from swiftprof.profiling.row_cache import RowCache, RowMemory
 from swiftprof.profiling.steps import Steps, gather_rows, right_aligned
 
-__all__ = ["Prompted", "Rows", "rerun", "run_prompt"]
-
 T = TypeVar("T")
 
 CPU_TOKENS_WIDTH = 2**18

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["Shard", "choose_shard"]
-
 T = TypeVar("T")
 
 _LAUNCHERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,6 @@ from swiftprof.profiling.settings import Settings
 from swiftprof.profiling.store import SCHEMA, RunFile, Summary, write_summary
 
 Floats = NDArray[np.float64]
-
-__all__ = ["missing_units", "summarise", "write_profile"]
 
 
 def missing_units(folder: Path, run: RunFile) -> list[Unit]:
@@ -95,7 +93,7 @@ def summarise(folder: Path, run: RunFile, seconds: float) -> Summary:
             str(i): (round(float(a), 6), round(float(b), 6))
             for i, a, b in zip(settings.layers, low, high, strict=True)
         },
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         versions={
             "swiftprof": __version__,

@@ -22,8 +22,6 @@ from swiftprof.profiling.measure import batches, measure_batch
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.settings import Settings
 
-__all__ = ["Asked", "Measured", "Worker"]
-
 OnBatch = Callable[[int], None]
 """Called with the number of samples that are done."""
 

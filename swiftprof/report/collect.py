@@ -17,8 +17,6 @@ from swiftprof.report.page import Page
 from swiftprof.report.read_eval import SCHEMA as EVALUATION
 from swiftprof.report.read_eval import read_eval
 
-__all__ = ["collect"]
-
 MAX_BYTES = 1 << 26
 MOST_FILES = 200
 """JSON files of a folder that are looked at."""

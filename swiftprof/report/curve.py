@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curve_figure", "draw_curve", "draw_on"]
-
 _DATASETS = tuple(colour for colour in SERIES if colour not in (MAIN, ACCENT))
 _SCALES: Mapping[str, str] = {
     "relative": "capability x (1 = unpruned model)",

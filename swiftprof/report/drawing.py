@@ -10,8 +10,6 @@ from swiftprof.report.figures import figure_of
 from swiftprof.report.page import Drawing
 from swiftprof.report.style import ACCENT, FAINT, GRID, INK, MAIN, PAPER, svg_text
 
-__all__ = ["COLOURS", "drawing"]
-
 COLOURS = {
     INK: "var(--ink)",
     FAINT: "var(--faint)",

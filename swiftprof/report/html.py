@@ -12,8 +12,6 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.report import patches
 from swiftprof.report.page import Page
 
-__all__ = ["LARGEST", "render"]
-
 LARGEST = 40 << 20
 """Bytes of a page; browsers on phones do not open much more."""
 

@@ -12,8 +12,6 @@ from PIL import Image
 
 from swiftprof.data.registry import BUNDLED, get_dataset
 
-__all__ = ["Album", "data_url"]
-
 LARGEST = 256
 """Pixels of a thumbnail's longer side."""
 SMALL = 40_000

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from swiftprof.analysis.document import Table
 from swiftprof.analysis.pictures import Picture
 
-__all__ = ["LONGEST", "Card", "Drawing", "Page", "Said", "Section", "short"]
-
 LONGEST = 2000
 """Characters of a text from a file that are shown."""
 

@@ -8,8 +8,6 @@ from swiftprof.analysis.pictures import Kept, Picture
 from swiftprof.errors import SwiftprofError
 from swiftprof.report.figures.pictures import decode
 
-__all__ = ["check_picture", "frames", "lost", "url"]
-
 MOST_SIDE = 1000
 """Patches of a grid's side."""
 

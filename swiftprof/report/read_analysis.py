@@ -10,8 +10,6 @@ from swiftprof.report.drawing import drawing
 from swiftprof.report.page import Drawing, Section
 from swiftprof.report.patches import check_picture
 
-__all__ = ["read_analysis"]
-
 
 def read_analysis(path: Path, prefix: str) -> Section:
     """One analysis.

@@ -21,8 +21,6 @@ from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
 from swiftprof.report.page import Card, Drawing, Said, Section, short
 
-__all__ = ["SCHEMA", "read_eval", "read_results"]
-
 SCHEMA = "swiftprof.eval/"
 MAX_BYTES = 1 << 26
 SIGNIFICANT = 0.05

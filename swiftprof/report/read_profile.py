@@ -22,8 +22,6 @@ from swiftprof.profiling.store import MAX_BYTES, Profile
 from swiftprof.report.images import Album
 from swiftprof.report.page import Card, Said, Section, short
 
-__all__ = ["read_profile"]
-
 _COLUMNS = (
     "id", "kind", "question", "answers", "prediction", "score", "rerun_prediction", "rerun_score",
 )  # fmt: skip

@@ -17,27 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "ACCENT",
-    "FAINT",
-    "GRID",
-    "INK",
-    "MAIN",
-    "MARKERS",
-    "PAPER",
-    "SERIES",
-    "brief",
-    "canvas",
-    "end_labels",
-    "furnish",
-    "halo",
-    "layer_ticks",
-    "plain",
-    "save",
-    "spread",
-    "svg_text",
-]
-
 # Okabe-Ito colours: told apart under every common colour blindness, and in grey print.
 MAIN = "#0072B2"
 ACCENT = "#D55E00"

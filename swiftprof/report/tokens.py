@@ -16,8 +16,6 @@ from swiftprof.report.style import MAIN, canvas, plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FADE", "StagePatches", "draw_patches", "draw_tokens", "faded"]
-
 Floats = NDArray[np.float32]
 
 PATCH = 32

@@ -16,8 +16,6 @@ from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
 from swiftprof.runtime.decoder import Decoder, attention_scores, rotary_tables
 
-__all__ = ["check_scores"]
-
 _TOKENS = 8
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["CacheState", "Segment", "Step", "read_state", "write_state"]
-
 _ATTRIBUTE = "swiftprof_state"
 
 

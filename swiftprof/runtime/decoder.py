@@ -26,17 +26,6 @@ from swiftprof.models.family import Family
 from swiftprof.models.registry import find_family
 from swiftprof.runtime.structure import changed, check_structure
 
-__all__ = [
-    "Decoder",
-    "attention_scores",
-    "check_call",
-    "check_window",
-    "locate",
-    "queries",
-    "rope_function",
-    "rotary_tables",
-]
-
 _ASKING_AT_ONCE = 32
 """Query tokens whose attention rows exist at the same time."""
 

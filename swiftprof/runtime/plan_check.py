@@ -7,8 +7,6 @@ from swiftprof.methods.base import Method
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers
 
-__all__ = ["check_backend", "check_plan"]
-
 
 def check_backend(decoder: Decoder, method: Method) -> None:
     """Refuse an attention backend that cannot run the method.

@@ -15,8 +15,6 @@ from swiftprof.methods.view import PromptView, Vision
 from swiftprof.runtime.decode import Segment
 from swiftprof.runtime.schedule import Schedule, StageLike
 
-__all__ = ["Prefill", "Tokens", "begin_prefill"]
-
 Rope = tuple[Tensor, Tensor]
 
 

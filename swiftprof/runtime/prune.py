@@ -34,8 +34,6 @@ from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, se
 from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
 from swiftprof.runtime.vision import VisionTap
 
-__all__ = ["Pruning", "prune"]
-
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _IMAGE_INPUTS = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from swiftprof.core.counts import kept_count, merged_count
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["PlanLike", "Schedule", "StageLike", "check_stages", "cut_layers", "score_layers"]
-
 
 class StageLike(Protocol):
     """One stage of a plan."""

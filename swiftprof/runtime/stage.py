@@ -15,8 +15,6 @@ from swiftprof.runtime.decoder import attention_scores
 from swiftprof.runtime.prefill import Prefill, Tokens
 from swiftprof.runtime.trace import OnStage, StageEvent
 
-__all__ = ["changes_nothing", "restore_bypassed", "score", "select"]
-
 
 def changes_nothing(call: Prefill, method: Method, stage: int) -> bool:
     """Whether a stage leaves the sequence as it is: it keeps all, and none is waiting."""

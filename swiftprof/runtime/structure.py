@@ -15,8 +15,6 @@ from torch import nn
 
 from swiftprof.errors import SwiftprofError
 
-__all__ = ["DEEPSTACK", "changed", "check_structure"]
-
 DEEPSTACK = ("visual_pos_masks", "deepstack_visual_embeds")
 """Arguments of a text model that adds vision features after its first layers: where, and which."""
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from swiftprof.runtime.prefill import Prefill
     from swiftprof.runtime.schedule import Schedule
 
-__all__ = ["OnSpan", "OnStage", "PrefillTrace", "StageEvent", "Trace"]
-
 
 @dataclass(frozen=True)
 class StageEvent:

@@ -18,8 +18,6 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods.view import Vision
 from swiftprof.runtime.decoder import Decoder
 
-__all__ = ["VisionTap", "locate_tower"]
-
 
 @dataclass(frozen=True)
 class Tower:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import swiftprof
-from swiftprof.data.registry import BUNDLED, draw, get_dataset
+from swiftprof.data.drawing import draw
+from swiftprof.data.registry import BUNDLED, get_dataset
 from swiftprof.evaluation.compare import VANILLA, compare
 from swiftprof.evaluation.variants import variants_of
 from swiftprof.planning.plan_file import Plan, Stage

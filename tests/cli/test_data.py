@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from swiftprof.data.registry import draw, get_dataset
+from swiftprof.data.drawing import draw
+from swiftprof.data.registry import get_dataset
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 from swiftprof.profiling.parts import SKIPPED
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import swiftprof.profiling.store as store
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.planning.curve import SampleScores
 from swiftprof.planning.plan_file import ModelInfo, Plan
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from swiftprof.data.base import Dataset
-from swiftprof.data.registry import BUNDLED, DATASETS, draw, get_dataset
+from swiftprof.data.drawing import draw
+from swiftprof.data.registry import BUNDLED, DATASETS, get_dataset
 from swiftprof.errors import SwiftprofError
 
 

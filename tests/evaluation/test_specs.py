@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.specs import ABLATION, Planner, TargetText, parse_spec
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.methods import REGISTRY
 from swiftprof.planning.curve import SampleScores
 from swiftprof.planning.fill import Cost, Target

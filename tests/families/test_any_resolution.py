@@ -12,7 +12,7 @@ import transformers as hf
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from swiftprof.measure.memory import peak_bytes
+from swiftprof.bench.memory import peak_bytes
 from swiftprof.methods import REGISTRY, create
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun

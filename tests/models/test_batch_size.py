@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from swiftprof.bench.memory import peak_bytes
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.registry import get_dataset
-from swiftprof.measure.flops import DecoderShape
-from swiftprof.measure.memory import peak_bytes
 from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES, Prompt, answering, profiling
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import measure_batch

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import swiftprof
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure.flops import DecoderShape
 from swiftprof.planning.api import PlanWarning, plan_from_curve
 from swiftprof.planning.curve import Curve, SampleScores
 from swiftprof.planning.plan_file import ModelInfo

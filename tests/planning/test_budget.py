@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from swiftprof.core.counts import kept_count, merged_count
+from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import REGISTRY, create
 from swiftprof.planning.budget import (
@@ -20,7 +21,6 @@ from swiftprof.planning.budget import (
 )
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 from swiftprof.planning.schedules import SCHEDULES
-from swiftprof.planning.tokens import tokens_per_layer
 
 
 @dataclass(frozen=True)

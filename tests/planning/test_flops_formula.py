@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from swiftprof.errors import SwiftprofError
-from swiftprof.measure.flops import (
+from swiftprof.costs.flops import (
     PAPER_TEXT_TOKENS,
     DecoderShape,
     decode_flops,
@@ -21,8 +20,9 @@ from swiftprof.measure.flops import (
     stages_overhead_flops,
     vanilla_flops,
 )
-from swiftprof.measure.shapes import known_model
+from swiftprof.errors import SwiftprofError
 from swiftprof.methods import REGISTRY, create
+from swiftprof.models.known import known_model
 from swiftprof.planning.budget import fill_budget
 from swiftprof.planning.plan_file import Stage
 

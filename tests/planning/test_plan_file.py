@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import swiftprof.planning.plan_file as plan_file
+from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stability, Stage, schema_text
-from swiftprof.planning.tokens import tokens_per_layer
 
 DESIGN_EXAMPLE: dict[str, Any] = {
     "schema": "swiftprof.plan/1",

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from swiftprof.data.registry import draw, get_dataset
+from swiftprof.data.drawing import draw
+from swiftprof.data.registry import get_dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.profiling import api, parts, worker
 from swiftprof.profiling.store import Profile, find_newest

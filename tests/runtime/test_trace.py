@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from swiftprof.planning.tokens import tokens_per_layer
+from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.schedule import Schedule, cut_layers
 from swiftprof.runtime.trace import Trace

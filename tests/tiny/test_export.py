@@ -7,9 +7,9 @@ import torch
 
 from swiftprof.data.registry import BUNDLED, get_dataset
 from swiftprof.tiny import vocabulary
-from swiftprof.tiny.export import build_processor
 from swiftprof.tiny.scenes.labels import PATCHES
-from swiftprof.tiny.train import batches
+from training import batches
+from training.export import build_processor
 
 
 @pytest.fixture(scope="module")

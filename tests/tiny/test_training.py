@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from swiftprof.tiny import vocabulary
-from swiftprof.tiny.architecture import build_model, image_features
 from swiftprof.tiny.scenes.labels import PATCHES
-from swiftprof.tiny.train import batches, checkpoint, phases
-from swiftprof.tiny.train.grow import grow
-from swiftprof.tiny.train.guidance import Guide, guidance
-from swiftprof.tiny.train.hiding import blind_layers, late_tokens, thinned
-from swiftprof.tiny.train.shared_prefix import shared_prefix_forward, shared_prefix_logits
+from training import batches, checkpoint, phases
+from training.architecture import build_model, image_features
+from training.grow import grow
+from training.guidance import Guide, guidance
+from training.hiding import blind_layers, late_tokens, thinned
+from training.shared_prefix import shared_prefix_forward, shared_prefix_logits
 
 
 @pytest.fixture(scope="module")

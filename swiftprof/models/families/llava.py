@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.family import Alias, Family, read
-
-__all__ = ["LLAVA", "VICUNA_7B", "VICUNA_13B", "patches_per_side"]
 
 VICUNA_7B = DecoderShape(32, 4096, 11008, 32, 32, 128)
 VICUNA_13B = DecoderShape(40, 5120, 13824, 40, 40, 128)

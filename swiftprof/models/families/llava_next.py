@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.families.llava import VICUNA_7B, VICUNA_13B, patches_per_side
 from swiftprof.models.family import Alias, Family, read
-
-__all__ = ["LLAVA_NEXT"]
 
 _MISTRAL_7B = DecoderShape(32, 4096, 14336, 32, 8, 128)
 _NOMINAL = 5 * 576

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.families.llava import patches_per_side
 from swiftprof.models.family import Alias, Family, read
-
-__all__ = ["LLAVA_ONEVISION"]
 
 _QWEN2_HALF_B = DecoderShape(24, 896, 4864, 14, 2, 64)
 _QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.family import Alias, Family
-
-__all__ = ["QWEN2_5_VL", "QWEN2_VL", "large_image", "resized"]
 
 _COUNTING = "one per 28 × 28 pixels of the image as resized: 391 for 640 × 480"
 _QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)

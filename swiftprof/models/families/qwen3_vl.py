@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.families.qwen2_vl import large_image, resized
 from swiftprof.models.family import Alias, Family, read
-
-__all__ = ["QWEN3_VL"]
 
 
 def _deepstack(config: Any) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from swiftprof.measure.flops import DecoderShape
+from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.families.llava import patches_per_side
 from swiftprof.models.family import Alias, Family, read
-
-__all__ = ["SMOLVLM"]
 
 _TILES = 16 + 1
 

@@ -10,8 +10,6 @@ from swiftprof.profiling.job import Unit
 from swiftprof.profiling.parts import part_path, write_part
 from swiftprof.profiling.worker import Worker
 
-__all__ = ["run_units"]
-
 
 def run_units(
     worker: Worker, folder: Path, work: Sequence[Unit], on_batch: Callable[[int], None]

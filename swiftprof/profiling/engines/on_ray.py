@@ -24,8 +24,6 @@ from swiftprof.profiling.store import Profile, RunFile
 from swiftprof.profiling.summary import missing_units
 from swiftprof.profiling.worker import Measured, Worker
 
-__all__ = ["profile_on_ray"]
-
 MAX_LOSSES = 3
 """Workers that one unit may take down before the run stops."""
 CPUS_PER_WORKER = 4

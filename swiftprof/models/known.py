@@ -8,12 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from swiftprof.costs.flops import PAPER_TEXT_TOKENS, DecoderShape
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object
-from swiftprof.measure.flops import PAPER_TEXT_TOKENS, DecoderShape
 from swiftprof.models.registry import ModelSource, find_family, find_model, known_models
-
-__all__ = ["KnownModel", "known_model"]
 
 
 @dataclass(frozen=True)

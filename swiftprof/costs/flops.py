@@ -13,21 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftprof.core.counts import kept_count, merged_count
+from swiftprof.costs.tokens import StageLike, tokens_per_layer
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
-from swiftprof.planning.tokens import StageLike, tokens_per_layer
-
-__all__ = [
-    "FORMULA",
-    "PAPER_TEXT_TOKENS",
-    "DecoderShape",
-    "decode_flops",
-    "overhead_flops",
-    "plan_flops",
-    "prefill_flops",
-    "stages_overhead_flops",
-    "vanilla_flops",
-]
 
 FORMULA = (
     "arXiv 2602.03134 eq. 17-19: 4nd2 + 2n2d + 3ndm a layer, overhead of pruning included; decoder "

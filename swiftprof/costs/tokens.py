@@ -7,8 +7,6 @@ from typing import Protocol
 
 from swiftprof.core.counts import kept_count, merged_count
 
-__all__ = ["StageLike", "tokens_per_layer"]
-
 
 class StageLike(Protocol):
     """Anything with the three numbers of a stage."""

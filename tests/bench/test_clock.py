@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swiftprof.measure.clock import Clock, paired_ratio, summary
-from swiftprof.measure.memory import peak_bytes
+from swiftprof.bench.clock import Clock, paired_ratio, summary
+from swiftprof.bench.memory import peak_bytes
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-__all__ = ["peak_bytes"]
-
 
 def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
     """Most bytes that a piece of work holds at a time, above what is held when it begins.

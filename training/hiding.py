@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swiftprof.tiny.train.batches import Asked
+from training.batches import Asked
 
 LATE_SHARE, LATE_LAYER, LATE_HIDDEN = 0.5, 7, (0.8, 0.9, 1.0)
 """While joining: in half of the batches most visual tokens are hidden in layers 1..7."""

@@ -23,17 +23,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from swiftprof.tiny.architecture import HIDDEN, build_model, image_features
 from swiftprof.tiny.scenes.graph import Scene
 from swiftprof.tiny.scenes.labels import CLASSES, PATCHES
-from swiftprof.tiny.train import batches, checkpoint
-from swiftprof.tiny.train.evaluate import evaluate
-from swiftprof.tiny.train.grow import grow
-from swiftprof.tiny.train.guidance import Guide, guidance
-from swiftprof.tiny.train.hiding import blind_layers, late_tokens, thinned
-from swiftprof.tiny.train.optim import Optimizers
-from swiftprof.tiny.train.shared_prefix import decoder_layer, shared_prefix_forward
-from swiftprof.tiny.train.symbols import SymbolEmbedding
+from training import batches, checkpoint
+from training.architecture import HIDDEN, build_model, image_features
+from training.evaluate import evaluate
+from training.grow import grow
+from training.guidance import Guide, guidance
+from training.hiding import blind_layers, late_tokens, thinned
+from training.optim import Optimizers
+from training.shared_prefix import decoder_layer, shared_prefix_forward
+from training.symbols import SymbolEmbedding
 
 LOG_EVERY, SAVE_EVERY, EVALUATE_EVERY = 50, 100, 800
 

@@ -14,8 +14,8 @@ from swiftprof.data.scoring.boxes import acc_at_half
 from swiftprof.tiny import vocabulary
 from swiftprof.tiny.scenes.graph import Scene, draw_scene
 from swiftprof.tiny.scenes.questions import Question, ask
-from swiftprof.tiny.train.batches import prompt_ids
-from swiftprof.tiny.train.shared_prefix import shared_prefix_logits
+from training.batches import prompt_ids
+from training.shared_prefix import shared_prefix_logits
 
 MAX_NEW = 10
 BATCH = 64

@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from swiftprof.measure.clock import Clock
-from swiftprof.measure.memory import peak_bytes
+from swiftprof.bench.clock import Clock
+from swiftprof.bench.memory import peak_bytes
 from swiftprof.runtime.decoder import Decoder, locate
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.schedule import PlanLike
-
-__all__ = ["PHASES", "Phases", "generate_peak", "run_phases"]
 
 PHASES = ("vision", "prefill", "restore", "score", "select", "decode", "end_to_end")
 """Names of `Phases.seconds`, in order."""

@@ -1,6 +1,6 @@
 """Pack a trained checkpoint as an ordinary Hugging Face folder: weights, tokenizer, processor.
 
-python -m swiftprof.tiny.export --checkpoint runs/tiny/join.safetensors --to my-model
+python -m training.export --checkpoint runs/tiny/join.safetensors --to my-model
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlavaProcessor, PreTrainedTokenizerFast
 
 from swiftprof.tiny import vocabulary
-from swiftprof.tiny.architecture import build_model
 from swiftprof.tiny.scenes.graph import CANVAS
 from swiftprof.tiny.scenes.labels import PATCH
-from swiftprof.tiny.train import checkpoint
+from training import checkpoint
+from training.architecture import build_model
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -138,7 +138,7 @@ def export(source: Path, to: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m swiftprof.tiny.export",
+        prog="python -m training.export",
         description="Pack a trained checkpoint as a Hugging Face folder.",
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of the training")

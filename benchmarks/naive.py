@@ -20,8 +20,6 @@ from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 from swiftprof.profiling.record import FULL_LAYERS, record
 from swiftprof.runtime.prune import prune
 
-__all__ = ["Answers", "GivenSelection", "profile_one"]
-
 
 @dataclass(frozen=True)
 class Answers:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from swiftprof.tiny.train.optim import Optimizers
+from training.optim import Optimizers
 
 
 def save(path: Path, step: int, modules: dict[str, nn.Module], optim: Optimizers | None) -> None:

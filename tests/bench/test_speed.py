@@ -8,13 +8,13 @@ import json
 import pytest
 import torch
 
+from swiftprof.bench import speed
+from swiftprof.bench.clock import Clock
+from swiftprof.bench.phases import run_phases
+from swiftprof.bench.random_model import Subject, random_model, sized_models
 from swiftprof.cli.app import main
+from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure import speed
-from swiftprof.measure.clock import Clock
-from swiftprof.measure.flops import DecoderShape, plan_flops, vanilla_flops
-from swiftprof.measure.phases import run_phases
-from swiftprof.measure.random_model import Subject, random_model, sized_models
 from swiftprof.models.registry import ALIASES
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 

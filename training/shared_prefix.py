@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from swiftprof.tiny.train.batches import prefix_ids
+from training.batches import prefix_ids
 
 PREFIX = len(prefix_ids())
 

@@ -1,6 +1,6 @@
 """Train the bundled model from scratch, offline, on a CPU.
 
-    python -m swiftprof.tiny.train --out runs/tiny
+    python -m training --out runs/tiny
 
 Every phase continues from its last checkpoint, so the same command resumes a run that was cut
 off. The tower and the decoder learn side by side in two processes of one thread each.
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from swiftprof.tiny.train import phases
+from training import phases
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m swiftprof.tiny.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and scenes")
     parser.add_argument("--threads", type=int, default=2, help="threads of the joint phases")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _side_by_side(args: argparse.Namespace) -> None:
-    base = [sys.executable, "-m", "swiftprof.tiny.train", "--out", str(args.out)]
+    base = [sys.executable, "-m", "training", "--out", str(args.out)]
     base += ["--seed", str(args.seed), "--phase"]
     running = [subprocess.Popen([*base, phase]) for phase in ("tower", "symbols")]
     codes = [p.wait() for p in running]  # wait for both, whatever the first says

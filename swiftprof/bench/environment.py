@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from swiftprof import __version__
-
-__all__ = ["environment"]
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -21,7 +19,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     import transformers
 
     found: dict[str, Any] = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device.type,
         "cpu": _cpu(),
         "cpus": os.cpu_count(),

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from swiftprof.tiny.train.batches import Asked
+from training.batches import Asked
 
 EPSILON = 1e-6
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
-from swiftprof.cli.app import main
+from benchmarks.naive import profile_one
+from swiftprof.bench.memory import peak_bytes
+from swiftprof.bench.random_model import random_vlm
 from swiftprof.data.asking import ask_all
 from swiftprof.data.registry import get_dataset
-from swiftprof.measure.memory import peak_bytes
-from swiftprof.measure.naive import profile_one
-from swiftprof.measure.random_model import random_vlm
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import measure_batch
 from swiftprof.profiling.record import record
@@ -72,21 +69,3 @@ def test_a_model_of_known_sizes_is_asked_real_questions():
     assert [len(row.selection) for row in rows] == [4, 4]
     naive = profile_one(vlm, dataset, samples[1], settings.layers, settings.keep)
     assert [rows[1].prediction, *rows[1].rerun_prediction] == [naive.vanilla, *naive.reruns]
-
-
-def test_sizes_need_a_config(capsys):
-    assert main(["bench", "profile", "--scale", "0.5"]) == 2
-    assert "--config" in capsys.readouterr().err
-
-
-def test_command_compares_and_counts(tmp_path, capsys):
-    arguments = ["bench", "profile", "--datasets", "scenes-text", "--samples", "2"]
-    code = main([*arguments, "--naive-samples", "1", "--repeats", "1", "--json"])
-    document = json.loads(capsys.readouterr().out)
-    assert code == 0
-    assert document["kind"] == "profile"
-    assert document["equal_answers"] == document["compared_answers"] == 24
-    assert document["settings"]["layers"] == 23
-    fast = document["profiling"]
-    assert fast["reruns_per_second"] == pytest.approx(23 * fast["samples_per_second"])
-    assert 0 < document["of_bound"] < 1

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from swiftprof.measure.clock import Clock, paired_ratio, summary
-from swiftprof.measure.flops import plan_flops, vanilla_flops
-from swiftprof.measure.phases import PHASES, Phases, generate_peak, run_phases
-from swiftprof.measure.random_model import Subject
+from swiftprof.bench.clock import Clock, paired_ratio, summary
+from swiftprof.bench.phases import PHASES, Phases, generate_peak, run_phases
+from swiftprof.bench.random_model import Subject
+from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.faults import free_memory, out_of_memory
-
-__all__ = ["VANILLA", "Measured", "compare_speed"]
 
 VANILLA = "vanilla"
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from swiftprof.costs.flops import PAPER_TEXT_TOKENS, DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure.flops import PAPER_TEXT_TOKENS, DecoderShape
 from swiftprof.models.families.llava import LLAVA
 from swiftprof.models.registry import ALIASES
 
 if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
-
-__all__ = ["Subject", "loaded_model", "random_model", "random_vlm", "sized_models"]
 
 _VOCABULARY = 32064
 _IMAGE = 32000

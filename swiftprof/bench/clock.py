@@ -13,8 +13,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["Clock", "Times", "paired_ratio", "summary"]
-
 Times = Sequence[float]
 
 

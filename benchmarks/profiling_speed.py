@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.naive import Answers, profile_one
+from swiftprof.bench.clock import Clock, paired_ratio, summary
+from swiftprof.costs.flops import DecoderShape, layer_flops, vanilla_flops
 from swiftprof.data.asking import ask_all
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.drawing import draw
 from swiftprof.errors import SwiftprofError
-from swiftprof.measure.clock import Clock, paired_ratio, summary
-from swiftprof.measure.flops import DecoderShape, layer_flops, vanilla_flops
-from swiftprof.measure.naive import Answers, profile_one
 from swiftprof.models.batch_size import Prompt, profiling
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.job import Request, prepare
@@ -23,8 +23,6 @@ from swiftprof.profiling.measure import batches, measure_batch
 from swiftprof.profiling.parts import Row
 from swiftprof.profiling.record import FULL_LAYERS, record
 from swiftprof.profiling.settings import Settings
-
-__all__ = ["needed_flops", "profiling_speed"]
 
 _SIDE = 2048
 """Side of the matrix product whose speed stands for the device's."""

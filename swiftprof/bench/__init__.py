@@ -1,0 +1,1 @@
+"""Latency, memory and phases of pruned models, beside vanilla."""

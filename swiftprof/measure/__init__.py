@@ -1,1 +1,0 @@
-"""What pruning saves: FLOPs by formula, time and memory by the clock."""
