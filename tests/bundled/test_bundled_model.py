@@ -9,7 +9,8 @@ import pytest
 import swiftprof
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_dataset
-from swiftprof.evaluation.compare import VANILLA, compare
+from swiftprof.evaluation.answer import VANILLA
+from swiftprof.evaluation.compare import compare
 from swiftprof.evaluation.variants import variants_of
 from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.profiling.store import Profile
