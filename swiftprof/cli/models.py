@@ -25,7 +25,7 @@ def models(json: JsonOpt = False) -> None:
             "id": source.id,
             "family": source.family,
             "layers": _layers(source),
-            "nominal_tokens": source.nominal_tokens if source.shape else _bundled_tokens(),
+            "nominal_tokens": source.nominal_tokens if source.shape else _tokens(source),
             "licence": source.licence,
             "revision": source.revision,
             "bundled": source.bundled,
@@ -65,11 +65,10 @@ def _layers(source: Any) -> int | None:
     return known_model(source.name).shape.num_layers
 
 
-def _bundled_tokens() -> int | None:
+def _tokens(source: Any) -> int | None:
     from swiftprof.models.known import known_model
-    from swiftprof.models.registry import BUNDLED_MODEL
 
-    return known_model(BUNDLED_MODEL).visual_tokens
+    return known_model(source.name).visual_tokens if source.bundled else None
 
 
 def _show(output: Output, rows: list[dict[str, Any]], members: Any) -> None:

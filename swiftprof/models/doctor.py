@@ -147,13 +147,13 @@ def _weights() -> Iterator[Finding]:
         sizes = {r.repo_id: r.size_on_disk for r in scan_cache_dir(folder).repos}
     except CacheNotFound:
         sizes = {}
-    cached = [
-        f"{s.name} ({sizes[s.id] / _GIB:.1f} GiB)" for s in known_models().values() if s.id in sizes
-    ]
+    known = known_models().values()
+    cached = [f"{s.name} ({sizes[s.id] / _GIB:.1f} GiB)" for s in known if s.id in sizes]
+    bundled = ", ".join(s.name for s in known if s.bundled)
     yield Finding(
         "weights",
         "ok",
-        f"in {folder}: {', '.join(cached) or 'none of the named models'}; bundled: tiny-llava",
+        f"in {folder}: {', '.join(cached) or 'none of the named models'}; bundled: {bundled}",
     )
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         yield Finding("hub", "note", "HF_HUB_OFFLINE is set: nothing is downloaded", "unset it")

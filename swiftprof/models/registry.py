@@ -18,6 +18,8 @@ from swiftprof.models.families import BUILT_IN
 from swiftprof.models.family import Family
 
 BUNDLED_MODEL = "tiny-llava"
+PLAIN_MODEL = "tiny-llava-plain"
+"""Bundled too: the same model before anything taught its layers where to look."""
 ENTRY_POINTS = "swiftprof.models"
 
 
@@ -48,7 +50,7 @@ class ModelSource:
     @property
     def location(self) -> str:
         """What ``from_pretrained`` takes."""
-        return str(bundled_folder()) if self.bundled else self.id
+        return str(bundled_folder(self.id)) if self.bundled else self.id
 
     @property
     def local(self) -> bool:
@@ -73,9 +75,10 @@ def _sources(members: Iterable[Family]) -> dict[str, ModelSource]:
 
 
 ALIASES: Mapping[str, ModelSource] = {
-    BUNDLED_MODEL: ModelSource(
-        BUNDLED_MODEL, BUNDLED_MODEL, bundled=True, licence="apache-2.0", family="LLaVA-1.5"
-    ),
+    **{
+        name: ModelSource(name, name, bundled=True, licence="apache-2.0", family="LLaVA-1.5")
+        for name in (BUNDLED_MODEL, PLAIN_MODEL)
+    },
     **_sources(BUILT_IN),
 }
 """Short names that come with swiftprof; see `known_models` for those of plug-ins too."""
@@ -145,8 +148,9 @@ def known_models() -> dict[str, ModelSource]:
     return {**_sources(plugins().families), **ALIASES}
 
 
-def bundled_folder() -> Path:
-    return Path(str(files("swiftprof.tiny").joinpath("weights")))
+def bundled_folder(name: str = BUNDLED_MODEL) -> Path:
+    """The folder of a bundled model: an ordinary Hugging Face one."""
+    return Path(str(files("swiftprof.tiny").joinpath("weights", name)))
 
 
 def find_model(name: str) -> ModelSource:

@@ -1,1 +1,1 @@
-"""The bundled model ``tiny-llava`` and the synthetic scenes it was trained on."""
+"""The bundled models ``tiny-llava`` and ``tiny-llava-plain``, and the scenes they learned from."""

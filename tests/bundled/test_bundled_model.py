@@ -1,10 +1,11 @@
-"""The bundled model sees, its layers differ, and its shipped plan keeps its answers."""
+"""The bundled models see, the taught one's layers differ, its shipped plan keeps its answers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 
 import swiftprof
 from swiftprof.data.drawing import draw
@@ -103,6 +104,22 @@ def test_pairing_and_order(outcomes):
         dataset = get_dataset(name)
         ids = [dataset.sample("test", i).id for i in draw(dataset, "test", SAMPLES, 7)]
         assert all(o.ids == ids for o in outcomes[name].values())
+
+
+def test_the_plain_model_is_the_same_one_before_it_was_taught(bundled):
+    plain = swiftprof.load("tiny-llava-plain")
+    assert plain.name == "tiny-llava-plain"
+    taught, own = bundled.model.state_dict(), plain.model.state_dict()
+    still = [k for k, v in own.items() if torch.equal(v, taught[k])]
+    assert {k for k in own if "vision_tower" in k or "projector" in k} == set(still)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_plain_model_sees(name):
+    dataset = get_dataset(name)
+    plain = swiftprof.load("tiny-llava-plain")
+    outcome = compare(plain, dataset, draw(dataset, "test", 50, 7), {VANILLA: None})
+    assert outcome[VANILLA].score >= 0.88
 
 
 def test_shipped_profile_and_plan_belong_together():

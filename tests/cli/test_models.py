@@ -29,8 +29,9 @@ def test_models_lists_families_aliases_layers_and_licences(swiftprof: Run) -> No
     }
     assert models["qwen2.5-vl-7b"]["layers"] == 28
     assert models["qwen2.5-vl-7b"]["nominal_tokens"] is None
-    assert models["tiny-llava"]["bundled"]
-    assert models["tiny-llava"]["nominal_tokens"] == 144
+    for bundled in ("tiny-llava", "tiny-llava-plain"):
+        assert models[bundled]["bundled"]
+        assert (models[bundled]["layers"], models[bundled]["nominal_tokens"]) == (24, 144)
     assert all(m["layers"] and m["licence"] for m in models.values())
     assert found["broken_plugins"] == {}
 
@@ -49,7 +50,7 @@ def test_doctor_says_what_is_usable_and_what_to_do(swiftprof: Run) -> None:
     assert findings["transformers"]["state"] == "ok"
     assert "GiB free" in findings["cpu"]["found"]
     assert "GiB free" in findings["disk"]["found"]
-    assert "tiny-llava" in findings["weights"]["found"]
+    assert "bundled: tiny-llava, tiny-llava-plain" in findings["weights"]["found"]
     for finding in findings.values():
         assert finding["state"] in ("ok", "note", "problem")
         assert finding["do"] or finding["state"] == "ok" or "no GPU" in finding["found"]

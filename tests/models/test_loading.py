@@ -35,10 +35,11 @@ def test_bad_options_are_named(options, message):
         load("tiny-llava", **options)
 
 
-def test_bundled_model_is_small_and_plain(bundled):
+@pytest.mark.parametrize("name", ["tiny-llava", "tiny-llava-plain"])
+def test_bundled_models_are_small_ordinary_folders(name):
     from transformers import LlavaForConditionalGeneration
 
-    folder = bundled_folder()
+    bundled, folder = load(name), bundled_folder(name)
     assert sum(f.stat().st_size for f in folder.iterdir()) < 20e6
     assert not list(folder.glob("*.bin")) + list(folder.glob("*.pt"))
     plain = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
