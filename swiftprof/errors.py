@@ -1,16 +1,44 @@
-"""The one exception that people see."""
+"""The exceptions that people see."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class SwiftprofError(Exception):
     """Bad input, told in one line.
 
-    The message names the file, option or value, says what is wrong with it and what to do next. The
-    command line prints it without a traceback and exits with code 2.
+    The message names the file, parameter or value, says what is wrong with it and what to do next.
+    Parameters stand in backticks, as in "use `retain`"; the command line prints them as its options
+    (`--retain`), without a traceback, and exits with code 2.
     """
+
+
+class BadParameter(SwiftprofError):
+    """A parameter's value that cannot be used.
+
+    Args:
+        parameter: its name as Python has it (`batch_size`); several with " and " between them.
+        value: what was given; None where the message does not need it.
+        message: what is wrong, and what to do.
+
+    Examples:
+        >>> str(BadParameter("ratio", 2.0, "must be below 1; for a number of tokens use `retain`"))
+        'ratio 2: must be below 1; for a number of tokens use `retain`'
+    """
+
+    def __init__(self, parameter: str, value: object, message: str) -> None:
+        super().__init__(parameter, value, message)
+        self.parameter, self.value, self.message = parameter, value, message
+
+    def __str__(self) -> str:
+        return self.told(str)
+
+    def told(self, spell: Callable[[str], str]) -> str:
+        """The line, with the parameter's name (not those in the message) spelled by `spell`."""
+        names = " and ".join(spell(name) for name in self.parameter.split(" and "))
+        value = f"{self.value:g}" if isinstance(self.value, float) else self.value
+        return f"{names}: {self.message}" if value is None else f"{names} {value}: {self.message}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from swiftprof.analysis.numbers import Mean, mean_interval, percent, signed
 from swiftprof.analysis.sampling import Progress, Sampling
 from swiftprof.core.counts import kept_count
 from swiftprof.core.select import rank
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.record import record
 from swiftprof.runtime.prune import prune
@@ -81,7 +81,7 @@ def measure(
     vlm = sampling.vlm
     for label, plan in plans.items():
         if not plan.stages:
-            raise SwiftprofError(f"--methods {label}: keeps every token, so nothing can overlap")
+            raise BadParameter("methods", label, "keeps every token, so nothing can overlap")
     layer = plans[reference].stages[-1].layer
     values: dict[tuple[str, float], dict[str, list[float]]] = {
         (label, top): {} for label in plans for top in SHARES

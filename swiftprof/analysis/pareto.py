@@ -77,7 +77,7 @@ def variants(
                 continue
             found |= {each.name: each for each in made}
     if set(found) <= {VANILLA}:
-        raise SwiftprofError(impossible[0] if impossible else "--methods: name one that prunes")
+        raise SwiftprofError(impossible[0] if impossible else "`methods`: name one that prunes")
     return list(found.values()), impossible
 
 

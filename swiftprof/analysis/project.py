@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def project(parts: Sequence[Floats], how: str = "pca") -> tuple[list[Floats], fl
     if how == "tsne":
         return _tsne(parts), None
     if how != "pca":
-        raise SwiftprofError(f"--projection {how}: must be one of {', '.join(PROJECTIONS)}")
+        raise BadParameter("projection", how, f"must be one of {', '.join(PROJECTIONS)}")
     centre = parts[0].mean(0)
     _, strength, axes = np.linalg.svd(parts[0] - centre, full_matrices=False)
     plane = np.zeros((2, parts[0].shape[1]))
@@ -49,9 +49,10 @@ def _tsne(parts: Sequence[Floats]) -> list[Floats]:
     try:
         from sklearn.manifold import TSNE
     except ImportError:
-        raise SwiftprofError(
-            "--projection tsne: needs scikit-learn, which is not installed: pip install "
-            "scikit-learn, or use pca"
+        raise BadParameter(
+            "projection",
+            "tsne",
+            "needs scikit-learn, which is not installed: pip install scikit-learn, or use pca",
         ) from None
     points = np.concatenate(parts)
     model: Any = TSNE(2, perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=0)

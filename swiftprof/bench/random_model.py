@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftprof.costs.flops import PAPER_TEXT_TOKENS, DecoderShape
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.models.families.llava import LLAVA
 from swiftprof.models.registry import ALIASES
 
@@ -105,11 +105,11 @@ def random_model(
     import transformers as hf
 
     if name not in sized_models():
-        raise SwiftprofError(
-            f"--config {name}: its sizes are not known here; known: {', '.join(sized_models())}"
+        raise BadParameter(
+            "config", name, f"its sizes are not known here; known: {', '.join(sized_models())}"
         )
     if not 0 < scale <= 4:
-        raise SwiftprofError(f"--scale {scale:g}: must lie in (0, 4]; 1 is the true size")
+        raise BadParameter("scale", scale, "must lie in (0, 4]; 1 is the true size")
     true = ALIASES[name].shape
     assert true is not None
     shape = _scaled(true, scale)

@@ -9,7 +9,8 @@ from typing import Any
 
 import typer
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.cli.output import one_line, option
+from swiftprof.errors import BadParameter, SwiftprofError
 
 DONE = 0
 UNEXPECTED = 1
@@ -42,7 +43,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except SwiftprofError as error:
         if debug:
             raise
-        _say(f"error: {error}")
+        _say(f"error: {error.told(option) if isinstance(error, BadParameter) else error}")
         return BAD_INPUT
     except Exception as error:
         if debug:
@@ -73,4 +74,4 @@ def _usage_message(error: Any) -> str:
 
 
 def _say(message: str) -> None:
-    print("swiftprof: " + " ".join(message.split()), file=sys.stderr)
+    print("swiftprof: " + one_line(message), file=sys.stderr)

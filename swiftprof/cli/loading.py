@@ -51,7 +51,7 @@ def loader(options: LoadOptions, prompt_style: str | None = None) -> Callable[[]
         "load_in_8bit": options.load_in_8bit,
         "load_in_4bit": options.load_in_4bit,
         "model_args": parse_model_args(options.model_arg or ()),
-        "check_memory": not options.no_memory_check,
+        "ignore_memory": options.ignore_memory,
     }
     return partial(_load, options.model or BUNDLED_MODEL, style, arguments)
 

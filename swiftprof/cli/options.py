@@ -205,8 +205,8 @@ class LoadOptions:
     trust_remote_code: Annotated[
         bool, _option("--trust-remote-code", help="Let the checkpoint bring its own code.")
     ] = False
-    no_memory_check: Annotated[
-        bool, _option("--no-memory-check", help="Load even if memory seems too small.")
+    ignore_memory: Annotated[
+        bool, _option("--ignore-memory", help="Load even if memory seems too small.")
     ] = False
 
 

@@ -7,6 +7,7 @@ Everything else, notes, warnings and progress, goes to stderr.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_OPTIONS = {"merge_share": "merge", "model_args": "model_arg", "options": "option"}
+"""Parameters of the library whose option has another name."""
+_PARAMETER = re.compile("`([a-z][a-z0-9_]*)`")
+_LONGEST = 600
 
 Step = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -25,11 +31,35 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def plain(text: str) -> str:
-    """Text from a file, to be put into what `Output.print` takes: brackets in it are no markup."""
+def printable(text: str) -> str:
+    """Text without anything that could steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def plain(text: object) -> str:
+    """Text from a file or a person, to stand in rich markup: brackets in it are no markup."""
     from rich.markup import escape
 
-    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return escape(printable(str(text)))
+
+
+def option(parameter: str) -> str:
+    """The option that sets a parameter of the library: `batch_size` as `--batch-size`.
+
+    Examples:
+        >>> option("merge_share")
+        '--merge'
+    """
+    return "--" + _OPTIONS.get(parameter, parameter).replace("_", "-")
+
+
+def one_line(text: str) -> str:
+    """A message as it is printed: one safe line of bounded length, parameters as options."""
+    text = _PARAMETER.sub(lambda found: option(found[1]), printable(" ".join(text.split())))
+    if len(text) > _LONGEST:
+        half = _LONGEST // 2
+        text = f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
+    return text
 
 
 def flops_text(*tflops: float) -> str:
@@ -79,11 +109,11 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say something beside the result, on stderr."""
-        self._side.print(text, markup=False)
+        self._side.print(one_line(text), markup=False)
 
     def warn(self, text: str) -> None:
         """Warn on stderr, in one line."""
-        self._side.print("swiftprof: warning: " + " ".join(text.split()), markup=False)
+        self._side.print("swiftprof: warning: " + one_line(text), markup=False)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Step]:

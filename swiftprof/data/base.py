@@ -142,7 +142,7 @@ class Dataset(ABC):
         if split not in self.splits:
             raise SwiftprofError(
                 f"{self.name} has no split {split!r}: it has {', '.join(self.splits)}; "
-                "name one with --split"
+                "name one with `split`"
             )
 
 

@@ -174,7 +174,7 @@ class OwnDataset(Dataset):
                 return open_image(path, value)
         if outside:
             raise BadSample(
-                f"image {value[:200]!r} lies outside {self.path.parent}; give --data-root DIR to "
+                f"image {value[:200]!r} lies outside {self.path.parent}; give `data_root` DIR to "
                 "allow another folder"
             )
         raise BadSample(f"image {value[:200]!r}: no such file")

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 
 DATASETS = {
     "scenes-ref": "swiftprof.data.scenes:scenes_ref",
@@ -46,7 +46,7 @@ def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
         SwiftprofError: no such data set (with the nearest names), no such file, no such folder.
     """
     if data_root is not None and not data_root.is_dir():
-        raise SwiftprofError(f"--data-root {data_root}: no such folder")
+        raise BadParameter("data_root", data_root, "no such folder")
     if name in DATASETS:
         module, _, maker = DATASETS[name].partition(":")
         make: Callable[[], Dataset] = getattr(importlib.import_module(module), maker)

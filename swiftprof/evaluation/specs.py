@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.table import LADDER, OWN_BUDGET
 from swiftprof.methods import REGISTRY, method_class
@@ -74,13 +74,13 @@ def parse_spec(text: str) -> Spec:
     head, *settings = text.split(":")
     name, _, where = head.partition("@")
     if name not in REGISTRY:
-        raise SwiftprofError(f"--methods {text}: unknown method '{name}': " + _hint(name))
+        raise BadParameter("methods", text, f"unknown method '{name}': " + _hint(name))
     layers: str | tuple[int, ...] | None = where or None
     if where and where not in LAYER_RULES:
         parts = where.split("+")
         if not all(part.isascii() and part.isdecimal() for part in parts):
-            raise SwiftprofError(
-                f"--methods {text}: '{where}' must be {', '.join(LAYER_RULES)}, or layers as 3+9"
+            raise BadParameter(
+                "methods", text, f"'{where}' must be {', '.join(LAYER_RULES)}, or layers as 3+9"
             )
         layers = tuple(int(part) for part in parts)
     options: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def parse_spec(text: str) -> Spec:
     for each in settings:
         key, sign, value = each.partition("=")
         if not sign:
-            raise SwiftprofError(f"--methods {text}: '{each}' must be name=value")
+            raise BadParameter("methods", text, f"'{each}' must be name=value")
         (planning if key in _PLANNING else options)[key] = (
             value if key in ("schedule", "normalize") else read_value(value)
         )
@@ -157,7 +157,7 @@ class Planner:
             if self.profile is None:
                 raise SwiftprofError(
                     "its layers come from a profile, and there is none: make one with swiftprof "
-                    "profile, name it with --profile, or give a plan's layers with --plan"
+                    "profile, name it with `profile`, or give a plan's layers with `plan`"
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PlanWarning)

@@ -74,17 +74,17 @@ def open_run(folder: Path, run: RunFile) -> None:
         there = RunFile.model_validate(read_json_object(file, "run", MAX_BYTES))
     except ValidationError as error:
         raise SwiftprofError(
-            f"{file}: {first_error(error)}; it is no evaluation, choose another --out"
+            f"{file}: {first_error(error)}; it is no evaluation, choose another `out`"
         ) from None
     if there.settings != run.settings:
         raise SwiftprofError(
             f"{folder}: holds an evaluation with other settings "
-            f"({run.settings.difference(there.settings)}); choose another --out"
+            f"({run.settings.difference(there.settings)}); choose another `out`"
         )
     if there.draw != run.draw:
         raise SwiftprofError(
             f"{folder}: holds an evaluation of other samples, though the settings are the same: "
-            "a data set has changed; choose another --out"
+            "a data set has changed; choose another `out`"
         )
 
 

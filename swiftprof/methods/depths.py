@@ -27,7 +27,7 @@ def scaled(published: Sequence[int], num_layers: int, depth: int = DEPTH) -> tup
     if layers and layers[-1] >= num_layers:
         raise SwiftprofError(
             f"{num_layers} layers are too few for {len(layers)} pruning stages; "
-            "give --layers or --plan"
+            "give `layers` or `plan`"
         )
     return tuple(layers)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, did_you_mean
 
 PromptStyle = Literal["llava", "lmms", "qwen", "internvl"]
 """Wording of prompts: as LLaVA was trained, as lmms-eval asks every model, or, for boxes, in the
@@ -68,5 +68,5 @@ def conventions_of(model_type: str) -> Conventions:
 def check_prompt_style(name: str | None) -> PromptStyle | None:
     """The value of ``--prompt-style``. Raises SwiftprofError."""
     if name is not None and name not in PROMPT_STYLES:
-        raise SwiftprofError(f"--prompt-style {name}: {did_you_mean(name, PROMPT_STYLES)}")
+        raise BadParameter("prompt_style", name, did_you_mean(name, PROMPT_STYLES))
     return cast("PromptStyle | None", name)

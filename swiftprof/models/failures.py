@@ -70,7 +70,7 @@ def explain(error: BaseException, source: ModelSource, revision: str | None) -> 
         )
     if any_is(hub.RevisionNotFoundError):
         return (
-            f"--revision {revision}: {where} has no such commit, tag or branch; "
+            f"`revision` {revision}: {where} has no such commit, tag or branch; "
             "leave it out for the newest"
         )
     if any_is(hub.RepositoryNotFoundError):
@@ -91,8 +91,8 @@ def explain(error: BaseException, source: ModelSource, revision: str | None) -> 
             return f"model {name!r}: the disk is full; free space, or point HF_HOME to another"
     if any_is(MemoryError) or "out of memory" in str(error).lower():
         return (
-            f"model {name!r}: out of memory while it was read; try --dtype bfloat16, "
-            "--load-in-4bit or --device-map auto"
+            f"model {name!r}: out of memory while it was read; try `dtype` bfloat16, "
+            "`load_in_4bit` or `device_map` auto"
         )
     if isinstance(error, ImportError):
         return f"model {name!r}: {_first(error)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftprof.costs.flops import PAPER_TEXT_TOKENS, DecoderShape
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.files import read_json_object
 from swiftprof.models.registry import ModelSource, find_family, find_model, known_models
 
@@ -78,9 +78,11 @@ def _config_path(source: ModelSource, name: str) -> Path:
     cached = try_to_load_from_cache(source.id, "config.json", revision=source.revision)
     if isinstance(cached, str):
         return Path(cached)
-    raise SwiftprofError(
-        f"--model {name}: its configuration is not here, and this command downloads nothing; "
-        "give a folder with its config.json, or one of " + ", ".join(known_models())
+    raise BadParameter(
+        "model",
+        name,
+        "its configuration is not here, and this command downloads nothing; "
+        "give a folder with its config.json, or one of " + ", ".join(known_models()),
     )
 
 

@@ -142,7 +142,7 @@ def load(
     load_in_8bit: bool = False,
     load_in_4bit: bool = False,
     model_args: Mapping[str, Any] | None = None,
-    check_memory: bool = True,
+    ignore_memory: bool = False,
 ) -> VLM:
     """Load a model for profiling or pruned inference.
 
@@ -161,7 +161,7 @@ def load(
         load_in_4bit: the same, to four bits.
         model_args: further arguments of ``from_pretrained``; those that begin with ``processor.``
             go to the processor.
-        check_memory: refuse a model that needs more memory than is free, before it is read.
+        ignore_memory: read a model even if it needs more memory than is free.
 
     Raises:
         SwiftprofError: unknown name, unknown option value, a model that is not supported or does
@@ -194,7 +194,7 @@ def load(
         family = family_of(raw, source.id)
         config = AutoConfig.from_pretrained(source.location, **settings.shared())
         processor = load_processor(source.location, settings.shared(), settings.processor_args())
-        if check_memory and not source.bundled:
+        if not ignore_memory and not source.bundled:
             from swiftprof.models.memory import check_fits
 
             check_fits(source, config, family, settings)

@@ -167,25 +167,25 @@ def check_fits(source: ModelSource, config: Any, family: Family, settings: LoadS
     if settings.device.startswith("cuda"):
         together = free + (free_memory("cpu") or 0)
         if now.total <= together:
-            fits.append("--device-map auto (GPU and CPU memory together)")
+            fits.append("`device_map` auto (GPU and CPU memory together)")
     what = "these would fit: " + ", ".join(fits) if fits else "take a smaller model"
     raise SwiftprofError(
         f"model {source.name!r} needs about {_gib(now.total)} on {settings.device} (weights "
         f"{_gib(now.weights)}, KV cache {_gib(now.cache)}, activations {_gib(now.activations)}), "
-        f"{_gib(free)} are free; {what}; --no-memory-check tries all the same"
+        f"{_gib(free)} are free; {what}; `ignore_memory` tries all the same"
     )
 
 
 def _others(settings: LoadSettings) -> list[tuple[str, LoadSettings]]:
     plain = replace(settings, load_in_8bit=False, load_in_4bit=False)
     gpu = settings.device.startswith("cuda")
-    out = [("--dtype bfloat16", replace(plain, dtype="bfloat16"))]
+    out = [("`dtype` bfloat16", replace(plain, dtype="bfloat16"))]
     if gpu or find_spec("bitsandbytes") is not None:
-        out.append(("--load-in-8bit", replace(plain, dtype="bfloat16", load_in_8bit=True)))
-        out.append(("--load-in-4bit", replace(plain, dtype="bfloat16", load_in_4bit=True)))
+        out.append(("`load_in_8bit`", replace(plain, dtype="bfloat16", load_in_8bit=True)))
+        out.append(("`load_in_4bit`", replace(plain, dtype="bfloat16", load_in_4bit=True)))
     if gpu:
         out.append(
-            ("--device cpu --dtype bfloat16", replace(plain, device="cpu", dtype="bfloat16"))
+            ("`device` cpu `dtype` bfloat16", replace(plain, device="cpu", dtype="bfloat16"))
         )
     return [(text, other) for text, other in out if other != settings]
 

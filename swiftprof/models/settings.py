@@ -8,20 +8,20 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, did_you_mean
 
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
-_OWN_OPTIONS = {
-    "attn_implementation": "--attn",
-    "device_map": "--device-map",
-    "dtype": "--dtype",
-    "load_in_4bit": "--load-in-4bit",
-    "load_in_8bit": "--load-in-8bit",
-    "revision": "--revision",
-    "torch_dtype": "--dtype",
-    "trust_remote_code": "--trust-remote-code",
+_OWN_PARAMETERS = {
+    "attn_implementation": "attn",
+    "device_map": "device_map",
+    "dtype": "dtype",
+    "load_in_4bit": "load_in_4bit",
+    "load_in_8bit": "load_in_8bit",
+    "revision": "revision",
+    "torch_dtype": "dtype",
+    "trust_remote_code": "trust_remote_code",
 }
 _PROCESSOR = "processor."
 
@@ -64,24 +64,25 @@ class LoadSettings:
             device = "cuda" if gpu else "cpu"
         self._check_device(device, gpu)
         if self.dtype != "auto" and self.dtype not in DTYPES:
-            raise SwiftprofError(f"--dtype {self.dtype}: take one of auto, {', '.join(DTYPES)}")
+            raise BadParameter("dtype", self.dtype, f"take one of auto, {', '.join(DTYPES)}")
         dtype = self.dtype
         if dtype == "auto" and (self.bits or device == "cpu"):
             # bitsandbytes multiplies 8-bit weights in float16
             dtype = {8: "float16", 4: "bfloat16", None: "float32"}[self.bits]
         if self.load_in_8bit and self.load_in_4bit:
-            raise SwiftprofError("--load-in-8bit and --load-in-4bit: give only one of them")
+            raise BadParameter("load_in_8bit and load_in_4bit", None, "give only one of them")
         if self.bits:
-            _need("bitsandbytes", f"--load-in-{self.bits}bit")
-            _need("accelerate", f"--load-in-{self.bits}bit")
+            _need("bitsandbytes", f"load_in_{self.bits}bit")
+            _need("accelerate", f"load_in_{self.bits}bit")
         if self.device_map is not None:
-            _need("accelerate", "--device-map")
+            _need("accelerate", "device_map")
             if self.device != "auto":
-                raise SwiftprofError("--device and --device-map: give only one of them")
+                raise BadParameter("device and device_map", None, "give only one of them")
         self._check_attention(device, dtype)
         for name in self.model_args:
-            if name in _OWN_OPTIONS:
-                raise SwiftprofError(f"--model-arg {name}: has an option, use {_OWN_OPTIONS[name]}")
+            own = _OWN_PARAMETERS.get(name)
+            if own is not None:
+                raise BadParameter("model_args", name, f"use `{own}` for it")
         return replace(self, device=device, dtype=dtype)
 
     def _check_device(self, device: str, gpu: bool) -> None:
@@ -90,29 +91,31 @@ class LoadSettings:
         try:
             kind, index = torch.device(device).type, torch.device(device).index
         except RuntimeError:
-            raise SwiftprofError(f"--device {device}: take cpu, cuda, cuda:1 … or auto") from None
+            raise BadParameter("device", device, "take cpu, cuda, cuda:1 … or auto") from None
         if kind == "cuda" and not gpu:
-            raise SwiftprofError(f"--device {device}: PyTorch sees no GPU here; use --device cpu")
+            raise BadParameter("device", device, "PyTorch sees no GPU here; use `device` cpu")
         if kind == "cuda" and index is not None and index >= torch.cuda.device_count():
             last = torch.cuda.device_count() - 1
-            raise SwiftprofError(f"--device {device}: the GPUs here are cuda:0 to cuda:{last}")
+            raise BadParameter("device", device, f"the GPUs here are cuda:0 to cuda:{last}")
 
     def _check_attention(self, device: str, dtype: str) -> None:
         attn = self.attn
         if attn is None or attn in ("sdpa", "eager"):
             return
         if "flash" not in attn:
-            raise SwiftprofError(f"--attn {attn}: {did_you_mean(attn, ATTENTION)}")
+            raise BadParameter("attn", attn, did_you_mean(attn, ATTENTION))
         if device == "cpu":
-            raise SwiftprofError(f"--attn {attn}: FlashAttention needs a GPU; use --attn sdpa")
+            raise BadParameter("attn", attn, "FlashAttention needs a GPU; use `attn` sdpa")
         if dtype == "float32":
-            raise SwiftprofError(
-                f"--attn {attn}: FlashAttention computes in half precision; add --dtype bfloat16"
+            raise BadParameter(
+                "attn", attn, "FlashAttention computes in half precision; add `dtype` bfloat16"
             )
         if not any(find_spec(package) for package in ("flash_attn", "kernels")):
-            raise SwiftprofError(
-                f"--attn {attn}: the package flash-attn is not installed; "
-                "pip install --no-build-isolation 'swiftprof[flash]', or use --attn sdpa"
+            raise BadParameter(
+                "attn",
+                attn,
+                "the package flash-attn is not installed; "
+                "pip install --no-build-isolation 'swiftprof[flash]', or use `attn` sdpa",
             )
 
     def shared(self) -> dict[str, Any]:
@@ -151,10 +154,12 @@ class LoadSettings:
         return quantised + tuple(f"{k}={json.dumps(v)}" for k, v in sorted(self.model_args.items()))
 
 
-def _need(package: str, option: str) -> None:
+def _need(package: str, parameter: str) -> None:
     if find_spec(package) is None:
-        raise SwiftprofError(
-            f"{option}: needs the package {package}, which is not installed; pip install {package}"
+        raise BadParameter(
+            parameter,
+            None,
+            f"needs the package {package}, which is not installed; pip install {package}",
         )
 
 
@@ -169,9 +174,9 @@ def parse_model_args(given: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise SwiftprofError(f"--model-arg {text}: must be name=value")
+            raise BadParameter("model_args", text, "must be name=value")
         if name in out:
-            raise SwiftprofError(f"--model-arg {name}: given twice")
+            raise BadParameter("model_args", name, "given twice")
         try:
             out[name] = json.loads(value)
         except ValueError:

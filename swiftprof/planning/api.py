@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from swiftprof.costs.flops import DecoderShape
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.methods.depths import equal_depths
 from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.curve import BASE_LAYER, Curve, Normalize, SampleScores, combine
@@ -106,9 +106,11 @@ def plan(
             names, or a profile in which no layer beats layer 2.
     """
     if profile.dropped and normalize == "minmax":
-        raise SwiftprofError(
-            "--normalize minmax: needs every layer on every sample, and this profile is of a race, "
-            "which some left; use relative, or profile without --race"
+        raise BadParameter(
+            "normalize",
+            "minmax",
+            "needs every layer on every sample, and this profile is of a race, "
+            "which some left; use relative, or profile without `race`",
         )
     samples = profile.samples
     curve = Curve(profile.model.num_layers, profile.layers, combine(samples, normalize))
@@ -128,7 +130,7 @@ def plan(
     if profile.dropped and setting.method.planned:
         made = made.model_copy(update={"notes": (*made.notes, _raced(profile))})
     if bootstrap < 0:
-        raise SwiftprofError(f"--bootstrap {bootstrap}: must be 0 (none) or more")
+        raise BadParameter("bootstrap", bootstrap, "must be 0 (none) or more")
     if not bootstrap or not setting.method.planned or layers not in (None, "planned"):
         return made
     curves = bootstrap_curves(samples, replicates=bootstrap, seed=seed, normalize=normalize)
@@ -188,11 +190,11 @@ def _by_reading(
 ) -> Plan:
     """Layers and schedule by what is read where."""
     if not setting.method.planned:
-        raise SwiftprofError(f"--reading: {setting.name} is not planned; name swiftvlm or drop")
+        raise BadParameter("reading", None, f"{setting.name} is not planned; name swiftvlm or drop")
     if target.flops is not None:
-        raise SwiftprofError("--flops: a search by reading needs --retain or --ratio")
+        raise BadParameter("flops", None, "a search by reading needs `retain` or `ratio`")
     if layers is not None and layers != "planned" and isinstance(layers, str):
-        raise SwiftprofError(f"--layers {layers}: a search by reading takes planned, or layers")
+        raise BadParameter("layers", layers, "a search by reading takes planned, or layers")
     target = target if target.given else Target(ratio=DEFAULT_RATIO)
     fixed = None if layers is None or isinstance(layers, str) else tuple(layers)
     tokens = tokens_for(target, fixed or (), cost, setting)
@@ -235,7 +237,7 @@ def _make(
         ratio = cost.ratio_of(target) if target.given else DEFAULT_RATIO
         chosen = method.default_layers(curve.num_layers, ratio)
     elif isinstance(where, str):
-        raise SwiftprofError(f"--layers {where}: {did_you_mean(where, LAYER_RULES)}")
+        raise BadParameter("layers", where, did_you_mean(where, LAYER_RULES))
     else:
         chosen = tuple(where)
     if target.given:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 from swiftprof.core.counts import kept_count, merged_count, round_half_up
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
 from swiftprof.planning.curve import BASE_LAYER
@@ -94,18 +94,22 @@ def fill_budget(
     shape = shares_of(schedule, method)
     least = smallest_retain(layers, num_layers, n_visual, method)
     if retain >= n_visual:
-        raise SwiftprofError(
-            f"--retain {retain:g}: the model has {n_visual} visual tokens, so nothing would be "
+        raise BadParameter(
+            "retain",
+            retain,
+            f"the model has {n_visual} visual tokens, so nothing would be "
             "pruned; "
-            f"choose a number from {_up(least)} to {n_visual - 1}"
+            f"choose a number from {_up(least)} to {n_visual - 1}",
         )
     if retain < least:
         floor = _least(method, len(layers), n_visual)[0]
         why = "" if floor <= 1 else f" and the method goes on with no fewer than {floor}"
-        raise SwiftprofError(
-            f"--retain {retain:g}: impossible with layers {', '.join(map(str, layers))}: the first "
+        raise BadParameter(
+            "retain",
+            retain,
+            f"impossible with layers {', '.join(map(str, layers))}: the first "
             f"{layers[0]} of {num_layers} layers see all {n_visual} tokens{why}; the smallest "
-            f"possible is {_up(least)} (ratio {_up(least / n_visual, 4)})"
+            f"possible is {_up(least)} (ratio {_up(least / n_visual, 4)})",
         )
     lengths = stage_lengths(layers, num_layers)
     target = retain * num_layers - lengths[0] * n_visual
@@ -136,9 +140,11 @@ def _nominal(
     """Stages with the kept tokens that were published; merged ones come on top."""
     kept = method.nominal_counts(retain / n_visual, n_visual)
     if kept is None or len(kept) != len(layers):
-        raise SwiftprofError(
-            f"--schedule nominal: nothing is published for {retain / n_visual:.3g} of the tokens "
-            f"and {len(layers)} stages; leave it out to solve for the budget"
+        raise BadParameter(
+            "schedule",
+            "nominal",
+            f"nothing is published for {retain / n_visual:.3g} of the tokens "
+            f"and {len(layers)} stages; leave it out to solve for the budget",
         )
     totals, merged, present = [], [], n_visual
     for number, count in enumerate(kept):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.files import read_json_object
 
 Floats = NDArray[np.float64]
@@ -142,7 +142,7 @@ def combine(samples: Mapping[str, SampleScores], normalize: Normalize = "relativ
         if normalize == "relative" and not vanilla > 0:
             raise SwiftprofError(
                 f"data set {name}: the unpruned model scores {vanilla:g}, so nothing can be "
-                "relative to it; leave the data set out or use --normalize minmax"
+                "relative to it; leave the data set out or use `normalize` minmax"
             )
         curves.append(normalise(reruns, vanilla, normalize))
     return np.mean(curves, axis=0)
@@ -164,7 +164,7 @@ def normalise(reruns: Floats, vanilla: Any, how: Normalize) -> Floats:
         low = reruns.min(axis=-1, keepdims=True)
         span = reruns.max(axis=-1, keepdims=True) - low
         return np.where(span > 0, (reruns - low) / np.where(span > 0, span, 1), 0.0)
-    raise SwiftprofError(f"--normalize {how}: {did_you_mean(str(how), ['relative', 'minmax'])}")
+    raise BadParameter("normalize", how, did_you_mean(str(how), ["relative", "minmax"]))
 
 
 def _layer(path: Path, key: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.costs.tokens import tokens_per_layer
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
@@ -32,17 +32,17 @@ class Target:
     flops: float | None = None
 
     def __post_init__(self) -> None:
-        given = {f"--{k}": v for k, v in vars(self).items() if v is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) > 1:
-            raise SwiftprofError(f"{' and '.join(given)}: give only one of them")
-        for option, value in given.items():
+            raise BadParameter(" and ".join(given), None, "give only one of them")
+        for name, value in given.items():
             if not (math.isfinite(value) and value > 0):
-                raise SwiftprofError(f"{option} {value:g}: must be a number above 0")
+                raise BadParameter(name, value, "must be a number above 0")
         if self.ratio is not None and self.ratio >= 1:
-            raise SwiftprofError(
-                f"--ratio {self.ratio:g}: must be below 1 (1 prunes nothing); for a number of "
-                "tokens "
-                "use --retain"
+            raise BadParameter(
+                "ratio",
+                self.ratio,
+                "must be below 1 (1 prunes nothing); for a number of tokens use `retain`",
             )
 
     @property
@@ -114,15 +114,16 @@ class Setting:
     ) -> Setting:
         """Make the method; unknown names and options are refused with a SwiftprofError."""
         if not 0 <= merge_share <= 1:
-            raise SwiftprofError(f"--merge {merge_share:g}: must be a fraction from 0 to 1")
+            raise BadParameter("merge_share", merge_share, "must be a fraction from 0 to 1")
         try:
             method = create(name, options)
         except SwiftprofError as error:
             text = str(error)
             prefix = f"unknown method '{name}'"
             if text.startswith(prefix):
-                text = f"--method {name}" + text.removeprefix(prefix)
-            raise SwiftprofError(text) from None
+                why = text.removeprefix(prefix).removeprefix(": ")
+                raise BadParameter("method", name, why) from None
+            raise
         return cls(name, dict(options or {}), method, schedule, merge_share)
 
     def stages(self, layers: Sequence[int], cost: Cost, tokens: float) -> tuple[Stage, ...]:
@@ -157,7 +158,7 @@ def fill_plan(
     try:
         check_layers(layers, cost.model.num_layers, setting.name)
     except ValueError as error:
-        raise SwiftprofError(f"--layers {','.join(map(str, layers))}: {error}") from None
+        raise BadParameter("layers", ",".join(map(str, layers)), str(error)) from None
     stages = setting.stages(layers, cost, tokens)
     depth, known = cost.model.num_layers, cost.model.visual_tokens is not None
     realised = math.fsum(tokens_per_layer(stages, depth, cost.tokens)) / depth
@@ -190,9 +191,10 @@ def tokens_for(target: Target, layers: Sequence[int], cost: Cost, setting: Setti
     """
     if target.retain is not None:
         if cost.model.visual_tokens is None:
-            raise SwiftprofError(
-                f"--retain {target.retain:g}: the number of visual tokens is not known; add "
-                "--visual-tokens N or use --ratio"
+            raise BadParameter(
+                "retain",
+                target.retain,
+                "the number of visual tokens is not known; add `visual_tokens` N or use `ratio`",
             )
         return target.retain
     if target.ratio is not None:
@@ -212,7 +214,7 @@ def default_tokens(layers: Sequence[int], cost: Cost, setting: Setting) -> tuple
     ratio = round(full + 0.25 * (1 - full), 2)
     return ratio * cost.tokens, (
         f"the first pruning layer is {layers[0]} of {depth}, too late to retain a "
-        f"third of the tokens; planned for a ratio of {ratio:g} (choose your own with --ratio)"
+        f"third of the tokens; planned for a ratio of {ratio:g} (choose your own with `ratio`)"
     )
 
 
@@ -220,12 +222,12 @@ def _tokens_costing(tflops: float, layers: Sequence[int], cost: Cost, setting: S
     """The largest N whose plan costs at most `tflops`, to a hundredth of a token."""
     vanilla = cost.tflops_vanilla()
     if vanilla is None:
-        raise SwiftprofError(
-            f"--flops {tflops:g}: the model's sizes are not known; add --model, or use --ratio"
+        raise BadParameter(
+            "flops", tflops, "the model's sizes are not known; add `model`, or use `ratio`"
         )
     if tflops >= vanilla:
-        raise SwiftprofError(
-            f"--flops {tflops:g}: the model costs {vanilla:.4g} TFLOPs without pruning; choose less"
+        raise BadParameter(
+            "flops", tflops, f"the model costs {vanilla:.4g} TFLOPs without pruning; choose less"
         )
 
     def price(tokens: float) -> float:
@@ -233,10 +235,12 @@ def _tokens_costing(tflops: float, layers: Sequence[int], cost: Cost, setting: S
 
     low = smallest_retain(layers, cost.model.num_layers, cost.tokens, setting.method)
     if tflops < price(low):
-        raise SwiftprofError(
-            f"--flops {tflops:g}: impossible with layers {', '.join(map(str, layers))}; the "
+        raise BadParameter(
+            "flops",
+            tflops,
+            f"impossible with layers {', '.join(map(str, layers))}; the "
             "smallest "
-            f"possible is {math.ceil(price(low) * 1e4) / 1e4:g} (--retain {math.ceil(low)})"
+            f"possible is {math.ceil(price(low) * 1e4) / 1e4:g} (`retain` {math.ceil(low)})",
         )
     high = math.nextafter(cost.tokens, 0)
     while high - low > 0.01:

@@ -27,7 +27,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.planning.curve import BASE_LAYER, Curve
 
 Floats = NDArray[np.float64]
@@ -166,7 +166,7 @@ def solve_batch(
         SwiftprofError: budget below 1.
     """
     if budget < 1:
-        raise SwiftprofError(f"--budget {budget}: must be at least 1 pruning layer")
+        raise BadParameter("budget", budget, "must be at least 1 pruning layer")
     numbers = np.asarray(layers, dtype=np.int64)
     base = x[:, int(np.flatnonzero(numbers == BASE_LAYER)[0])]
     usable = (numbers > BASE_LAYER) & (numbers < num_layers)

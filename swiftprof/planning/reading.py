@@ -22,7 +22,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.planning.budget import feasible_sets, stage_lengths
 from swiftprof.planning.fill import Cost, Setting
 from swiftprof.planning.plan_file import Stage
@@ -127,9 +127,11 @@ def search(
             f"reading curve: has {reading.num_layers} layers, but {cost.model.name} has {depth}"
         )
     if budget > MOST_LAYERS and layers is None:
-        raise SwiftprofError(
-            f"--budget {budget}: with a reading curve all sets of layers are tried, which is "
-            f"affordable up to {MOST_LAYERS}"
+        raise BadParameter(
+            "budget",
+            budget,
+            f"with a reading curve all sets of layers are tried, which is "
+            f"affordable up to {MOST_LAYERS}",
         )
     sets = [tuple(layers)] if layers is not None else _sets(reading, budget, tokens, cost, setting)
     rough: list[tuple[float, tuple[int, ...], str]] = []
@@ -156,9 +158,11 @@ def search(
         if best is None or value > best.expected:
             best = Search(each, schedule, value)
     if best is None:
-        raise SwiftprofError(
-            f"--retain {tokens:g}: no layers with a known capability can retain so few of {n} "
-            "visual tokens; retain more"
+        raise BadParameter(
+            "retain",
+            tokens,
+            f"no layers with a known capability can retain so few of {n} "
+            "visual tokens; retain more",
         )
     return best
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, did_you_mean
 from swiftprof.methods.base import Method
 
 Shares = Callable[[float, int, int], list[float]]
@@ -46,8 +46,8 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
     name = schedule or method.schedule
     if name == PUBLISHED:
         if method.schedule != PUBLISHED:
-            raise SwiftprofError(
-                f"--schedule {name}: this method publishes none; {did_you_mean('', SCHEDULES)}"
+            raise BadParameter(
+                "schedule", name, f"this method publishes none; {did_you_mean('', SCHEDULES)}"
             )
         return method.published_shares
     if "/" in name:
@@ -59,8 +59,8 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
         except ValueError:
             tilt = math.nan
         if not 0 <= tilt <= 10:
-            raise SwiftprofError(
-                f"--schedule {name}: {did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])}"
+            raise BadParameter(
+                "schedule", name, did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])
             )
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)
 
@@ -73,15 +73,16 @@ def _fixed(text: str) -> Shares:
         ratios = []
     falling = all(0 < b <= a for a, b in pairwise(ratios))
     if not ratios or ratios[0] != 1 or not falling:
-        raise SwiftprofError(
-            f"--schedule {text}: relative counts begin with 1, fall, and are above 0, as 1/0.25/0.1"
+        raise BadParameter(
+            "schedule", text, "relative counts begin with 1, fall, and are above 0, as 1/0.25/0.1"
         )
 
     def shares(parameter: float, stages: int, n_visual: int) -> list[float]:
         if stages != len(ratios):
-            raise SwiftprofError(
-                f"--schedule {text}: has {len(ratios)} relative counts, but there are {stages} "
-                "stages"
+            raise BadParameter(
+                "schedule",
+                text,
+                f"has {len(ratios)} relative counts, but there are {stages} stages",
             )
         return [parameter * ratio for ratio in ratios]
 

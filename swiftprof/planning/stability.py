@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.planning.curve import BASE_LAYER, Normalize, SampleScores, normalise
 from swiftprof.planning.plan_file import Stability
 from swiftprof.planning.program import area, solve_batch
@@ -37,8 +37,8 @@ def bootstrap_curves(
         SwiftprofError: fewer than 1 replicate, or no resample has a curve.
     """
     if replicates < 1:
-        raise SwiftprofError(
-            f"--bootstrap {replicates}: must be at least 1 (0 on the command line: none)"
+        raise BadParameter(
+            "bootstrap", replicates, "must be at least 1 (0 on the command line: none)"
         )
     curves, usable = [], np.ones(replicates, dtype=bool)
     for name in sorted(samples):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.engines.local import run_units
 from swiftprof.profiling.job import Request, Unit, prepare, units
@@ -124,9 +124,11 @@ def run_shard(
 def check_race(request: Request, shard: Shard) -> None:
     """Refuse a race of shards. Raises SwiftprofError."""
     if request.race is not None and shard.count > 1:
-        raise SwiftprofError(
-            f"--race: does not go with shards (from {shard.origin or 'run_shard'}), each of which "
-            "would have to wait for the others' parts; use --engine ray, or --num-shards 1"
+        raise BadParameter(
+            "race",
+            None,
+            f"does not go with shards (from {shard.origin or 'run_shard'}), each of which "
+            "would have to wait for the others' parts; use `engine` ray, or `num_shards` 1",
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_datasets
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import ModelInfo
 from swiftprof.profiling.likelihood import likelihood_protocol
@@ -49,10 +49,10 @@ class Request:
         if not self.datasets:
             raise SwiftprofError("no data set named: give at least one, see swiftprof datasets")
         if self.score not in ("generation", "nll"):
-            raise SwiftprofError(f"--score {self.score}: must be generation or nll")
+            raise BadParameter("score", self.score, "must be generation or nll")
         if self.race is not None and not 0 < self.race < 1:
-            raise SwiftprofError(
-                f"--race-risk {self.race:g}: must lie between 0 and 1; 0.01 is a small risk"
+            raise BadParameter(
+                "race_risk", self.race, "must lie between 0 and 1; 0.01 is a small risk"
             )
 
     def sets(self) -> list[Dataset]:

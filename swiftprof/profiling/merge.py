@@ -50,7 +50,7 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None) -> Profi
         first = part_path(target, missing[0].dataset, missing[0].number).name
         raise SwiftprofError(
             f"{target}: {len(missing)} of {total} parts are missing, the first is {first}; run "
-            "their shards again, or swiftprof profile with this --out for the rest"
+            "their shards again, or swiftprof profile with this `out` for the rest"
         )
     write_profile(target, run, time.monotonic() - began)
     return Profile.load(target)

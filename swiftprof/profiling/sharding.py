@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 
 T = TypeVar("T")
 
@@ -60,17 +60,17 @@ def choose_shard(
     """
     if count is not None:
         if count < 1:
-            raise SwiftprofError(f"--num-shards {count}: must be at least 1")
+            raise BadParameter("num_shards", count, "must be at least 1")
         if index is None and count > 1:
-            raise SwiftprofError(
-                f"--num-shards {count}: also needs --shard-index, from 0 to {count - 1}"
+            raise BadParameter(
+                "num_shards", count, f"also needs `shard_index`, from 0 to {count - 1}"
             )
         index = index or 0
         if not 0 <= index < count:
-            raise SwiftprofError(f"--shard-index {index}: must be from 0 to {count - 1}")
-        return Shard(index, count, origin="--num-shards")
+            raise BadParameter("shard_index", index, f"must be from 0 to {count - 1}")
+        return Shard(index, count, origin="`num_shards`")
     if index is not None:
-        raise SwiftprofError(f"--shard-index {index}: also needs --num-shards")
+        raise BadParameter("shard_index", index, "also needs `num_shards`")
     variables = os.environ if environment is None else environment
     for name, (rank, size, local) in _LAUNCHERS.items():
         if rank in variables and size in variables:

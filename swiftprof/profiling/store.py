@@ -279,13 +279,13 @@ def check_same(folder: Path, run: RunFile) -> None:
     if there.settings != run.settings:
         raise SwiftprofError(
             f"{folder}: holds a profile with other settings "
-            f"({run.settings.difference(there.settings)}); choose another --out"
+            f"({run.settings.difference(there.settings)}); choose another `out`"
         )
     for name, indices in run.draw.items():
         if there.draw[name] != indices:
             raise SwiftprofError(
                 f"{folder}: holds another draw of {name}, so the data set has changed since; "
-                "choose another --out"
+                "choose another `out`"
             )
 
 

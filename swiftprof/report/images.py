@@ -64,7 +64,7 @@ class Album:
         if name in self._broken:
             return out
         if name not in BUNDLED and not self.every:
-            self._give_up(name, "its images are not opened unless --images is given")
+            self._give_up(name, "its images are not opened unless `images` is given")
             return out
         try:
             dataset = get_dataset(name, self.data_root)
@@ -84,7 +84,7 @@ class Album:
     def _spend(self, name: str, url: str) -> str | None:
         if self._spent + len(url) > BUDGET:
             self._give_up(
-                name, f"images take more than {BUDGET >> 20} MB; show fewer with --samples"
+                name, f"images take more than {BUDGET >> 20} MB; show fewer with `samples`"
             )
             return None
         self._spent += len(url)

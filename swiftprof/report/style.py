@@ -157,7 +157,7 @@ def save(figure: Figure, base: Path) -> list[Path]:
             with plain():
                 figure.savefig(path, dpi=160, metadata=_no_date(path.suffix))
         except (OSError, ValueError) as error:
-            raise SwiftprofError(f"{path}: cannot draw: {error}; choose another --out") from error
+            raise SwiftprofError(f"{path}: cannot draw: {error}; choose another `out`") from error
     return paths
 
 

@@ -15,7 +15,7 @@ from swiftprof import __version__
 from swiftprof.cli import errors
 from swiftprof.cli.options import batch_size, split_list
 from swiftprof.cli.output import Output
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 
 Run = Callable[..., Any]
 
@@ -147,3 +147,32 @@ def test_the_nearest_name_is_offered_or_all_are() -> None:
     assert did_you_mean("SwiftVML", ["swiftvlm", "fastv"]) == "did you mean 'swiftvlm'?"
     assert did_you_mean("x", ["b", "a"]) == "known: a, b"
     assert did_you_mean("x", []) == "none is known"
+
+
+def test_errors_name_parameters_and_the_program_prints_its_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = BadParameter("merge_share", 2.0, "must be at most 1; see `batch_size`, not `pip x`")
+    assert str(error) == "merge_share 2: must be at most 1; see `batch_size`, not `pip x`"
+    assert errors.run(failing(error), []) == 2
+    assert capsys.readouterr().err == (
+        "swiftprof: error: --merge 2: must be at most 1; see --batch-size, not `pip x`\n"
+    )
+    both = BadParameter("device and device_map", None, "give only one of them")
+    assert errors.run(failing(both), []) == 2
+    assert "--device and --device-map: give" in capsys.readouterr().err
+
+
+def test_an_error_cannot_steer_the_terminal_or_fill_it(capsys: pytest.CaptureFixture[str]) -> None:
+    nasty = "x\x1b]0;owned\x07\x1b[2J[/bold]\x9b " + 9000 * "y"
+    for say in (
+        lambda: errors.run(failing(SwiftprofError(nasty)), []),
+        lambda: Output().note(nasty),
+        lambda: Output().warn(nasty),
+    ):
+        say()
+        line = capsys.readouterr().err
+        assert line.endswith("\n")
+        assert line[:-1].isprintable()
+        assert "[/bold]" in line
+        assert len(line) < 700

@@ -174,7 +174,7 @@ def test_no_network_says_what_to_do(hub):
     hub.online = False
     with pytest.raises(SwiftprofError) as caught:
         get_dataset("textvqa").size("train")
-    for part in ("textvqa", "not known", "--data-root", "hf download lmms-lab-encoder/textvqa"):
+    for part in ("textvqa", "not known", "`data_root`", "hf download lmms-lab-encoder/textvqa"):
         assert part in str(caught.value)
 
 

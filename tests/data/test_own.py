@@ -137,7 +137,7 @@ def test_absolute_paths_need_the_data_root(folder, repositories, tmp_path):
     elsewhere.mkdir()
     repositories.picture(1).save(elsewhere / "far.png")
     path = lines(folder, row(), row(image=str(elsewhere / "far.png")))
-    assert "--data-root" in reason_of(get_dataset(str(path)))
+    assert "`data_root`" in reason_of(get_dataset(str(path)))
     dataset = get_dataset(str(path), elsewhere)
     assert dataset.sample("all", 1).image.size == (64, 48)
     assert dataset.sample("all", 0).image.size == (64, 48)

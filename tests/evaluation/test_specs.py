@@ -126,7 +126,7 @@ def test_a_slip_is_named(text: str, named: str) -> None:
         ("swiftvlm:seeds=odd", "options.seeds"),
         ("fastv:seed=3", "no option 'seed'"),
         ("swiftvlm:merge=much", "merge=much"),
-        ("swiftvlm:schedule=odd", "--schedule odd"),
+        ("swiftvlm:schedule=odd", "schedule odd"),
         ("feather@8+17", "smallest possible is 5"),
         ("no/such.json", "no such plan file"),
     ],

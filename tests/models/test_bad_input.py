@@ -164,7 +164,7 @@ def test_not_enough_memory(
     said = complaint("--model", folder)
     assert "on cpu (weights" in said
     assert "these would fit: --dtype bfloat16" in said
-    assert "--no-memory-check" in said
+    assert "--ignore-memory" in said
     monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
     assert "take a smaller model" in complaint("--model", folder)
 
@@ -195,7 +195,7 @@ def test_a_memory_estimate_is_close_to_what_is_used(folder: Path) -> None:
         (["--load-in-4bit", "--load-in-8bit"], "give only one of them"),
         (["--model-arg", "novalue"], "--model-arg novalue: must be name=value"),
         (["--model-arg", "a=1", "--model-arg", "a=2"], "--model-arg a: given twice"),
-        (["--model-arg", "torch_dtype=float16"], "--model-arg torch_dtype: has an option, use --d"),
+        (["--model-arg", "torch_dtype=float16"], "--model-arg torch_dtype: use --dtype for it"),
         (["--model-arg", "frobnicate=1"], "frobnicate"),
     ],
 )

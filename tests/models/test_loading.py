@@ -26,7 +26,7 @@ def test_aliases_ids_and_folders(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"dtype": "int3"}, "--dtype int3"), ({"device": "cuda"}, "--device cuda")],
+    [({"dtype": "int3"}, "dtype int3"), ({"device": "cuda"}, "device cuda")],
 )
 def test_bad_options_are_named(options, message):
     if "device" in options and torch.cuda.is_available():

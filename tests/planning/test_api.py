@@ -134,7 +134,7 @@ def test_a_model_with_a_varying_number_of_tokens_is_planned_by_ratio() -> None:
     assert plan.expected.tflops is None
     for n in (1000, 2880):
         assert sum(plan.tokens_per_layer(n)) / 12 / n == pytest.approx(0.4, abs=0.002)
-    with pytest.raises(SwiftprofError, match="--retain 50: the number of visual tokens"):
+    with pytest.raises(SwiftprofError, match="retain 50: the number of visual tokens"):
         swiftprof.plan(profile, retain=50)
 
 
@@ -156,16 +156,16 @@ def test_data_sets_are_normalised_as_asked() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"retain": 50, "ratio": 0.3}, "--retain and --ratio: give only one"),
-        ({"retain": 50, "flops": 1}, "--retain and --flops: give only one"),
-        ({"ratio": 1.0}, "--ratio 1: must be below 1"),
-        ({"ratio": -0.1}, "--ratio -0.1: must be a number above 0"),
-        ({"retain": float("nan")}, "--retain nan"),
-        ({"retain": 144}, "--retain 144"),
-        ({"budget": 0}, "--budget 0"),
+        ({"retain": 50, "ratio": 0.3}, "retain and ratio: give only one"),
+        ({"retain": 50, "flops": 1}, "retain and flops: give only one"),
+        ({"ratio": 1.0}, "ratio 1: must be below 1"),
+        ({"ratio": -0.1}, "ratio -0.1: must be a number above 0"),
+        ({"retain": float("nan")}, "retain nan"),
+        ({"retain": 144}, "retain 144"),
+        ({"budget": 0}, "budget 0"),
         ({"method": "swiftvml"}, "did you mean 'swiftvlm'"),
-        ({"schedule": "cubic"}, "--schedule cubic"),
-        ({"bootstrap": -1}, "--bootstrap -1"),
+        ({"schedule": "cubic"}, "schedule cubic"),
+        ({"bootstrap": -1}, "bootstrap -1"),
     ],
 )
 def test_impossible_requests_are_refused_by_option(options: dict[str, Any], named: str) -> None:

@@ -130,7 +130,7 @@ def test_the_smallest_budget_that_an_error_names_is_possible_and_one_less_is_not
         fill_budget(layers, 32, 576, 1)
     named = int(str(caught.value).split("smallest possible is ")[1].split()[0])
     fill_budget(layers, 32, 576, named)
-    with pytest.raises(SwiftprofError, match="--retain"):
+    with pytest.raises(SwiftprofError, match="retain"):
         fill_budget(layers, 32, 576, named - 1)
 
 

@@ -160,5 +160,5 @@ def test_the_area_of_the_chosen_layers_is_the_area_reported(curve: Curve, budget
 
 
 def test_a_budget_below_one_is_refused() -> None:
-    with pytest.raises(SwiftprofError, match="--budget 0"):
+    with pytest.raises(SwiftprofError, match="budget 0"):
         solve(Curve(4, (2, 3), np.array([0.0, 1.0])), 0)

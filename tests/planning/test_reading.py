@@ -119,11 +119,11 @@ def test_plan_takes_a_reading_curve_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"budget": 4}, "--budget 4"),
-        ({"flops": 0.001}, "--flops"),
-        ({"method": "fastv"}, "--reading"),
-        ({"layers": "equal"}, "--layers equal"),
-        ({"ratio": 0.05}, "--retain"),
+        ({"budget": 4}, "budget 4"),
+        ({"flops": 0.001}, "flops"),
+        ({"method": "fastv"}, "reading"),
+        ({"layers": "equal"}, "layers equal"),
+        ({"ratio": 0.05}, "retain"),
     ],
 )
 def test_what_it_cannot_do_is_refused(options: dict[str, Any], named: str) -> None:

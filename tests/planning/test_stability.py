@@ -89,5 +89,5 @@ def test_resamples_without_a_right_answer_are_left_out() -> None:
 
 
 def test_no_replicates_are_refused() -> None:
-    with pytest.raises(SwiftprofError, match="--bootstrap 0"):
+    with pytest.raises(SwiftprofError, match="bootstrap 0"):
         bootstrap_curves({"a": noisy(0)}, replicates=0)

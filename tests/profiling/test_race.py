@@ -226,7 +226,7 @@ def test_shards_and_other_risks_are_refused(raced, bundled, tmp_path):
         api.run_shard(bundled, Request(SETS, race=0.5), Shard(0, 2, origin="torchrun"))
     with pytest.raises(SwiftprofError, match=r"race: 0\.1 here, 0\.5 there"):
         api.profile(bundled, SETS, **{**RACE, "race": 0.1}, out=done.path)
-    with pytest.raises(SwiftprofError, match="--race-risk 2"):
+    with pytest.raises(SwiftprofError, match="race_risk 2"):
         Request(SETS, race=2)
 
 

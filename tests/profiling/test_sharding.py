@@ -38,7 +38,7 @@ def test_options_come_before_launchers():
 
 @pytest.mark.parametrize(("index", "count"), [(None, 2), (2, 2), (-1, 2), (0, 0), (1, None)])
 def test_impossible_shards_are_refused(index, count):
-    with pytest.raises(SwiftprofError, match=r"--num-shards|--shard-index"):
+    with pytest.raises(SwiftprofError, match=r"num_shards|shard_index"):
         choose_shard(index, count, {})
 
 

@@ -226,14 +226,14 @@ def test_pages_too_large_for_a_phone_are_refused(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(html, "LARGEST", 1000)
-    with pytest.raises(SwiftprofError, match="--samples"):
+    with pytest.raises(SwiftprofError, match="samples"):
         html.render(page(made.evaluation))
 
 
 def test_images_of_other_sets_are_opened_only_when_allowed() -> None:
     album = Album()
     assert album.find("textvqa", "val", [0], ["x"]) == [None]
-    assert "--images" in album.problems[0]
+    assert "`images`" in album.problems[0]
 
 
 def test_paths_cover_exactly_the_patches_that_left() -> None:

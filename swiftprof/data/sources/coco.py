@@ -72,7 +72,7 @@ class CocoImages:
         if kept.is_file():
             return kept
         hint = (
-            "give --data-root DIR, a folder with COCO's train2014/ or train2014.zip in it"
+            "give `data_root` DIR, a folder with COCO's train2014/ or train2014.zip in it"
             if self.root is None
             else f"{self.root} has no train2014/ or train2014.zip with it"
         )

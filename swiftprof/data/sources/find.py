@@ -173,7 +173,7 @@ def _on_hub(part: Part, name: str) -> Found:
         advice = "accept its terms on its page and log in with: hf auth login"
     else:
         advice = (
-            "check the network, or give --data-root DIR with a copy: hf download "
+            "check the network, or give `data_root` DIR with a copy: hf download "
             f"{part.ids[0]} --repo-type dataset --local-dir DIR/{part.ids[0]}"
         )
     raise SwiftprofError(
@@ -208,12 +208,12 @@ def _resolve(part: Part, name: str, id: str, revision: str) -> Found:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise SwiftprofError(
             f"data set {name}: {id} at {revision[:12]} cannot be opened ({first}); give "
-            "--data-root DIR with a local copy"
+            "`data_root` DIR with a local copy"
         ) from error
     if part.split not in files:
         raise SwiftprofError(
             f"data set {name}: {id} at {revision[:12]} has no split {part.split!r}: "
-            f"{did_you_mean(part.split, files)}; the repository has changed, give --data-root DIR "
+            f"{did_you_mean(part.split, files)}; the repository has changed, give `data_root` DIR "
             "with an older copy"
         )
     folder = cache_root() / id.replace("/", "--") / revision

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.api import Progress, begin, count, finish
 from swiftprof.profiling.job import Request, Unit, prepare, units
@@ -82,7 +82,7 @@ def profile_on_ray(
             unit has taken down three workers.
     """
     if workers is not None and workers < 1:
-        raise SwiftprofError(f"--workers {workers}: must be at least 1, or auto")
+        raise BadParameter("workers", workers, "must be at least 1, or auto")
     ray = _ray()
     began = time.monotonic()
     ours = _connect(ray, address)
@@ -225,7 +225,7 @@ def _lost(unit: Unit | None, error: Exception) -> str:
         return f"three workers were lost while they loaded the model ({_first_line(error)})"
     return (
         f"part {unit.number} of {unit.dataset} has taken down three workers "
-        f"({_first_line(error)}); try a smaller --batch-size"
+        f"({_first_line(error)}); try a smaller `batch_size`"
     )
 
 
@@ -237,8 +237,8 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise SwiftprofError(
-            "--engine ray: Ray is not installed; pip install 'swiftprof[ray]'"
+        raise BadParameter(
+            "engine", "ray", "Ray is not installed; pip install 'swiftprof[ray]'"
         ) from None
     return ray
 
@@ -256,8 +256,10 @@ def _connect(ray: Any, address: str | None) -> bool:
             logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SwiftprofError(
-            f"--address {address or 'local'}: Ray cannot be reached ({_first_line(error)}); "
-            "start it with ray start --head, or leave --address out"
+        raise BadParameter(
+            "address",
+            address or "local",
+            f"Ray cannot be reached ({_first_line(error)}); "
+            "start it with ray start --head, or leave `address` out",
         ) from None
     return True
