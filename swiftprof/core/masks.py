@@ -27,7 +27,6 @@ def attention_mask(
     keys: int,
     dtype: torch.dtype,
     device: torch.device,
-    bias: Tensor | None = None,
 ) -> Tensor | None:
     """Causal mask for the last `queries` of `keys` columns, without the columns that are padding.
 
@@ -39,30 +38,26 @@ def attention_mask(
         keys: key tokens, cached ones included.
         dtype: type of an additive mask.
         device: where the mask is needed.
-        bias: `(B, keys)`, added to the logits of every query at that key; None for none. No `flash`
-            kernel takes one.
 
     Returns:
         flash: `valid` itself (the kernels are causal, aligned to the lower right).
         sdpa: None where the kernel's own causal mask is right (no padding, and one query or a
         square map: it is aligned to the upper left), otherwise `(B, 1, queries, keys)` bool.
         eager: `(B, 1, queries, keys)` additive in `dtype`; None for one query without padding. None
-        for more queries would mean no causality at all. With a bias sdpa gets the same.
+        for more queries would mean no causality at all.
 
         A padding query sees itself, so that no row is empty: an empty row is NaN in half precision.
     """
     if kind == "flash":
         return valid
-    if valid is None and bias is None and (queries == 1 or (kind == "sdpa" and queries == keys)):
+    if valid is None and (queries == 1 or (kind == "sdpa" and queries == keys)):
         return None
     key = torch.arange(keys, device=device)
     query = torch.arange(keys - queries, keys, device=device)[:, None]
     mask = (key <= query)[None, None]
     if valid is not None:
         mask = (mask & valid[:, None, None]) | (key == query)
-    if kind == "eager" or bias is not None:
+    if kind == "eager":
         allowed = torch.zeros((), dtype=dtype, device=device)
-        if bias is not None:
-            allowed = bias[:, None, None].to(dtype)
         mask = torch.where(mask, allowed, torch.finfo(dtype).min)
     return mask.expand(batch, -1, -1, -1)

@@ -78,8 +78,6 @@ class Merged:
             within a row.
         tokens: `(B, Z, D)`.
         group: `(B, R)` int64, the group of each token of the rest; None where none comes back.
-        size: `(B, Z)` int64, for how many tokens each merged token stands; None where that does not
-            weigh in attention.
         front: how many of the first merged tokens stand before the kept visual tokens, where
             merged tokens stand apart at all.
     """
@@ -87,7 +85,6 @@ class Merged:
     seeds: Tensor
     tokens: Tensor
     group: Tensor | None = None
-    size: Tensor | None = None
     front: int = 0
 
 
@@ -176,19 +173,10 @@ def mean_merge(hidden: Tensor, valid: Tensor, group: Tensor, width: int) -> Tens
     Returns:
         `(B, Z, D)` in the type of `hidden`; zero for a group without members.
     """
-    weight = _members(valid, group, width).float()
+    member = (group[..., None] == torch.arange(width, device=group.device)) & valid[..., None]
+    weight = member.float()
     size = weight.sum(1).clamp_min(1.0)
     return ((weight.transpose(1, 2) @ hidden.float()) / size[..., None]).to(hidden.dtype)
-
-
-def group_sizes(valid: Tensor, group: Tensor, width: int) -> Tensor:
-    """Tokens of each group, `(B, Z)` int64, at least 1 (arguments: see `mean_merge`)."""
-    return _members(valid, group, width).sum(1).clamp_min(1)
-
-
-def _members(valid: Tensor, group: Tensor, width: int) -> Tensor:
-    """`(B, R, Z)` bool: which token belongs to which group."""
-    return (group[..., None] == torch.arange(width, device=group.device)) & valid[..., None]
 
 
 def restore(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from swiftprof.core.layout import compact
+
 
 def attention_row(query: Tensor, keys: Tensor, visible: Tensor, scaling: float) -> Tensor:
     """Attention of one query token per row over its visible tokens, averaged over the heads.
@@ -55,3 +57,21 @@ def mean_attention(
     logits = logits.masked_fill(~visible[:, None, None], float("-inf"))
     rows = torch.softmax(logits, dim=-1).mean(dim=(1, 2))
     return torch.einsum("bqn,bq->bn", rows, weight)
+
+
+def rows_asking(asking: Tensor, last: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Which columns ask, and what each counts in their mean.
+
+    Args:
+        asking: `(B, n)` bool, the tokens that ask.
+        last: `(B,)` int64, the column that asks in rows where no token does.
+        most: at least the largest number of asking tokens of a row, a host integer.
+
+    Returns:
+        columns: `(B, Q)` int64, with padding on the left.
+        weight: `(B, Q)` float32; each row sums to 1, padding weighs 0.
+    """
+    only_last = torch.zeros_like(asking).scatter(1, last[:, None], True)
+    asking = torch.where(asking.any(1, keepdim=True), asking, only_last)
+    columns, real = compact(asking, min(max(most, 1), asking.shape[1]))
+    return columns, real.float() / real.sum(1, keepdim=True)

@@ -29,7 +29,7 @@ class Method(ABC):
 
     Class attributes:
         merges: unselected tokens go on as merged tokens (a stage's `merge`); with bypass not at the
-            last stage, see `merges_last`.
+            last stage, which drops its rest.
         bypass: unselected tokens come back before the next stage; otherwise they are gone for good,
             and the survivors (merged ones included) are the next stage's candidates.
         scoring: whose attention judges a stage. `before`: the layer that has just run; `next`: the
@@ -60,16 +60,6 @@ class Method(ABC):
     @property
     def compacts(self) -> bool:
         """Whether survivors are renumbered after every stage, so that positions have no gaps."""
-        return False
-
-    @property
-    def merges_last(self) -> bool:
-        """Whether a method with bypass merges at the last stage too, for good."""
-        return False
-
-    @property
-    def weighs_merged(self) -> bool:
-        """Whether attention counts a merged token as the tokens that it stands for."""
         return False
 
     # --- planning

@@ -184,10 +184,10 @@ class Plan(_Part):
                 )
         # Bypass merges only what a later stage restores; others may merge for good, at the end too.
         bypass = self.method in REGISTRY and method_class(self.method).bypass
-        if bypass and self.stages[-1].merge > 0 and self.options.get("last") != "merge":
+        if bypass and self.stages[-1].merge > 0:
             raise ValueError(
                 f"stages[{len(self.stages) - 1}].merge: the last stage drops the rest, so it must "
-                "be 0 (or set options.last to 'merge')"
+                "be 0"
             )
         return self
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
-from swiftprof.runtime.decoder import Decoder, rotary_tables
+from swiftprof.runtime.attention import rotary_tables
+from swiftprof.runtime.decoder import Decoder
 
 _PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")

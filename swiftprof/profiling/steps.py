@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.profiling.plain_layer import PlainLayer, plain_layers
-from swiftprof.runtime.decoder import Decoder, locate, queries, rotary_tables
+from swiftprof.runtime.attention import queries, rotary_tables
+from swiftprof.runtime.decoder import Decoder, locate
 
 Rope = tuple[Tensor, Tensor]
 

@@ -1,6 +1,6 @@
 """A check, when hooks are attached, that the T-V scores are those of the model's own attention.
 
-Scores are recomputed from a layer's projections (see `decoder.attention_scores`). A family that
+Scores are recomputed from a layer's projections (see `attention.attention_scores`). A family that
 does something more with its queries and keys would be scored wrongly without a sign of it; here it
 is found out.
 """
@@ -14,7 +14,8 @@ import torch
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
-from swiftprof.runtime.decoder import Decoder, attention_scores, rotary_tables
+from swiftprof.runtime.attention import attention_scores, rotary_tables
+from swiftprof.runtime.decoder import Decoder
 
 _TOKENS = 8
 

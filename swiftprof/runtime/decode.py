@@ -25,14 +25,12 @@ class Segment:
         valid: `(B, length)` bool, or None when no row is padded.
         dropped: `(B, 1)` int64, by how much positions are less than in the prompt; None where
             tokens keep their positions.
-        bias: `(B, length)`, what attention adds to the logits at each column; None for nothing.
     """
 
     first: int
     length: int
     valid: Tensor | None
     dropped: Tensor | None = None
-    bias: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,6 @@ class Step:
                 keys=keys,
                 dtype=hidden.dtype,
                 device=hidden.device,
-                bias=_longer(segment.bias, keys, hidden.device),
             )
         return self.masks[key]
 
@@ -185,16 +182,9 @@ class Step:
 
 def _check_rows(segment: Segment, batch: int) -> None:
     """Refuse a batch of another size than the prefill's, where its rows differ."""
-    for past in (segment.valid, segment.bias):
-        if past is not None and past.shape[0] != batch:
-            raise SwiftprofError(
-                f"this cache was filled with {past.shape[0]} rows and is used with {batch}: "
-                "prefill again instead of repeating or selecting rows of a pruned cache"
-            )
-
-
-def _longer(bias: Tensor | None, keys: int, device: torch.device) -> Tensor | None:
-    """A prompt's bias `(B, length)` with nothing added at the tokens behind it: `(B, keys)`."""
-    if bias is None:
-        return None
-    return torch.nn.functional.pad(bias.to(device), (0, keys - bias.shape[1]))
+    past = segment.valid
+    if past is not None and past.shape[0] != batch:
+        raise SwiftprofError(
+            f"this cache was filled with {past.shape[0]} rows and is used with {batch}: "
+            "prefill again instead of repeating or selecting rows of a pruned cache"
+        )

@@ -9,25 +9,17 @@ differently is refused, with the reason, rather than pruned wrongly (see
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from swiftprof.core.layout import compact, gather_rope, gather_tokens
 from swiftprof.core.masks import mask_kind
-from swiftprof.core.scores import attention_row, mean_attention
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.family import Family
 from swiftprof.models.registry import find_family
 from swiftprof.runtime.structure import changed, check_structure
-
-_ASKING_AT_ONCE = 32
-"""Query tokens whose attention rows exist at the same time."""
 
 _REFUSED = {
     "gemma3": "its image tokens see each other in both directions, its layers mix two attentions",
@@ -191,121 +183,6 @@ def _part(text: nn.Module, path: str, name: str) -> nn.Module:
         return text.get_submodule(path)
     except AttributeError:
         raise changed(name, f"its text model {type(text).__name__} has no '{path}'") from None
-
-
-def rotary_tables(decoder: Decoder, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cos and sin at positions of text, `(B, n)`; in M-RoPE time, height and width are the same."""
-    if decoder.mrope:
-        positions = positions.expand(3, *positions.shape)
-    cos, sin = decoder.rotary(hidden, position_ids=positions)
-    return cos, sin
-
-
-def rope_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The family's `apply_rotary_pos_emb`; older Qwen2(.5)-VL code has one with three sections."""
-    module = sys.modules[type(attention).__module__]
-    sections = getattr(module, "apply_multimodal_rotary_pos_emb", None)
-    if sections is not None:
-        return partial(
-            sections, mrope_section=cast(Any, attention).config.rope_parameters["mrope_section"]
-        )
-    rotate = getattr(module, "apply_rotary_pos_emb", None)
-    if rotate is None:
-        raise SwiftprofError(
-            f"{type(attention).__name__} cannot be pruned: its rotary embedding is not known"
-        )
-    return cast("Callable[..., tuple[Tensor, Tensor]]", rotate)
-
-
-def attention_scores(
-    layer: nn.Module,
-    hidden: Tensor,
-    position_embeddings: tuple[Tensor, Tensor],
-    last: Tensor,
-    visible: Tensor,
-    *,
-    rope: bool = True,
-    among: Tensor | None = None,
-    asking: Tensor | None = None,
-    most_asking: int = 0,
-) -> Tensor:
-    """T-V scores of a layer, from its own norm, W_Q, W_K and RoPE.
-
-    Args:
-        layer: a decoder layer.
-        hidden: `(B, n, D)`, the input of the layer.
-        position_embeddings: cos and sin of the n tokens' positions.
-        last: `(B,)` int64, column of the last prompt token.
-        visible: `(B, n)` bool, tokens up to the last prompt token, padding excluded.
-        rope: rotate queries and keys; off, they are compared as they were projected.
-        among: `(B, n)` bool, the columns over which the softmax runs; all visible ones if None.
-        asking: `(B, n)` bool, tokens whose rows are averaged; the last prompt token if None (and
-            where a row asks with none).
-        most_asking: at least the largest number of asking tokens of a row, a host integer.
-
-    Returns:
-        `(B, n)` float32 (see `swiftprof.core.scores.attention_row`).
-    """
-    attention = cast(Any, layer).self_attn
-    if not rope:
-        position_embeddings = _no_rotation(position_embeddings)
-    cos, sin = position_embeddings
-    normed = cast(Any, layer).input_layernorm(hidden)
-    keys = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
-    if hasattr(attention, "k_norm"):
-        keys = attention.k_norm(keys)
-    keys = keys.transpose(1, 2)
-    _, keys = rope_function(attention)(keys[:, :1], keys, cos, sin)
-    keys = keys.to(hidden.device)  # moves only where layers are spread over devices
-    seen = visible if among is None else visible & among
-
-    def ask(columns: Tensor) -> Tensor:
-        here = gather_rope(cos, columns), gather_rope(sin, columns)
-        return queries(attention, gather_tokens(normed, columns), here).to(hidden.device)
-
-    if asking is None:
-        query = ask(last[:, None])[:, :, 0]
-        return attention_row(query, keys, seen, attention.scaling)
-    only_last = torch.zeros_like(visible).scatter(1, last[:, None], True)
-    asking = torch.where(asking.any(1, keepdim=True), asking & visible, only_last)
-    columns, real = compact(asking, min(most_asking, asking.shape[1]))
-    weight = real.float() / real.sum(1, keepdim=True).clamp_min(1)
-    place = torch.arange(hidden.shape[1], device=hidden.device)
-    total = hidden.new_zeros(hidden.shape[:2], dtype=torch.float32)
-    for start in range(0, columns.shape[1], _ASKING_AT_ONCE):
-        part = columns[:, start : start + _ASKING_AT_ONCE]
-        before = (place <= part[..., None]) & seen[:, None]  # each query sees what precedes it
-        nothing = ~before.any(-1, keepdim=True)
-        total += mean_attention(
-            ask(part),
-            keys,
-            before | nothing,
-            attention.scaling,
-            weight[:, start : start + _ASKING_AT_ONCE],
-        )
-    return total
-
-
-def _no_rotation(rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Tables that rotate by nothing."""
-    return torch.ones_like(rope[0]), torch.zeros_like(rope[1])
-
-
-def queries(attention: nn.Module, normed: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries after RoPE of normed hidden states: `(B, n, D)` → `(B, heads, n, head size)`.
-
-    Args:
-        attention: the layer's attention module.
-        normed: input of the projections, after the layer's norm.
-        rope: cos and sin at the n tokens' positions.
-    """
-    module = cast(Any, attention)
-    query = module.q_proj(normed).unflatten(-1, (-1, module.head_dim))
-    if hasattr(module, "q_norm"):
-        query = module.q_norm(query)
-    query = query.transpose(1, 2)
-    rotated, _ = rope_function(attention)(query, query[:, :1], *rope)
-    return rotated
 
 
 def check_call(decoder: Decoder, length: int) -> None:

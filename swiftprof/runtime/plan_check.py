@@ -8,20 +8,6 @@ from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers
 
 
-def check_backend(decoder: Decoder, method: Method) -> None:
-    """Refuse an attention backend that cannot run the method.
-
-    Raises:
-        SwiftprofError: the backend is not supported, or takes no float mask and the method needs
-            one.
-    """
-    if decoder.mask_kind == "flash" and method.weighs_merged:
-        raise SwiftprofError(
-            "options.proportional adds to attention logits, which FlashAttention kernels cannot: "
-            "call model.set_attn_implementation('sdpa') or leave the option out"
-        )
-
-
 def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:
     """Refuse a plan that cannot run on a model.
 

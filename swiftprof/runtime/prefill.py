@@ -127,7 +127,6 @@ def begin_prefill(
     *,
     merges: bool,
     bypass: bool,
-    merges_last: bool = False,
     compacts: bool = False,
 ) -> Prefill | None:
     """Read the prompt and count its tokens: the only place where the host waits for the device.
@@ -139,7 +138,6 @@ def begin_prefill(
         stages: the plan's stages.
         merges: the method merges.
         bypass: the method brings unselected tokens back.
-        merges_last: with bypass, the last stage merges too.
         compacts: the method renumbers the survivors.
 
     Returns:
@@ -161,9 +159,7 @@ def begin_prefill(
     if not any(n_visual):
         return None
     text = [total - some for total, some in zip(n_valid, n_visual, strict=True)]
-    schedule = Schedule.make(
-        stages, n_visual, text, merges=merges, bypass=bypass, merges_last=merges_last
-    )
+    schedule = Schedule.make(stages, n_visual, text, merges=merges, bypass=bypass)
     counts = torch.tensor([schedule.kept, schedule.rest, schedule.merged]).transpose(0, 1)[
         ..., None
     ]

@@ -27,7 +27,7 @@ from swiftprof.methods.base import Method
 from swiftprof.runtime.conformance import check_scores
 from swiftprof.runtime.decode import CacheState, Step, read_state, write_state
 from swiftprof.runtime.decoder import Decoder, check_call, check_window, locate
-from swiftprof.runtime.plan_check import check_backend, check_plan
+from swiftprof.runtime.plan_check import check_plan
 from swiftprof.runtime.prefill import Prefill, begin_prefill
 from swiftprof.runtime.schedule import PlanLike, cut_layers, score_layers
 from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
@@ -128,7 +128,7 @@ class Pruning:
                 )
         if decoder.model.training:
             raise SwiftprofError("the model is in training mode: call model.eval() before pruning")
-        check_backend(decoder, self._method)
+        _ = decoder.mask_kind  # refuses an attention backend that is not supported
         if self._stages and self._method.attends != "nothing":
             check_scores(decoder, min(self._judges[0], len(decoder.layers) - 1))
         handles = self._handles
@@ -204,7 +204,6 @@ class Pruning:
             self._stages,
             merges=self._method.merges,
             bypass=self._method.bypass,
-            merges_last=self._method.merges_last,
             compacts=self._method.compacts,
         )
         if call is not None:
@@ -329,7 +328,6 @@ class Pruning:
                 keys=segment.length,
                 dtype=hidden.dtype,
                 device=hidden.device,
-                bias=segment.bias,
             )
         # No position_ids: the tables hold the positions, and gaps would look like packed sequences.
         changed = {

@@ -128,7 +128,6 @@ class Schedule:
         *,
         merges: bool,
         bypass: bool,
-        merges_last: bool = False,
     ) -> Schedule:
         """Fill the counts.
 
@@ -137,8 +136,8 @@ class Schedule:
             visual: visual tokens of each row.
             text: other tokens of each row.
             merges: the method merges.
-            bypass: every stage chooses among all visual tokens; otherwise among the survivors.
-            merges_last: with bypass, the last stage merges too, though nothing will be restored.
+            bypass: every stage chooses among all visual tokens, and the last one drops its rest;
+                otherwise stages choose among the survivors.
         """
         kept, merged, rest = [], [], []
         available = list(visual)
@@ -150,7 +149,7 @@ class Schedule:
             ]
             r = [a - b for a, b in zip(available, k, strict=True)]
             z = [0] * len(k)
-            if merges and not (last and bypass and not merges_last):
+            if merges and not (last and bypass):
                 z = [
                     min(merged_count(stage.merge, n, b), c)
                     for n, b, c in zip(visual, k, r, strict=True)
@@ -166,6 +165,10 @@ class Schedule:
         """Tokens of each row after a stage: text, kept and merged."""
         rows = zip(self.text, self.kept[stage], self.merged[stage], strict=True)
         return tuple(t + k + z for t, k, z in rows)
+
+    def is_last(self, stage: int) -> bool:
+        """Whether no stage follows."""
+        return stage == len(self.kept) - 1
 
     def keeps_all(self, stage: int) -> bool:
         """Whether a stage leaves every row as it is."""

@@ -1,6 +1,8 @@
-"""One stage: restore, score, select, merge (paper §3.3), without a loop over tokens or rows."""
+"""One stage (paper §3.3): restore, score, rank, merge, lay out; no loop over tokens or rows."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,8 @@ from swiftprof.core.merge import Bypassed, Rest, restore
 from swiftprof.core.select import rank, top
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
+from swiftprof.runtime.attention import attention_scores
 from swiftprof.runtime.decode import Segment
-from swiftprof.runtime.decoder import attention_scores
 from swiftprof.runtime.prefill import Prefill, Tokens
 from swiftprof.runtime.trace import OnStage, StageEvent
 
@@ -106,50 +108,99 @@ def select(
     Returns:
         `(B, m, D)`, the tokens that go on.
     """
+    before = call.tokens
+    order = rank(scores, before.candidates)
+    chosen = top(order, call.counts[stage, 0])
+    pool = _merge(call, method, stage, order, hidden)
+    hidden = _lay_out(call, method, stage, cut, chosen, pool)
+    if on_stage is not None:
+        on_stage(
+            StageEvent.make(
+                call, stage, layer, cut, before.slots, chosen, pool.merged >= 0, pool.rest
+            )
+        )
+    return hidden
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What can go on after a stage.
+
+    Attributes:
+        hidden: `(B, n + Z, D)`, the tokens present, and merged tokens behind them.
+        source: `(B, n)` int64, where in the pool each column's token is: a seed's column holds its
+            merged token.
+        merged: `(B, n)` int64, which merged token a column holds; -1 for the others.
+        front: so many of the first merged tokens stand before the kept visual tokens, where merged
+            tokens stand apart at all.
+        rest: the unselected tokens; None where nobody needs them.
+    """
+
+    hidden: Tensor
+    source: Tensor
+    merged: Tensor
+    front: int = 0
+    rest: Bypassed | None = None
+
+
+def _merge(call: Prefill, method: Method, stage: int, order: Tensor, hidden: Tensor) -> _Pool:
+    """Gather the unselected tokens, where they wait or are merged, and merge them."""
     tokens, schedule = call.tokens, call.schedule
-    keep, rest, merge = call.counts[stage]  # (B, 1) each
+    keep, rest, count = call.counts[stage]  # (B, 1) each
     width, groups = max(schedule.rest[stage]), max(schedule.merged[stage])
-    final = stage == len(schedule.kept) - 1
+    columns = order.shape[1]
+    source = torch.arange(columns, device=hidden.device).expand_as(order)
+    merged = torch.full_like(order, -1)
+    if not groups and not (method.bypass and not schedule.is_last(stage)):
+        return _Pool(hidden, source, merged)
+    # The rest stands behind the kept in the ranking: (B, R), from best to worst.
+    places = torch.arange(width, device=hidden.device)
+    at = order.gather(1, (keep + places).clamp_max(columns - 1))
+    slots, present = tokens.slots.gather(1, at), places < rest
+    waiting = Bypassed(slots, present, gather_tokens(hidden, at))
+    if not groups:
+        return _Pool(hidden, source, merged, rest=waiting)
+    index = call.index.gather(1, slots)
+    given = Rest(slots, present, index, waiting.hidden, count, groups, call.vision)
+    made = method.merge(given)
+    waiting = Bypassed(
+        slots, present, waiting.hidden, made.group, slots.gather(1, made.seeds), made.tokens
+    )
+    seeds = at.gather(1, made.seeds).masked_fill(~given.used, columns)  # unused: one too many
+    each = torch.arange(groups, device=hidden.device)
+    return _Pool(
+        hidden=torch.cat([hidden, made.tokens], dim=1),
+        source=_put(source, seeds, columns + each),
+        merged=_put(merged, seeds, each),
+        front=made.front,
+        rest=waiting,
+    )
 
-    order = rank(scores, tokens.candidates)
-    chosen = top(order, keep)
-    staying = (tokens.valid & ~tokens.candidates) | chosen
-    number = torch.full_like(order, -1)  # at a seed's column: which merged token stands there
-    front = 0
-    source = torch.arange(hidden.shape[1], device=hidden.device).expand_as(order)
-    pool, waiting, bias = hidden, None, None
-    if groups or (method.bypass and not final):
-        places = torch.arange(width, device=hidden.device)
-        columns = order.gather(
-            1, (keep + places).clamp_max(order.shape[1] - 1)
-        )  # (B, R), best first
-        slots, present = tokens.slots.gather(1, columns), places < rest
-        waiting = Bypassed(slots, present, gather_tokens(hidden, columns))
-        if groups:
-            index = call.index.gather(1, slots)
-            bypassed = Rest(slots, present, index, waiting.hidden, merge, groups, call.vision)
-            merged = method.merge(bypassed)
-            front = merged.front
-            seeds = slots.gather(1, merged.seeds)
-            waiting = Bypassed(slots, present, waiting.hidden, merged.group, seeds, merged.tokens)
-            # Merged tokens stand behind the others in the pool; their seeds' columns point there.
-            at = columns.gather(1, merged.seeds).masked_fill(
-                ~bypassed.used, order.shape[1]
-            )  # one column too many takes the unused
-            pool = torch.cat([hidden, merged.tokens], dim=1)
-            if merged.size is not None:  # a token that stands for g others weighs like them
-                bias = torch.cat([hidden.new_zeros(order.shape), merged.size.log()], dim=1)
-            each = torch.arange(groups, device=hidden.device)
-            source = _put(source, at, hidden.shape[1] + each)
-            number = _put(number, at, each)
 
-    seeded = number >= 0
+def _lay_out(
+    call: Prefill, method: Method, stage: int, cut: int, chosen: Tensor, pool: _Pool
+) -> Tensor:
+    """Put text, kept and merged tokens into a shorter sequence, in the order of their slots.
+
+    Args:
+        call: the prefill; its tokens, segments and waiting tokens are replaced.
+        method: the method.
+        stage: 0-based stage.
+        cut: 0-based index of the first layer that sees the result.
+        chosen: `(B, n)` bool, visual tokens that stay.
+        pool: what can go on.
+
+    Returns:
+        `(B, m, D)`, the tokens that go on.
+    """
+    tokens, schedule = call.tokens, call.schedule
+    text, seeded = tokens.valid & ~tokens.candidates, pool.merged >= 0
     lengths = schedule.lengths(stage)
     length = max(lengths)
-    picked, valid = compact(staying | seeded, length)
-    if groups and method.merged_apart and method.compacts:
-        moved = _apart(call, tokens.slots.gather(1, picked), number.gather(1, picked), valid, front)
-        picked = picked.gather(1, moved)
+    picked, valid = compact(text | chosen | seeded, length)
+    if max(schedule.merged[stage]) and method.merged_apart and method.compacts:
+        slots, merged = tokens.slots.gather(1, picked), pool.merged.gather(1, picked)
+        picked = picked.gather(1, _apart(call, slots, merged, valid, pool.front))
     call.tokens = Tokens(
         slots=tokens.slots.gather(1, picked),
         valid=valid,
@@ -157,32 +208,26 @@ def select(
         last=torch.full_like(tokens.last, length - 1),
         whole=False,
     )
-    call.waiting = waiting if method.bypass and not final else None
+    call.waiting = pool.rest if method.bypass and not schedule.is_last(stage) else None
     call.rope = None
-    source = source.gather(1, picked)
-    call.segments.append(
-        Segment(
-            cut,
-            length,
-            valid if min(lengths) < length else None,
-            call.dropped(),
-            None if bias is None else bias.gather(1, source),
-        )
-    )
-    if on_stage is not None:
-        on_stage(StageEvent.make(call, stage, layer, cut, tokens.slots, chosen, seeded, waiting))
-    return gather_tokens(pool, source)
+    uneven = min(lengths) < length
+    call.segments.append(Segment(cut, length, valid if uneven else None, call.dropped()))
+    return gather_tokens(pool.hidden, pool.source.gather(1, picked))
 
 
-def _apart(call: Prefill, slots: Tensor, number: Tensor, valid: Tensor, front: int) -> Tensor:
+def _apart(call: Prefill, slots: Tensor, merged: Tensor, valid: Tensor, front: int) -> Tensor:
     """Order of columns in which merged tokens stand before or behind all kept visual tokens.
+
+    From left to right: padding, the text before the first visual token, the first `front` merged
+    tokens, the kept visual tokens and the text between them as they stood, the other merged tokens,
+    the text behind. A sort by that, in which columns of one kind keep their order.
 
     Args:
         call: the prefill.
-        slots: `(B, n)`, slots of the columns, ascending where nothing was moved before.
-        number: `(B, n)`, which merged token a column holds; -1 for the others.
-        valid: `(B, n)`, padding stays where it is.
-        front: the first so many merged tokens stand before, the others behind.
+        slots: `(B, n)`, slots of the columns.
+        merged: `(B, n)`, which merged token a column holds; -1 for the others.
+        valid: `(B, n)`, false at padding.
+        front: how many merged tokens stand before.
 
     Returns:
         `(B, n)` int64, a permutation of the columns.
@@ -191,14 +236,10 @@ def _apart(call: Prefill, slots: Tensor, number: Tensor, valid: Tensor, front: i
     place = torch.arange(length, device=slots.device)
     first = torch.where(visual, place, length).amin(1, keepdim=True)
     last = torch.where(visual, place, -1).amax(1, keepdim=True)
-    columns = slots.shape[1]
-    # A visual token that was moved before keeps its place among the visual tokens.
-    inside = (slots >= first) & (slots <= last)
-    key = torch.where(inside, first, slots) * (3 * columns)
-    key = key + torch.where(inside, columns + torch.arange(columns, device=slots.device), 0)
-    key = torch.where((number >= 0) & (number < front), first * 3 * columns + number, key)
-    key = torch.where(number >= front, first * 3 * columns + 2 * columns + number, key)
-    return torch.where(valid, key, -1).argsort(dim=1, stable=True)
+    middle, end = front + 1, length + 2  # merged token k is the k-th of those before or behind
+    kind = torch.where(slots < first, 0, torch.where(slots > last, end, middle))
+    kind = torch.where(merged >= 0, merged + 1 + (merged >= front).long(), kind)
+    return torch.where(valid, kind, -1).argsort(dim=1, stable=True)
 
 
 def _put(row: Tensor, at: Tensor, value: Tensor) -> Tensor:

@@ -80,20 +80,6 @@ def test_bypass_brings_back_what_a_tight_budget_loses(bundled):
     assert scores["bypass"] > scores["drop"] + 0.02
 
 
-def test_background_that_stays_at_its_weight_brings_counting_back(bundled):
-    profile, dataset = Profile.load(SHIPPED), get_dataset("scenes-qa")
-    background = {"last": "merge", "proportional": True}
-    variants = {
-        name: swiftprof.plan(profile, budget=3, ratio=1 / 3, bootstrap=0, options=options)
-        for name, options in (("gone", {}), ("stays", background))
-    }
-    counting = [i for i in range(500) if dataset.sample("test", i).kind == "count"][:60]
-    outcomes = compare(bundled, dataset, counting, variants)
-    assert len(counting) == 60
-    assert outcomes["stays"].score > outcomes["gone"].score + 0.05
-    assert outcomes["stays"].retained == outcomes["gone"].retained
-
-
 def test_variants_have_equal_tokens_at_every_layer(outcomes):
     for result in outcomes.values():
         assert result["bypass"].retained == result["drop"].retained == result["random"].retained

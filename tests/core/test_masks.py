@@ -13,7 +13,6 @@ def _mask(
     valid: torch.Tensor | None,
     queries: int,
     keys: int,
-    bias: torch.Tensor | None = None,
 ) -> torch.Tensor | None:
     return attention_mask(
         kind,
@@ -23,7 +22,6 @@ def _mask(
         keys=keys,
         dtype=torch.float32,
         device=torch.device("cpu"),
-        bias=bias,
     )
 
 
@@ -71,16 +69,3 @@ def test_padding_is_hidden_and_no_row_is_empty() -> None:
     assert torch.equal(mask[1, 0], torch.ones(4, 4).tril().bool())
     assert _mask("flash", valid, 4, 4) is valid
     assert _mask("flash", None, 4, 4) is None
-
-
-@pytest.mark.parametrize("kind", ["sdpa", "eager"])
-def test_a_bias_is_added_where_attention_is_allowed(kind: str) -> None:
-    bias = torch.tensor([[0.0, 1.5, 0.0, 0.25], [0.5, 0.0, 0.0, 0.0]])
-    hidden = torch.finfo(torch.float32).min
-    mask = _mask(kind, torch.tensor([[False, True, True, True], [True] * 4]), 2, 4, bias)
-    assert mask is not None
-    assert mask[0, 0].tolist() == [[hidden, 1.5, 0.0, hidden], [hidden, 1.5, 0.0, 0.25]]
-    assert mask[1, 0].tolist() == [[0.5, 0.0, 0.0, hidden], [0.5, 0.0, 0.0, 0.0]]
-    one = _mask(kind, None, 1, 4, bias)
-    assert one is not None
-    assert torch.equal(one[:, 0, 0], bias)

@@ -20,7 +20,6 @@ PEERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("sparsevlm", {}),
     ("sparsevlm", {"positions": "kept"}),
     ("merge", {}),
-    ("swiftvlm", {"last": "merge", "proportional": True}),
 )
 
 
@@ -36,7 +35,7 @@ def logits(case: Any, rows: tuple[int, ...], plan: Any) -> torch.Tensor:
 def test_rows_of_a_batch_are_what_they_are_alone(
     case: Any, plan_of: Any, method: str, options: dict[str, Any]
 ) -> None:
-    merge = 0.05 if method in ("sparsevlm", "merge", "swiftvlm") else 0.0
+    merge = 0.05 if method in ("sparsevlm", "merge") else 0.0
     plan = plan_of((4, 0.5, merge), (6, 0.3, merge), method=method, **options)
     plan.model = SimpleNamespace(num_layers=len(locate(case.model).layers))
     compacts = method in ("pdrop", "sparsevlm") and not options

@@ -176,8 +176,6 @@ def test_what_a_method_cannot_do_is_refused_with_the_reason(
         ("pdrop", {"positions": "new"}, "options.positions"),
         ("feather", {"stride": 0}, "options.stride"),
         ("swiftvlm", {"domain": "text"}, "options.domain"),
-        ("swiftvlm", {"last": "keep"}, "options.last"),
-        ("swiftvlm", {"proportional": 1}, "options.proportional"),
         ("sparsevlm", {"raters": 1}, "options.raters"),
     ):
         with pytest.raises(SwiftprofError, match=message):

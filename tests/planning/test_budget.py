@@ -169,13 +169,6 @@ def test_counts_that_nobody_published_are_refused() -> None:
         fill_budget((2,), 32, 576, 192, method=create("fastv"), schedule="nominal")
 
 
-def test_tokens_merged_at_the_last_stage_count_in_the_budget() -> None:
-    method = create("swiftvlm", {"last": "merge"})
-    stages = fill_budget((3, 11, 15), 32, 576, 192, method=method)
-    assert [merged_count(s.merge, 576, kept_count(s.keep, 576)) for s in stages] == [29, 29, 29]
-    assert sum(tokens_per_layer(stages, 32, 576)) / 32 == pytest.approx(192, abs=0.5)
-
-
 @given(cases(), st.sampled_from(sorted(set(REGISTRY) - {"vanilla"})))
 def test_every_methods_plan_meets_the_budget_it_says_is_possible(case: Case, name: str) -> None:
     method = create(name)

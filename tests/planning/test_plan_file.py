@@ -249,13 +249,11 @@ def test_methods_other_than_bypass_may_start_before_the_decoder_and_merge_last()
     assert made.tokens_per_layer(100) == [35.0] * 8
 
 
-def test_with_bypass_the_last_stage_merges_only_where_its_option_says_so() -> None:
+def test_with_bypass_the_last_stage_merges_nothing() -> None:
     stages = [{"layer": 3, "keep": 0.5, "merge": 0.1}, {"layer": 5, "keep": 0.2, "merge": 0.1}]
     document = {"model": {"name": "m", "num_layers": 8}, "method": "swiftvlm", "stages": stages}
-    with pytest.raises(ValueError, match=r"stages\[1\].merge.*options.last"):
+    with pytest.raises(ValueError, match=r"stages\[1\].merge.*must be 0"):
         Plan.model_validate(document)
-    made = Plan.model_validate({**document, "options": {"last": "merge"}})
-    assert made.tokens_per_layer(100) == [100.0] * 3 + [60.0] + [30.0] * 4
 
 
 def test_layers_see_the_tokens_of_the_stages_before_them() -> None:

@@ -70,26 +70,22 @@ def _attention_inputs(model: Any, layer: Any, hidden: list, slots: list[int]) ->
     return queries, keys, values
 
 
-def _attend(query: torch.Tensor, keys: list, sizes: list[int]) -> torch.Tensor:
-    """Attention probabilities of one token over some keys: (heads, number of keys).
-
-    A key of size g counts as g equal keys.
-    """
+def _attend(query: torch.Tensor, keys: list) -> torch.Tensor:
+    """Attention probabilities of one token over some keys: (heads, number of keys)."""
     per_group = query.shape[0] // keys[0].shape[0]
     rows = []
     for head in range(query.shape[0]):
         dots = torch.stack([query[head] @ key[head // per_group] for key in keys])
-        counted = (dots / query.shape[1] ** 0.5).exp() * torch.tensor(sizes)
-        rows.append(counted / counted.sum())
+        rows.append((dots / query.shape[1] ** 0.5).softmax(0))
     return torch.stack(rows)
 
 
-def _layer(model: Any, layer: Any, hidden: list, slots: list[int], sizes: list[int]) -> list:
+def _layer(model: Any, layer: Any, hidden: list, slots: list[int]) -> list:
     queries, keys, values = _attention_inputs(model, layer, hidden, slots)
     per_group = queries[0].shape[0] // keys[0].shape[0]
     result = []
     for t, state in enumerate(hidden):
-        weights = _attend(queries[t], keys[: t + 1], sizes[: t + 1])
+        weights = _attend(queries[t], keys[: t + 1])
         heads = [
             sum(weights[h, s] * values[s][h // per_group] for s in range(t + 1))
             for h in range(weights.shape[0])
@@ -122,7 +118,6 @@ def _recompute(
     last, everyone = len(ids) - 1, list(range(len(sequence)))
     bypass = plan.method == "swiftvlm"
     merges = bypass or plan.method == "merge"
-    merges_last = not bypass or plan.options.get("last") == "merge"
     groups: dict[int, list[int]] = {}  # seed -> members
     merged_then: dict[int, torch.Tensor] = {}
     waiting: dict[int, torch.Tensor] = {}  # bypassed slot -> state when it left
@@ -132,7 +127,7 @@ def _recompute(
     def scores(layer: Any) -> dict[int, float]:
         seen = [slot for slot in present if slot <= last]
         queries, keys, _ = _attention_inputs(model, layer, [state[s] for s in seen], seen)
-        row = _attend(queries[-1], keys, [1] * len(keys)).mean(0)
+        row = _attend(queries[-1], keys).mean(0)
         return dict(zip(seen, row.tolist(), strict=True))
 
     def select(j: int, stage: Any, score: dict[int, float]) -> None:
@@ -142,7 +137,7 @@ def _recompute(
         number = min(len(alive), max(1, _half_up(stage.keep * total)))
         keep, rest = ranked[:number], ranked[number:]
         count = min(len(rest), _half_up(stage.merge * total))
-        if not merges or (final and not merges_last):
+        if not merges or (final and bypass):
             count = 0
         seeds = rest[:count]
         groups = {seed: [] for seed in seeds}
@@ -174,9 +169,7 @@ def _recompute(
                 select(j, stage, scores(layer))
         if plan.stages and number == plan.stages[0].layer:
             first_scores = scores(layer)
-        weighs = plan.options.get("proportional")
-        sizes = [len(groups.get(s, [s])) if weighs else 1 for s in present]
-        after = _layer(model, layer, [state[s] for s in present], present, sizes)
+        after = _layer(model, layer, [state[s] for s in present], present)
         state.update(zip(present, after, strict=True))
     return torch.stack([model.lm_head(text.norm(state[s])) for s in everyone if s >= last])
 

@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swiftprof.runtime import stage
-from swiftprof.runtime.decoder import attention_scores, locate
+from swiftprof.runtime.attention import attention_scores
+from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))

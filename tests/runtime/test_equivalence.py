@@ -11,8 +11,6 @@ from swiftprof.core.counts import kept_count, merged_count
 from swiftprof.runtime.prune import prune
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
-TO_THE_END = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1, 0.08))
-WEIGHED = {"last": "merge", "proportional": True}
 PLANS = {
     "three stages": (THREE, {}),
     "one stage": (((2, 0.3),), {}),
@@ -21,9 +19,6 @@ PLANS = {
     "neighbouring layers": (((2, 0.4, 0.2), (3, 0.3, 0.1), (8, 0.2)), {}),
     "same count at both stages": (((3, 0.4, 0.1), (6, 0.4)), {}),
     "everything back in the middle": (((2, 0.3, 0.1), (5, 1.0), (7, 0.2)), {}),
-    "merged tokens weigh as many": (THREE, {"proportional": True}),
-    "merging at last": (TO_THE_END, {"last": "merge"}),
-    "both": (TO_THE_END, WEIGHED),
     "dropping": (((3, 0.5), (5, 0.3), (7, 0.1)), {"method": "drop"}),
     "dropping at neighbours": (((2, 0.5), (3, 0.3), (4, 0.2)), {"method": "drop"}),
     "dropping nothing at last": (((2, 0.5), (5, 0.5)), {"method": "drop"}),
@@ -100,15 +95,13 @@ def test_caches_have_the_planned_lengths(
 
 
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])
-@pytest.mark.parametrize("method", ["swiftvlm", "weighed", "drop", "random", "uniform"])
+@pytest.mark.parametrize("method", ["swiftvlm", "drop", "random", "uniform"])
 def test_a_padded_batch_gives_each_row_what_it_gets_alone(
     llava: Any, prompts: Any, plan_of: Any, generate: Any, logits_of: Any, method: str, attn: str
 ) -> None:
     llava.set_attn_implementation(attn)
     merge = 0.1 if method == "swiftvlm" else 0.0
     plan = plan_of((3, 0.5, merge), (5, 0.3, merge), (7, 0.1), method=method)
-    if method == "weighed":
-        plan = plan_of(*TO_THE_END, **WEIGHED)
     together = logits_of(generate(llava, prompts.batch(0, 1, 2), plan))
     for row in range(3):
         alone = logits_of(generate(llava, prompts.batch(row), plan))
@@ -209,12 +202,11 @@ def test_a_manual_decoding_loop_needs_no_position_ids(
 
 
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])
-@pytest.mark.parametrize("options", [{}, WEIGHED], ids=["plain", "weighed"])
 def test_more_text_on_a_pruned_cache_equals_token_by_token(
-    llava: Any, prompts: Any, plan_of: Any, attn: str, options: dict[str, Any]
+    llava: Any, prompts: Any, plan_of: Any, attn: str
 ) -> None:
     llava.set_attn_implementation(attn)
-    plan = plan_of(*(TO_THE_END if options else THREE), **options)
+    plan = plan_of(*THREE)
     more = torch.tensor([[5, 9, 17, 33]])
     for rows in ((0,), (0, 1)):
         inputs = prompts.batch(*rows)

@@ -13,9 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from swiftprof.errors import SwiftprofError
-from swiftprof.runtime.prune import prune
-
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
 
 
@@ -113,11 +110,3 @@ def test_flash_attention_keeping_everything_is_vanilla_bit_for_bit(
     vanilla = logits_of(generate(llava, prompts.batch(0, 1)))
     pruned = logits_of(generate(llava, prompts.batch(0, 1), plan_of((2, 1.0), (4, 1.0))))
     assert torch.equal(vanilla, pruned)
-
-
-def test_what_flash_attention_cannot_do_is_refused(llava: Any, plan_of: Any, flash: Any) -> None:
-    pruning = prune(llava, plan_of(*THREE, proportional=True))
-    flash[0](llava)
-    with pytest.raises(SwiftprofError, match="FlashAttention kernels cannot: call"):
-        pruning.attach()
-    assert not pruning.attached
