@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swiftprof.errors import SwiftprofError
     from swiftprof.evaluation.api import evaluate
+    from swiftprof.methods.base import Method
+    from swiftprof.methods.view import PromptView, StageView
     from swiftprof.models.loading import load
     from swiftprof.planning.api import plan
     from swiftprof.planning.plan_file import Plan
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Method",
     "Plan",
     "Profile",
+    "PromptView",
+    "StageView",
     "SwiftprofError",
     "__version__",
     "evaluate",
@@ -39,8 +44,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Method": "swiftprof.methods.base",
     "Plan": "swiftprof.planning.plan_file",
     "Profile": "swiftprof.profiling.store",
+    "PromptView": "swiftprof.methods.view",
+    "StageView": "swiftprof.methods.view",
     "SwiftprofError": "swiftprof.errors",
     "evaluate": "swiftprof.evaluation.api",
     "load": "swiftprof.models.loading",

@@ -49,8 +49,8 @@ def models(json: JsonOpt = False) -> None:
             "broken_plugins": dict(plugins().broken),
         }
     )
-    for what, why in plugins().broken.items():
-        output.warn(f"plug-in {what} cannot be used: {why}")
+    for why in plugins().broken.values():
+        output.warn(why)
     if not json:
         _show(output, rows, members)
 

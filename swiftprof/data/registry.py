@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
+from swiftprof.plugins import (
+    PluginError,
+    contained,
+    described,
+    installed,
+    read_entry_point,
+    read_reference,
+)
 
 DATASETS = {
     "scenes-ref": "swiftprof.data.scenes:scenes_ref",
@@ -33,11 +40,11 @@ GROUP = "swiftprof.datasets"
 
 def dataset_names() -> list[str]:
     """All names: our own, then those of other packages."""
-    return [*DATASETS, *sorted(n for n in _plugins() if n not in DATASETS)]
+    return [*DATASETS, *sorted(set(installed(GROUP)) - set(DATASETS))]
 
 
 def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
-    """The data set of a name, or of a ``.jsonl`` or ``.parquet`` file of the user's.
+    """The data set of a name, of a ``.jsonl`` or ``.parquet`` file, or of ``module:Class``.
 
     Args:
         data_root: folder with local copies.
@@ -51,13 +58,19 @@ def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
         module, _, maker = DATASETS[name].partition(":")
         make: Callable[[], Dataset] = getattr(importlib.import_module(module), maker)
         return make().at(data_root)
-    plugin = _plugins().get(name)
-    if plugin is not None:
-        return _from_plugin(plugin).at(data_root)
+    point = installed(GROUP).get(name)
+    if point is not None:
+        where = described(point, "data set")
+        dataset = _made(read_entry_point(point, "data set"), where)
+        if dataset.name != name:
+            raise PluginError(f"{where} calls itself '{dataset.name}'; the two must be equal")
+        return dataset.at(data_root)
     from swiftprof.data.own import OwnDataset, is_path
 
     if is_path(name):
         return OwnDataset(Path(name).expanduser()).at(data_root)
+    if ":" in name:
+        return _made(read_reference(name, "data set"), f"data set '{name}'").at(data_root)
     raise SwiftprofError(
         f"unknown data set {name!r}: {did_you_mean(name, dataset_names())} "
         "(or give a .jsonl or .parquet file)"
@@ -86,23 +99,13 @@ def get_datasets(names: Sequence[str | Dataset], data_root: Path | None = None) 
     return list(given.values())
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def _from_plugin(point: EntryPoint) -> Dataset:
-    where = f"data set {point.name!r} of the package {getattr(point.dist, 'name', point.value)}"
-    try:
-        dataset = point.load()()
-    except Exception as error:
-        raise SwiftprofError(
-            f"{where} cannot be made: {type(error).__name__}: {error}; ask its authors"
-        ) from error
+def _made(found: object, where: str) -> Dataset:
+    """The data set that a plug-in's class or function makes."""
+    if not callable(found):
+        raise PluginError(f"{where} is a {type(found).__name__}, not a class or function")
+    with contained(where):
+        dataset = found()
     if not isinstance(dataset, Dataset):
-        raise SwiftprofError(
-            f"{where}: {point.value} makes a {type(dataset).__name__}, no "
-            "swiftprof.data.base.Dataset; ask its authors"
-        )
-    if dataset.name != point.name:
-        raise SwiftprofError(f"{where} calls itself {dataset.name!r}; the two must be equal")
+        kind = type(dataset).__name__
+        raise PluginError(f"{where} makes a {kind}, not a swiftprof.data.base.Dataset")
     return dataset

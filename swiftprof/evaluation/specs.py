@@ -4,6 +4,7 @@ swiftvlm                        at the profile's layers
 pdrop:positions=kept            with an option
 drop@equal, drop@own, drop@3+9  at equal depths, the published layers, or layers named
 swiftvlm:schedule=uniform:merge=0.1:budget=2
+my_pkg.mod:MyMethod:size=3      a method of another package
 my/plan.json                    a plan as it is
 """
 
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.table import LADDER, OWN_BUDGET
-from swiftprof.methods import REGISTRY, method_class
+from swiftprof.methods import REGISTRY, method_class, name_of, options_of
+from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
 from swiftprof.methods.options import read_value
 from swiftprof.planning.api import LAYER_RULES, PlanWarning, ProfileLike
@@ -26,6 +28,7 @@ from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.fill import Cost, Setting, Target, fill_plan, tokens_for
 from swiftprof.planning.plan_file import Plan
+from swiftprof.plugins import PluginError
 
 ABLATION = tuple(LADDER)
 """Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
@@ -63,18 +66,27 @@ class TargetText:
     target: Target
 
 
-def parse_spec(text: str) -> Spec:
-    """Read one method.
+def parse_spec(text: str | Method) -> Spec:
+    """Read one method, or take it as it is.
 
     Raises:
         SwiftprofError: unknown names; values are checked when the plan is made.
     """
+    if isinstance(text, Method):
+        own = options_of(text)
+        label = ":".join([name_of(text), *(f"{key}={value}" for key, value in own.items())])
+        return Spec(label, name_of(text), options=own)
     if text.endswith(".json"):
         return Spec(text, path=Path(text))
     head, *settings = text.split(":")
+    if head not in REGISTRY and settings and "=" not in settings[0].partition("@")[0]:
+        head = f"{head}:{settings.pop(0)}"  # module:Class
     name, _, where = head.partition("@")
-    if name not in REGISTRY:
-        raise BadParameter("methods", text, f"unknown method '{name}': " + _hint(name))
+    try:
+        method_class(name)
+    except SwiftprofError as error:
+        hint = "" if isinstance(error, PluginError) else " (or give the path of a plan.json)"
+        raise BadParameter("methods", text, f"{error}{hint}") from None
     layers: str | tuple[int, ...] | None = where or None
     if where and where not in LAYER_RULES:
         parts = where.split("+")
@@ -93,10 +105,6 @@ def parse_spec(text: str) -> Spec:
             value if key in ("schedule", "normalize") else read_value(value)
         )
     return Spec(text, name, layers, options, planning)
-
-
-def _hint(name: str) -> str:
-    return did_you_mean(name, REGISTRY) + " (or give the path of a plan.json)"
 
 
 @dataclass(frozen=True)

@@ -168,5 +168,5 @@ def _plugins() -> Iterator[Finding]:
     found = plugins()
     for family in found.families:
         yield Finding("plug-in", "ok", f"family {family.title}")
-    for what, why in found.broken.items():
-        yield Finding("plug-in", "problem", f"{what}: {why}", "update or uninstall that package")
+    for why in found.broken.values():
+        yield Finding("plug-in", "problem", why, "update or uninstall that package")

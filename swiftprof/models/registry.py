@@ -1,7 +1,7 @@
 """Families and aliases: those that come with swiftprof, and those of installed plug-ins.
 
-A plug-in is a package with an entry point in the group `swiftprof.models` that names a `Family` (or
-several, or a function that returns them).
+A plug-in is a package with an entry point in the group `swiftprof.models` that names a `Family`, or
+several.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.models.families import BUILT_IN
 from swiftprof.models.family import Family
+from swiftprof.plugins import PluginError, described, installed, read_entry_point
 
 BUNDLED_MODEL = "tiny-llava"
 PLAIN_MODEL = "tiny-llava-plain"
 """Bundled too: the same model before anything taught its layers where to look."""
-ENTRY_POINTS = "swiftprof.models"
+GROUP = "swiftprof.models"
+"""Entry points of this group add families: name → a `Family`, or a tuple of them."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ ALIASES: Mapping[str, ModelSource] = {
 
 @dataclass(frozen=True)
 class Plugins:
-    """Families of other packages, and the entry points that could not be used, with the reason."""
+    """Families of other packages, and by entry point one line on each that cannot be used."""
 
     families: tuple[Family, ...]
     broken: Mapping[str, str]
@@ -95,32 +97,29 @@ class Plugins:
 @cache
 def plugins() -> Plugins:
     """The families of installed plug-ins. A broken one spoils nothing but itself."""
-    from importlib.metadata import entry_points
-
     found: list[Family] = []
     broken: dict[str, str] = {}
-    for point in entry_points(group=ENTRY_POINTS):
-        where = f"{point.name} = {point.value}"
+    for point in installed(GROUP).values():
         try:
-            given = point.load()
-            given = given() if callable(given) else given
-            for family in (given,) if isinstance(given, Family) else tuple(given):
-                _check(family, (*BUILT_IN, *found))
-                found.append(family)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            broken[where] = text.splitlines()[0]
+            given = read_entry_point(point, "family")
+            several = given if isinstance(given, tuple) else (given,)
+            where = described(point, "family")
+            found += [_checked(family, (*BUILT_IN, *found), where) for family in several]
+        except SwiftprofError as error:
+            broken[point.name] = str(error)
     return Plugins(tuple(found), broken)
 
 
-def _check(family: Family, others: Iterable[Family]) -> None:
+def _checked(family: object, others: Iterable[Family], where: str) -> Family:
     if not isinstance(family, Family):
-        raise TypeError(f"gives a {type(family).__name__}, not a swiftprof.models.family.Family")
+        kind = type(family).__name__
+        raise PluginError(f"{where} is a {kind}, not a swiftprof.models.family.Family")
     for other in others:
         shared = set(family.model_types) & set(other.model_types)
         if shared or family.name == other.name:
             what = ", ".join(sorted(shared)) or family.name
-            raise ValueError(f"{what} is taken by the family {other.name}")
+            raise PluginError(f"{where}: {what} is taken by the family {other.name}")
+    return family
 
 
 def families() -> tuple[Family, ...]:
@@ -140,7 +139,7 @@ def find_family(model_type: str) -> Family | None:
 def supported() -> str:
     """The families in one line, for messages, with what is wrong with broken plug-ins."""
     text = ", ".join(f"{f.title} ({', '.join(f.model_types)})" for f in families())
-    return text + "".join(f"; broken plug-in {k}: {v}" for k, v in plugins().broken.items())
+    return "; ".join([text, *plugins().broken.values()])
 
 
 def known_models() -> dict[str, ModelSource]:

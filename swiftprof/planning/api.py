@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
+from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
 from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.curve import BASE_LAYER, Curve, Normalize, SampleScores, combine
@@ -65,7 +66,7 @@ def plan(
     ratio: float | None = None,
     flops: float | None = None,
     *,
-    method: str = "swiftvlm",
+    method: str | Method = "swiftvlm",
     bootstrap: int = 1000,
     seed: int = 0,
     normalize: Normalize = "relative",
@@ -83,8 +84,9 @@ def plan(
         retain: N, visual tokens averaged over layers. Give at most one of the three.
         ratio: N as a fraction of the model's visual tokens; 1/3 if nothing is given.
         flops: cost of the prefill in TFLOPs, overhead included.
-        method: what will prune; its name goes into the plan. SwiftVLM and its ablations prune at
-            the layers that the profile chooses, other methods at their own.
+        method: what will prune, a name or a `Method`; its name and options go into the plan.
+            SwiftVLM and its ablations prune at the layers that the profile chooses, other methods
+            at their own.
         bootstrap: resamples for the plan's error bars; 0 for none.
         seed: of the bootstrap.
         normalize: how data sets are brought to one scale, "relative" or "minmax".
@@ -148,7 +150,7 @@ def plan_from_curve(
     model: ModelInfo | None = None,
     decoder: DecoderShape | None = None,
     text_tokens: float = 0.0,
-    method: str = "swiftvlm",
+    method: str | Method = "swiftvlm",
     schedule: str | None = None,
     merge_share: float = MERGE_SHARE,
     options: Mapping[str, Any] | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.methods import create
+from swiftprof.methods import create, name_of, options_of
 from swiftprof.methods.base import Method
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
 from swiftprof.planning.checks import check_layers
@@ -90,7 +90,7 @@ class Setting:
     """A method and how its stages are filled.
 
     Attributes:
-        name: the method's name in the registry.
+        name: the method's name in a plan.
         options: its own options, as in a plan.
         method: the method made of them.
         schedule: see `swiftprof.planning.schedules`; None for the method's default.
@@ -106,15 +106,21 @@ class Setting:
     @classmethod
     def of(
         cls,
-        name: str,
+        given: str | Method,
         options: Mapping[str, Any] | None = None,
         *,
         schedule: str | None = None,
         merge_share: float = MERGE_SHARE,
     ) -> Setting:
-        """Make the method; unknown names and options are refused with a SwiftprofError."""
+        """A method by its name and options, or as it is; unknown ones are a SwiftprofError."""
         if not 0 <= merge_share <= 1:
             raise BadParameter("merge_share", merge_share, "must be a fraction from 0 to 1")
+        if isinstance(given, Method):
+            if options:
+                raise BadParameter("options", options, "the method brings its own; leave them out")
+            name, options = name_of(given), options_of(given)
+        else:
+            name = given
         try:
             method = create(name, options)
         except SwiftprofError as error:
@@ -124,7 +130,7 @@ class Setting:
                 why = text.removeprefix(prefix).removeprefix(": ")
                 raise BadParameter("method", name, why) from None
             raise
-        return cls(name, dict(options or {}), method, schedule, merge_share)
+        return cls(name_of(method), dict(options or {}), method, schedule, merge_share)
 
     def stages(self, layers: Sequence[int], cost: Cost, tokens: float) -> tuple[Stage, ...]:
         """Stages at these layers with `tokens` retained."""

@@ -75,7 +75,9 @@ def test_it_is_run_beside_our_own(package, bundled, capsys, tmp_path, monkeypatc
     ("source", "point", "message"),
     [
         ("1 / 0", "clocks = clocks:Clocks", "ZeroDivisionError"),
-        ("", "clocks = clocks:Clocks", "cannot be made"),
+        ("print('hello')\nraise SystemExit(1)", "clocks = clocks:Clocks", "SystemExit: 1"),
+        ("def Clocks(): raise SystemExit(1)", "clocks = clocks:Clocks", "SystemExit: 1"),
+        ("", "clocks = clocks:Clocks", "is broken"),
         ("def Clocks(): return 3", "clocks = clocks:Clocks", "makes a int"),
     ],
 )
@@ -98,3 +100,11 @@ def test_our_own_names_cannot_be_taken(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert type(get_dataset("pope")).__name__ == "POPE"
     assert dataset_names().count("pope") == 1
+
+
+def test_a_class_needs_no_entry_point(package, monkeypatch):
+    assert get_dataset("clocks:Clocks").size("test") == 120
+    with pytest.raises(SwiftprofError, match="no module 'watches'"):
+        get_dataset("watches:Clocks")
+    with pytest.raises(SwiftprofError, match="has no 'Watches'"):
+        get_dataset("clocks:Watches")
