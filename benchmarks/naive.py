@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.profiling.record import record
 from swiftprof.runtime.prune import prune
 
 
@@ -62,7 +63,7 @@ def profile_one(
     plan = Plan(
         model=ModelInfo(name=vlm.name, num_layers=vlm.num_layers),
         method="drop",
-        stages=(Stage(layer=FULL_LAYERS, keep=keep),),
+        stages=(Stage(layer=BASE_LAYER, keep=keep),),
     )
     reruns = []
     for layer in layers:

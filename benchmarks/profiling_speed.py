@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.naive import Answers, profile_one
 from swiftprof.bench.clock import Clock, paired_ratio, summary
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.costs.flops import DecoderShape, layer_flops, vanilla_flops
 from swiftprof.data.asking import ask_all
 from swiftprof.data.base import Dataset, Sample
@@ -21,7 +22,7 @@ from swiftprof.models.loading import VLM
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import batches, measure_batch
 from swiftprof.profiling.parts import Row
-from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.profiling.record import record
 from swiftprof.profiling.settings import Settings
 
 _SIDE = 2048
@@ -156,7 +157,7 @@ def needed_flops(vlm: VLM, row: Row, settings: Settings) -> float:
     vocabulary = shape.hidden_size * vlm.model.get_output_embeddings().weight.shape[0]
     token = vanilla_flops(shape, 0, 1) + vocabulary
     own = text / 2 + kept  # about half of the text stands before the image and is shared
-    layers = shape.num_layers - FULL_LAYERS
+    layers = shape.num_layers - BASE_LAYER
     rerun = layers * layer_flops(shape, own) - _not_needed(shape, own) + vocabulary
     said = [row.prediction, *_distinct_answers(row, settings)]
     steps = sum(_tokens(vlm, text) for text in said)

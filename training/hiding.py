@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swiftprof.core.stages import BASE_LAYER
 from training.batches import Asked
 
 LATE_SHARE, LATE_LAYER, LATE_HIDDEN = 0.5, 7, (0.8, 0.9, 1.0)
@@ -22,7 +23,7 @@ LATE, LATEST, BLIND = 0.65, 9, 0.3
 """While learning to look: some rows see everything; of the others 65 % see nothing before a layer
 drawn from 2..9, and every layer is blind with probability 0.3."""
 
-THIN, FULL_LAYERS = (0.1, 0.5), 2
+THIN = (0.1, 0.5)
 """Share of the rest that a thinned row keeps; layers 1 and 2 see everything."""
 
 
@@ -63,4 +64,4 @@ def thinned(rng: random.Random, layers: int, asked: Asked, share: float) -> Tens
     kept = noise.uniform(*THIN, (rows, 1))
     lost = (noise.random((rows, patches)) > kept) & (noise.random((rows, 1)) < share)
     hidden = torch.from_numpy(lost) & ~(asked.named | asked.target)
-    return hidden & (torch.arange(layers) >= FULL_LAYERS)[:, None, None]
+    return hidden & (torch.arange(layers) >= BASE_LAYER)[:, None, None]

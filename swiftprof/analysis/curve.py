@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent
-from swiftprof.planning.curve import BASE_LAYER, SampleScores, combine
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.curve import SampleScores, combine
 from swiftprof.planning.stability import curve_intervals
 from swiftprof.profiling.store import Profile
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swiftprof.core.stages import cut_layers
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.plan_file import Plan
 from swiftprof.runtime.decoder import locate
@@ -86,7 +87,7 @@ def run_batch(
     """Run a batch unpruned and pruned: per row what `follow` says."""
     layers = locate(model).layers
     options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 1}
-    cuts = [stage.layer if j == 0 else stage.layer - 1 for j, stage in enumerate(plan.stages)]
+    cuts = cut_layers(plan.stages, plan.first)
     with _outputs(layers, cuts) as vanilla:
         model.generate(**inputs, **options)
     trace = Trace()

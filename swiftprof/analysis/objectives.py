@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from swiftprof.analysis.numbers import spearman
-from swiftprof.planning.curve import BASE_LAYER, Curve
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.curve import Curve
 from swiftprof.planning.program import area
 
 Floats = NDArray[np.float64]

@@ -18,10 +18,11 @@ from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.layer_sets import Measured, answer_with
 from swiftprof.analysis.numbers import percent
 from swiftprof.analysis.sampling import Progress
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.data.base import Dataset
 from swiftprof.models.loading import VLM
 from swiftprof.planning.budget import smallest_retain
-from swiftprof.planning.curve import BASE_LAYER, combine
+from swiftprof.planning.curve import combine
 from swiftprof.planning.fill import Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.reading import Reading

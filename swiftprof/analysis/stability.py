@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent
-from swiftprof.planning.curve import BASE_LAYER, Curve, SampleScores, combine, normalise
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.curve import Curve, SampleScores, combine, normalise
 from swiftprof.planning.program import area, solve, solve_batch
 from swiftprof.planning.stability import bootstrap_curves
 from swiftprof.profiling.store import Profile

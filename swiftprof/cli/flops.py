@@ -155,8 +155,8 @@ def _of_method(
     schedule: str | None,
     merge: float,
 ) -> dict[str, Any]:
+    from swiftprof.core.stages import check_layers
     from swiftprof.planning.budget import fill_budget
-    from swiftprof.planning.checks import check_layers
     from swiftprof.planning.fill import Setting
 
     setting = Setting.of(name, options, schedule=schedule, merge_share=merge)
@@ -165,7 +165,7 @@ def _of_method(
     depth = known.shape.num_layers
     if layers is not None:
         try:
-            check_layers(layers, depth, name)
+            check_layers(layers, depth, setting.method.earliest)
         except ValueError as error:
             raise SwiftprofError(f"--layers {','.join(map(str, layers))}: {error}") from None
     chosen = layers or setting.method.default_layers(depth, tokens / visual)
@@ -189,6 +189,7 @@ def _row(
     method: Method,
     stages: Sequence[Stage],
 ) -> dict[str, Any]:
+    from swiftprof.core.stages import tokens_per_layer
     from swiftprof.costs.flops import (
         FORMULA,
         decode_flops,
@@ -196,14 +197,14 @@ def _row(
         stages_overhead_flops,
         vanilla_flops,
     )
-    from swiftprof.costs.tokens import tokens_per_layer
 
     shape = known.shape
-    counts = tokens_per_layer(stages, shape.num_layers, visual)
+    counts = tokens_per_layer(stages, shape.num_layers, visual, method.first)
     total = plan_flops(shape, stages, visual, text, method=method) / 1e12
     overhead = stages_overhead_flops(shape, stages, visual, text, method=method) / 1e12
     if not stages:
         total, overhead = vanilla_flops(shape, visual, text) / 1e12, 0.0
+    decoding = decode_flops(shape, stages, visual, text, method.first) / 1e12
     return {
         "model": known.name,
         "method": name,
@@ -211,7 +212,7 @@ def _row(
         "tflops_vanilla": float(f"{vanilla_flops(shape, visual, text) / 1e12:.6g}"),
         "tflops_layers": float(f"{total - overhead:.6g}"),
         "tflops_overhead": float(f"{overhead:.6g}"),
-        "tflops_decode_per_token": float(f"{decode_flops(shape, stages, visual, text) / 1e12:.6g}"),
+        "tflops_decode_per_token": float(f"{decoding:.6g}"),
         "formula": FORMULA,
         "retained_tokens": round(sum(counts) / len(counts), 4),
         "visual_tokens": visual,

@@ -6,8 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swiftprof.cli.output import Output, flops_text, percent, plain
-from swiftprof.costs.tokens import tokens_per_layer
-from swiftprof.planning.curve import BASE_LAYER, Curve
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.curve import Curve
 from swiftprof.planning.plan_file import Plan, Stability
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -65,7 +65,7 @@ def stages_table(plan: Plan) -> Table:
     ends = [*(start - 1 for start in starts[1:]), plan.model.num_layers]
     if starts[0] > 1:  # else tokens leave before the decoder
         table.add_row(_span(1, starts[0] - 1), "100 %", "", str(tokens or ""))
-    entering = tokens_per_layer(plan.stages, plan.model.num_layers, tokens) if tokens else []
+    entering = plan.tokens_per_layer(tokens) if tokens else []
     for stage, start, end in zip(plan.stages, starts, ends, strict=True):
         count = f"{entering[start - 1]:.0f}" if entering and start <= end else ""
         merged = percent(stage.merge, 1) if stage.merge else ""

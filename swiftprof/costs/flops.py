@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftprof.core.counts import kept_count, merged_count
-from swiftprof.costs.tokens import StageLike, tokens_per_layer
+from swiftprof.core.stages import StageLike, cut_layers, judging_layers, tokens_per_layer
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
 
@@ -140,12 +140,14 @@ def stages_overhead_flops(
     total, waiting, present = 0.0, 0, n_visual
     if method.attends == "raters":
         total += n_visual * n_text * d  # image features against text embeddings
-    for position, stage in enumerate(stages):
+    cuts = cut_layers(stages, method.first)
+    judges = judging_layers(stages, method.scoring, method.first)
+    for stage, cut, judge in zip(stages, cuts, judges, strict=True):
         kept = min(present, kept_count(stage.keep, n_visual))
         merged = merged_count(stage.merge, n_visual, kept)
         rest = present - kept
         total += 2 * asking[method.attends] * present * q + method.grouping_cost(rest, merged) * d
-        if method.scoring == "next" or (method.scoring == "own" and position):
+        if judge >= cut:
             total += 2 * d * q if method.attends != "nothing" else 0
             if method.bypass:
                 total += waiting * d + 2 * rest * d * k
@@ -163,18 +165,23 @@ def plan_flops(
     method: Method | None = None,
 ) -> float:
     """FLOPs of a prefill under a plan: eq. 18 over its layers, and its overhead (eq. 19)."""
-    counts = tokens_per_layer(stages, shape.num_layers, n_visual)
+    method = method or create("swiftvlm")
+    counts = tokens_per_layer(stages, shape.num_layers, n_visual, method.first)
     layers = prefill_flops(shape, (visual + n_text for visual in counts))
     return layers + stages_overhead_flops(shape, stages, n_visual, n_text, method=method)
 
 
 def decode_flops(
-    shape: DecoderShape, stages: Sequence[StageLike], n_visual: int, n_text: float
+    shape: DecoderShape,
+    stages: Sequence[StageLike],
+    n_visual: int,
+    n_text: float,
+    first: str = "after",
 ) -> float:
     """FLOPs of the first new token: eq. 17 for one token that attends to each layer's cache."""
     d, q, k = shape.hidden_size, shape.query_size, shape.key_size
     fixed = 2 * d * (q + k) + 3 * d * shape.intermediate_size
-    counts = tokens_per_layer(stages, shape.num_layers, n_visual)
+    counts = tokens_per_layer(stages, shape.num_layers, n_visual, first)
     return sum(fixed + 2 * (visual + n_text + 1) * q for visual in counts)
 
 

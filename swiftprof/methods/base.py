@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from swiftprof.core.stages import First, Scoring
 from swiftprof.methods.depths import scaled
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from swiftprof.core.merge import Merged, Rest
     from swiftprof.methods.view import PromptView, StageView
-
-Scoring = Literal["own", "before", "next"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,7 @@ class Method(ABC):
         bypass: unselected tokens come back before the next stage; otherwise they are gone for good,
             and the survivors (merged ones included) are the next stage's candidates.
         scoring: whose attention judges a stage. `before`: the layer that has just run; `next`: the
-            layer that runs next; `own`: the plan's layer itself, which has just run at the first
-            stage and runs next at the later ones (paper §3.3).
+            layer that runs next; `own`: the stage's layer itself (paper §3.3).
         attends: which prompt tokens' attention is the score, for cost estimates.
         planned: a profile chooses the method's layers; otherwise it prunes at its own.
         merged_apart: merged tokens stand behind the kept visual tokens (those that `Merged.front`
@@ -56,6 +54,11 @@ class Method(ABC):
     schedule: ClassVar[str] = "geometric"
     published: ClassVar[tuple[int, ...]] = (3, 11, 15)
     reads_vision: ClassVar[bool] = False
+
+    @property
+    def first(self) -> First:
+        """Whether the first stage takes effect after or before its layer (`core.stages`)."""
+        return "after"
 
     @property
     def compacts(self) -> bool:

@@ -14,16 +14,15 @@ def scaled(published: Sequence[int], num_layers: int, depth: int = DEPTH) -> tup
     """Layers at the same relative depths.
 
     A single layer stays as it is: it is the first layers that are special, not a fraction of the
-    depth. The second stays at least two behind the first, where both would cut at the same place.
+    depth.
 
     Raises:
         SwiftprofError: a model too shallow for its stages.
     """
     layers: list[int] = []
-    for position, layer in enumerate(published):
+    for layer in published:
         moved = layer if len(published) == 1 else round(layer * num_layers / depth)
-        gap = 2 if position == 1 else 1
-        layers.append(max(moved, layers[-1] + gap if layers else min(layer, 1)))
+        layers.append(max(moved, layers[-1] + 1 if layers else min(layer, 1)))
     if layers and layers[-1] >= num_layers:
         raise SwiftprofError(
             f"{num_layers} layers are too few for {len(layers)} pruning stages; "
@@ -37,7 +36,7 @@ def equal_depths(first: int, stages: int, num_layers: int) -> tuple[int, ...]:
     step = (num_layers - first) / stages
     layers = [first + int(number * step) for number in range(stages)]
     for number in range(1, stages):
-        layers[number] = max(layers[number], layers[number - 1] + (2 if number == 1 else 1))
+        layers[number] = max(layers[number], layers[number - 1] + 1)
     if layers[-1] >= num_layers:
         raise SwiftprofError(f"{num_layers} layers are too few for {stages} stages from {first} on")
     return tuple(layers)

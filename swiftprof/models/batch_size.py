@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.family import read
 from swiftprof.models.loading import VLM
@@ -19,7 +20,6 @@ from swiftprof.models.memory import (
     free_memory,
     logits_bytes,
 )
-from swiftprof.planning.curve import BASE_LAYER
 
 MOST_SAMPLES = {"cpu": 32, "cuda": 32}
 MOST_ROWS = {"cpu": 128, "cuda": 512}

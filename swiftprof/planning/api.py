@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
 from swiftprof.planning.budget import MERGE_SHARE
-from swiftprof.planning.curve import BASE_LAYER, Curve, Normalize, SampleScores, combine
+from swiftprof.planning.curve import Curve, Normalize, SampleScores, combine
 from swiftprof.planning.fill import (
     DEFAULT_RATIO,
     Cost,

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 from swiftprof.core.counts import kept_count, merged_count, round_half_up
+from swiftprof.core.stages import BASE_LAYER, stage_lengths
 from swiftprof.errors import BadParameter
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
-from swiftprof.planning.curve import BASE_LAYER
 from swiftprof.planning.plan_file import Stage
 from swiftprof.planning.schedules import NOMINAL, shares_of
 
@@ -28,21 +28,13 @@ _REACH = 3
 """Tokens by which a count may leave its rounded value to meet N."""
 
 
-def stage_lengths(layers: Sequence[int], num_layers: int) -> list[int]:
-    """How many layers run before the first cut and after each: [i_1, …], summing to `num_layers`.
-
-    The first stage cuts after its layer, later ones before theirs.
-    """
-    cuts = [0, *(layer if number == 0 else layer - 1 for number, layer in enumerate(layers))]
-    return [after - before for before, after in pairwise([*cuts, num_layers])]
-
-
 def smallest_retain(
     layers: Sequence[int], num_layers: int, n_visual: int, method: Method | None = None
 ) -> float:
     """The least possible N: all tokens up to the first stage, then as few as the method can."""
-    full, *rest = stage_lengths(layers, num_layers)
-    least = _least(method or create("swiftvlm"), len(layers), n_visual)
+    method = method or create("swiftvlm")
+    full, *rest = stage_lengths(layers, num_layers, method.first)
+    least = _least(method, len(layers), n_visual)
     spent = sum(n * count for n, count in zip(rest, least, strict=True))
     return (full * n_visual + spent) / num_layers
 
@@ -53,8 +45,6 @@ def feasible_sets(
     """All sets of m layers in 3..L-1 that the runtime can cut at and the budget allows."""
     found = []
     for layers in combinations(range(BASE_LAYER + 1, num_layers), m):
-        if m > 1 and layers[1] == layers[0] + 1:
-            continue  # the second stage would cut where the first does
         if smallest_retain(layers, num_layers, n_visual, method) <= retain:
             found.append(layers)
     return found
@@ -76,7 +66,7 @@ def fill_budget(
     never above `retain` + 0.5.
 
     Args:
-        layers: pruning layers, increasing, the second at least two after the first.
+        layers: pruning layers, increasing.
         num_layers: L.
         n_visual: n_v, visual tokens of a prompt.
         retain: N.
@@ -111,7 +101,7 @@ def fill_budget(
             f"{layers[0]} of {num_layers} layers see all {n_visual} tokens{why}; the smallest "
             f"possible is {_up(least)} (ratio {_up(least / n_visual, 4)})",
         )
-    lengths = stage_lengths(layers, num_layers)
+    lengths = stage_lengths(layers, num_layers, method.first)
     target = retain * num_layers - lengths[0] * n_visual
     floors = _least(method, len(layers), n_visual)
 

@@ -46,31 +46,13 @@ def check_format(value: object) -> None:
         )
 
 
-def check_layers(layers: Sequence[int], num_layers: int, method: str) -> None:
-    """Refuse layers out of range, out of order, or two cuts at one place. Raises ValueError."""
-    for number, layer in enumerate(layers):
-        # Layer 0 is "before the decoder", where methods that prune the image features start. A
-        # method of a later version may be one.
-        known = method in REGISTRY
-        lowest = (method_class(method).earliest if known else 0) if number == 0 else 1
-        if not lowest <= layer <= num_layers:
-            raise ValueError(
-                f"stages[{number}].layer: {layer} is outside {lowest}..{num_layers}, the model's "
-                "layers"
-            )
-        if number == 0:
-            continue
-        before = layers[number - 1]
-        if layer <= before:
-            raise ValueError(
-                f"stages[{number}].layer: {layer} comes after {before}; layers must increase"
-            )
-        if number == 1 and layer == before + 1:
-            raise ValueError(
-                f"stages[1].layer: {layer} would cut where the first stage already does (after "
-                f"layer {before}); "
-                f"it must be at least {before + 2}"
-            )
+def earliest_layer(method: str) -> int:
+    """Least layer of a method's first stage.
+
+    Layer 0 is "before the decoder", where methods that prune the image features start. A method of
+    a later version may be one.
+    """
+    return method_class(method).earliest if method in REGISTRY else 0
 
 
 def check_no_misspelling(unknown: Iterable[str], known: Sequence[str]) -> None:

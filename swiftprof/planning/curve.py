@@ -10,14 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.files import read_json_object
 
 Floats = NDArray[np.float64]
 Normalize = Literal["relative", "minmax"]
 
-BASE_LAYER = 2
-"""The paper starts from x_2: its first two layers always see every token."""
 MAX_LAYERS = 4096
 
 

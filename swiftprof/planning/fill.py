@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swiftprof.core.stages import check_layers, tokens_per_layer
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
-from swiftprof.costs.tokens import tokens_per_layer
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.methods import create, name_of, options_of
 from swiftprof.methods.base import Method
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
-from swiftprof.planning.checks import check_layers
 from swiftprof.planning.plan_file import Budget, Expected, ModelInfo, Plan, Source, Stage
 
 DEFAULT_RATIO = 1 / 3
@@ -162,12 +161,12 @@ def fill_plan(
             possible.
     """
     try:
-        check_layers(layers, cost.model.num_layers, setting.name)
+        check_layers(layers, cost.model.num_layers, setting.method.earliest)
     except ValueError as error:
         raise BadParameter("layers", ",".join(map(str, layers)), str(error)) from None
     stages = setting.stages(layers, cost, tokens)
     depth, known = cost.model.num_layers, cost.model.visual_tokens is not None
-    realised = math.fsum(tokens_per_layer(stages, depth, cost.tokens)) / depth
+    realised = math.fsum(tokens_per_layer(stages, depth, cost.tokens, setting.method.first)) / depth
     return Plan(
         model=cost.model,
         method=setting.name,

@@ -13,11 +13,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from swiftprof import __version__
-from swiftprof.costs.tokens import tokens_per_layer
+from swiftprof.core.stages import check_layers, tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
-from swiftprof.methods import REGISTRY, method_class
-from swiftprof.planning.checks import check_format, check_layers, check_no_misspelling, first_error
+from swiftprof.methods import REGISTRY, create, method_class
+from swiftprof.planning.checks import (
+    check_format,
+    check_no_misspelling,
+    earliest_layer,
+    first_error,
+)
 
 MAX_BYTES = 1 << 20
 """No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""
@@ -173,7 +178,7 @@ class Plan(_Part):
                 f"pruning_layers: {list(self.pruning_layers)} are not the layers of stages, "
                 f"{list(layers)}"
             )
-        check_layers(layers, self.model.num_layers, self.method)
+        check_layers(layers, self.model.num_layers, earliest_layer(self.method))
         for number, (before, stage) in enumerate(
             zip(self.stages, self.stages[1:], strict=False), start=1
         ):
@@ -231,9 +236,16 @@ class Plan(_Part):
                 f"{name} has {num_layers}; profile {name} and plan again"
             )
 
+    @property
+    def first(self) -> str:
+        """Whether the first stage takes effect `after` its layer or `before` it."""
+        if self.method not in REGISTRY:
+            return str(self.options.get("first", "after"))
+        return create(self.method, self.options).first
+
     def tokens_per_layer(self, n_visual: int) -> list[float]:
         """Visual tokens (kept + merged) that enter each layer 1..L of a prompt with `n_visual`."""
-        return tokens_per_layer(self.stages, self.model.num_layers, n_visual)
+        return tokens_per_layer(self.stages, self.model.num_layers, n_visual, self.first)
 
 
 def schema_text() -> str:

@@ -27,8 +27,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import BadParameter
-from swiftprof.planning.curve import BASE_LAYER, Curve
+from swiftprof.planning.curve import Curve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -124,7 +125,7 @@ class Solutions:
         return min(budget, len(self.gain)) - 1
 
 
-def solve(curve: Curve, budget: int, *, separate: bool = True) -> Solution:
+def solve(curve: Curve, budget: int, *, separate: bool = False) -> Solution:
     """Choose at most `budget` pruning layers for one curve.
 
     Args:
@@ -149,7 +150,7 @@ def solve(curve: Curve, budget: int, *, separate: bool = True) -> Solution:
 
 
 def solve_batch(
-    layers: Sequence[int], num_layers: int, x: Floats, budget: int, *, separate: bool = True
+    layers: Sequence[int], num_layers: int, x: Floats, budget: int, *, separate: bool = False
 ) -> Solutions:
     """Choose layers for many curves over the same layers, for all budgets 1..`budget` at once.
 

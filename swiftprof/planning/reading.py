@@ -22,8 +22,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftprof.core.stages import stage_lengths
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.planning.budget import feasible_sets, stage_lengths
+from swiftprof.planning.budget import feasible_sets
 from swiftprof.planning.fill import Cost, Setting
 from swiftprof.planning.plan_file import Stage
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.planning.curve import BASE_LAYER, Normalize, SampleScores, normalise
+from swiftprof.planning.curve import Normalize, SampleScores, normalise
 from swiftprof.planning.plan_file import Stability
 from swiftprof.planning.program import area, solve_batch
 

@@ -7,7 +7,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from swiftprof.profiling.record import FULL_LAYERS, Recording
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.profiling.record import Recording
 from swiftprof.profiling.row_cache import RowCache
 from swiftprof.profiling.steps import Steps
 
@@ -54,7 +55,7 @@ def decode(
         rope = steps.rope(hidden, position[:, None] + step)
         masks = steps.mask(hidden, full_seen), steps.mask(hidden, seen)
         for i in range(len(steps.decoder.layers)):
-            hidden = steps.run(i, hidden, rope, masks[i >= FULL_LAYERS], cache)
+            hidden = steps.run(i, hidden, rope, masks[i >= BASE_LAYER], cache)
         logits = steps.logits(hidden)[:, -1]
         cache.advance()
     return [_until_end(ids, eos) for ids in answers.tolist()]

@@ -1,14 +1,9 @@
 """``--race``: layers that can no longer be planned are not re-run on further samples.
 
-A plan takes layers of rising capability, so one that earlier layers beat is in no plan. It is out
-of the race when, beyond doubt,
-
-- layer 2 beats it: every planned layer is better than that one;
-- or layer 3 beats it: whoever plans it does as well to plan layer 3 instead, or before it;
-- or two other earlier layers beat it. One is not enough: right behind the first planned layer no
-  other can follow (`swiftprof.planning.program`), so it may be out of reach itself.
-
-The last layer gains nothing in any plan and is out after the first round. Layer 2, the base, stays.
+A plan takes layers of rising capability, so one that an earlier layer beats is in no plan: every
+planned layer is better than layer 2, and whoever plans one that another beats does as well to plan
+that other instead, or before it. Such a layer is out of the race when that is beyond doubt. The
+last layer gains nothing in any plan and is out after the first round. Layer 2, the base, stays.
 
 A round is a power of two of units: unit 0 of every data set, unit 1, units 2 and 3, 4 to 7, and so
 on. All parts of a round are there before the next begins, and who is out then follows from these
@@ -32,7 +27,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.planning.curve import BASE_LAYER, SampleScores
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.curve import SampleScores
 from swiftprof.profiling.job import Unit
 from swiftprof.profiling.parts import part_count, part_path, read_measured
 from swiftprof.profiling.store import RunFile
@@ -88,11 +84,9 @@ def still_in(
         return tuple(layers)
     ahead, error = _leads(samples, rules.drawn)
     beats = ahead > rules.z * error
-    numbers = np.asarray(layers)
     stays = []
     for column, layer in enumerate(layers):
-        winners = numbers[:column][beats[:column, column]]
-        out = layer == rules.num_layers or len(winners) > 1 or {2, 3} & set(winners.tolist())
+        out = layer == rules.num_layers or beats[:column, column].any()
         if layer == BASE_LAYER or not out:
             stays.append(layer)
     return tuple(stays)

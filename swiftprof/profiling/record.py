@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from swiftprof.core.counts import kept_count
 from swiftprof.core.scores import attention_row
 from swiftprof.core.select import rank
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.steps import Rope, Steps, right_aligned
 from swiftprof.runtime.decoder import Decoder, check_call
 from swiftprof.runtime.structure import DEEPSTACK
-
-FULL_LAYERS = 2
-"""Layers that always see every token (paper: the first two layers are excluded)."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,14 @@ class Recording:
         scores: T-V scores of every layer over all slots, (B, L, P) float32, sum 1 over the visible.
         visual: slots that hold a visual token, (B, P) bool.
         valid: slots that are not padding, (B, P) bool.
-        hidden: hidden states that enter layer FULL_LAYERS + 1, (B, P, d).
+        hidden: hidden states that enter layer BASE_LAYER + 1, (B, P, d).
         added: what the text model adds to the hidden states after a layer, by 0-based layer from
-            FULL_LAYERS on (DeepStack's vision features), each (B, P, d); zero at text.
+            BASE_LAYER on (DeepStack's vision features), each (B, P, d); zero at text.
         rope: cos and sin of every slot, each (B or 1, P, head size); M-RoPE may put 3 in front.
         next_position: position of the first generated token, (B,).
         prefix: slots of the text before the image, which no selection changes, right-aligned,
             (B, p), and which of these columns hold a token, (B, p) bool.
-        keys, values: the prompt's cache, (B, KV heads, P, head size) in the first FULL_LAYERS
+        keys, values: the prompt's cache, (B, KV heads, P, head size) in the first BASE_LAYER
             layers, (B, KV heads, p, head size), of the prefix alone, in the others.
         cache_numbers: how many numbers the whole cache of the run held.
         final: with an answer given, the normed output of layer L at the T tokens that predict it,
@@ -141,7 +139,7 @@ def _shared(cached: list[Tensor], prefix: Tensor) -> list[Tensor]:
     """What re-runs take over from the cache; the rest need not stay."""
     index = prefix[:, None, :, None]
     return [
-        layer if i < FULL_LAYERS else layer.take_along_dim(index.to(layer.device), 2)
+        layer if i < BASE_LAYER else layer.take_along_dim(index.to(layer.device), 2)
         for i, layer in enumerate(cached)
     ]
 
@@ -191,7 +189,7 @@ def _tap(decoder: Decoder, last: int, *, final: bool) -> Iterator[_Tapped]:
             if hidden.shape[1] == 1:
                 return  # decoding
             seen.last[i] = hidden[:, last : last + 1].clone()  # a view would keep all of it
-            if i == FULL_LAYERS:
+            if i == BASE_LAYER:
                 seen.hidden, seen.rope = hidden, kwargs["position_embeddings"]
 
         return hook
@@ -210,7 +208,7 @@ def _tap(decoder: Decoder, last: int, *, final: bool) -> Iterator[_Tapped]:
         if where is None or not features:
             return
         for i, some in enumerate(features):
-            if i >= FULL_LAYERS:
+            if i >= BASE_LAYER:
                 full = some.new_zeros(*where.shape, some.shape[-1])
                 full[where] = some
                 seen.added[i] = full

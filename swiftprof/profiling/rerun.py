@@ -14,8 +14,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.decode import decode
-from swiftprof.profiling.record import FULL_LAYERS, Recording
+from swiftprof.profiling.record import Recording
 from swiftprof.profiling.row_cache import RowCache, RowMemory
 from swiftprof.profiling.steps import Steps, gather_rows, right_aligned
 
@@ -162,7 +163,7 @@ def _through_layers(
     rope = gather_rows(recording.rope, sample, slots, len(recording.valid))
     mask = steps.mask(hidden, seen)
     final = len(steps.decoder.layers) - 1
-    for i in range(FULL_LAYERS, final + 1):
+    for i in range(BASE_LAYER, final + 1):
         hidden = steps.run(i, hidden, rope, mask, cache, last if i == final else None)
         if i in recording.added:
             here = slots[:, -hidden.shape[1] :]

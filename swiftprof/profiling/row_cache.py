@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.models.memory import RERUN_CACHE
-from swiftprof.profiling.record import FULL_LAYERS, Recording
+from swiftprof.profiling.record import Recording
 
 
 class RowMemory:
@@ -39,10 +40,10 @@ class RowMemory:
 
     def _room(self, layer: int, own: int) -> int:
         """Columns of a layer."""
-        if layer < FULL_LAYERS and not self._new:
+        if layer < BASE_LAYER and not self._new:
             return 0
         filled = self._recording.keys[layer].shape[2]
-        return filled + (0 if layer < FULL_LAYERS else own) + self._new
+        return filled + (0 if layer < BASE_LAYER else own) + self._new
 
     def _numbers(self, layer: int) -> int:
         """Numbers of one row in a layer, keys and values."""
@@ -76,7 +77,7 @@ class RowMemory:
 class RowCache:
     """Looks like a Hugging Face cache to attention modules; writes in place.
 
-    Layers 1..FULL_LAYERS hold the vanilla prompt of each row's sample; the others hold the text
+    Layers 1..BASE_LAYER hold the vanilla prompt of each row's sample; the others hold the text
     before the image, then the row's own tokens. Finished rows leave through ``keep``.
     """
 

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
-from swiftprof.planning.curve import BASE_LAYER, Curve, SampleScores
+from swiftprof.planning.curve import Curve, SampleScores
 from swiftprof.planning.plan_file import ModelInfo
 from swiftprof.profiling.parts import part_count, part_path, read_measured
 from swiftprof.profiling.settings import Settings

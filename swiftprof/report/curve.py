@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.curve import BASE_LAYER, Curve, Normalize
+from swiftprof.planning.curve import Curve, Normalize
 from swiftprof.planning.plan_file import Plan
 from swiftprof.report.style import (
     ACCENT,

@@ -14,9 +14,9 @@ from swiftprof.analysis import REGISTRY
 from swiftprof.analysis import curve as curves
 from swiftprof.analysis.document import Table, samples_text
 from swiftprof.analysis.numbers import percent
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object
-from swiftprof.planning.curve import BASE_LAYER
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import MAX_BYTES, Profile
 from swiftprof.report.images import Album

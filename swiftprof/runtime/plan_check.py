@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from swiftprof.core.stages import check_stages, cut_layers
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.runtime.decoder import Decoder
-from swiftprof.runtime.schedule import PlanLike, check_stages, cut_layers
+from swiftprof.runtime.schedule import PlanLike
 
 
 def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:
@@ -22,22 +23,17 @@ def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:
             "make a plan for this model"
         )
     check_stages(stages, layers, method.earliest)
-    cuts = cut_layers(stages)
-    if method.scoring == "before" and len(set(cuts)) < len(cuts):
-        raise SwiftprofError(
-            f"plan: stages[1].layer is {stages[1].layer}, where the first stage cuts "
-            f"already; method '{plan.method}' needs it at least two layers on"
-        )
     if method.compacts and decoder.mrope:
         raise SwiftprofError(
             f"plan: method '{plan.method}' renumbers positions, which this model gives in "
             "three dimensions; set options.positions to 'kept'"
         )
     first = decoder.first_cut
-    if stages and stages[0].layer < first:
+    if stages and cut_layers(stages, method.first)[0] < first:
+        least = first + (method.first == "before")
         raise SwiftprofError(
             f"plan: stages[0].layer is {stages[0].layer}; this model adds vision "
-            f"features after its first {first} layers: start at layer {first} or later"
+            f"features after its first {first} layers: start at layer {least} or later"
         )
     for j, stage in enumerate(stages):
         if stage.merge > 0 and not method.merges:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from swiftprof.core.layout import gather_rope
 from swiftprof.core.merge import Bypassed
+from swiftprof.core.stages import StageLike
 from swiftprof.methods.view import PromptView, Vision
 from swiftprof.runtime.decode import Segment
-from swiftprof.runtime.schedule import Schedule, StageLike
+from swiftprof.runtime.schedule import Schedule
 
 Rope = tuple[Tensor, Tensor]
 
@@ -54,7 +55,8 @@ class Prefill:
         compacts: survivors are renumbered after every stage.
         memo: `(B, L)`, what the method noted about the prompt.
         vision: what the vision tower knew, for a method that reads it.
-        scores: a stage's scores, from its layer's hook until the next layer's.
+        scores: `(B, L)` over the slots of the prompt, by stage: scores of stages that cut behind
+            the layer that judged them, from its hook until then.
         rope: cos and sin of the tokens present; None until they are needed, see `positions`.
         mask: attention mask for the tokens present.
     """
@@ -69,7 +71,7 @@ class Prefill:
     memo: Tensor | None = None
     vision: Vision | None = None
     waiting: Bypassed | None = None
-    scores: Tensor | None = None
+    scores: dict[int, Tensor] = field(default_factory=dict)
     rope: Rope | None = None
     mask: Tensor | None = None
 
@@ -86,6 +88,14 @@ class Prefill:
             slots = self._renumbered() if self.compacts else self.tokens.slots
             self.rope = (gather_rope(whole[0], slots), gather_rope(whole[1], slots))
         return self.rope
+
+    def by_slot(self, scores: Tensor) -> Tensor:
+        """Scores of the tokens present, `(B, n)`, at their slots, `(B, L)`; 0 elsewhere."""
+        if self.tokens.whole:
+            return scores
+        roomy = scores.new_zeros(len(scores), self.length + 1)  # the last column takes the padding
+        at = self.tokens.slots.masked_fill(~self.tokens.valid, self.length)
+        return roomy.scatter(1, at, scores)[:, : self.length]
 
     def most_asking(self, attends: str) -> int:
         """At least as many tokens as ask at a stage: all of a row, or its text."""
@@ -173,6 +183,8 @@ def _moved(value: Any, device: torch.device) -> Any:
     """A copy of `value` with its tensors on `device`."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _moved(each, device) for key, each in value.items()}
     if isinstance(value, tuple) and isinstance(value[0], Tensor):
         return tuple(_moved(each, device) for each in value)
     if isinstance(value, (Tokens, Bypassed, Vision)):

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from swiftprof.core.layout import scatter_tokens
 from swiftprof.core.masks import attention_mask
+from swiftprof.core.stages import cut_layers, judging_layers
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
@@ -29,7 +30,7 @@ from swiftprof.runtime.decode import CacheState, Step, read_state, write_state
 from swiftprof.runtime.decoder import Decoder, check_call, check_window, locate
 from swiftprof.runtime.plan_check import check_plan
 from swiftprof.runtime.prefill import Prefill, begin_prefill
-from swiftprof.runtime.schedule import PlanLike, cut_layers, score_layers
+from swiftprof.runtime.schedule import PlanLike
 from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
 from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
 from swiftprof.runtime.vision import VisionTap
@@ -102,8 +103,9 @@ class Pruning:
             VisionTap(self._decoder) if self._stages and self._method.reads_vision else None
         )
         check_plan(self._decoder, self._method, plan)
-        self._cuts = cut_layers(self._stages)
-        self._judges = score_layers(self._cuts, self._method.scoring)
+        first = self._method.first
+        self._cuts = cut_layers(self._stages, first)
+        self._judges = judging_layers(self._stages, self._method.scoring, first)
         self._prepares = type(self._method).prepare is not Method.prepare
         self._local = threading.local()
         self._handles: list[RemovableHandle] = []
@@ -315,7 +317,8 @@ class Pruning:
         for j, judge in enumerate(self._judges):
             if judge == i < self._cuts[j] and not changes_nothing(call, self._method, j):
                 with self._span("score"):
-                    call.scores = score(call, self._method, j, layer, hidden, rope)
+                    scores = score(call, self._method, j, layer, hidden, rope)
+                    call.scores[j] = call.by_slot(scores)
         if not call.segments:
             return None
         segment = call.segments[-1]
@@ -356,8 +359,9 @@ class Pruning:
             call.vision = self._vision.rows(call.schedule.visual)
         with self._span("restore"):
             hidden = restore_bypassed(call, hidden)
-        scores, call.scores = call.scores, None
-        if scores is None:
+        if j in call.scores:
+            scores = call.scores.pop(j).gather(1, call.tokens.slots)
+        else:
             with self._span("score"):
                 scores = score(call, self._method, j, layer, hidden, rope)
         with self._span("select"):

@@ -7,23 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from swiftprof.core.counts import kept_count, merged_count
-from swiftprof.errors import SwiftprofError
-
-
-class StageLike(Protocol):
-    """One stage of a plan."""
-
-    @property
-    def layer(self) -> int:
-        """Decoder layer, numbered from 1."""
-
-    @property
-    def keep(self) -> float:
-        """Kept fraction of the prompt's visual tokens, in (0, 1]."""
-
-    @property
-    def merge(self) -> float:
-        """Merged tokens as a fraction of the prompt's visual tokens."""
+from swiftprof.core.stages import StageLike
 
 
 class ModelLike(Protocol):
@@ -52,53 +36,6 @@ class PlanLike(Protocol):
     @property
     def model(self) -> ModelLike:
         """The model that the plan was made for."""
-
-
-def cut_layers(stages: Sequence[StageLike]) -> list[int]:
-    """For each stage the 0-based index of the first layer that sees its result.
-
-    The first stage takes effect after its layer, the later ones before theirs (paper §3.3).
-    """
-    return [stage.layer if j == 0 else stage.layer - 1 for j, stage in enumerate(stages)]
-
-
-def score_layers(cuts: Sequence[int], scoring: str) -> list[int]:
-    """For each stage the 0-based index of the layer that judges (see `Method.scoring`)."""
-    if scoring == "own":
-        return [cut - (j == 0) for j, cut in enumerate(cuts)]
-    return [cut - (scoring == "before") for cut in cuts]
-
-
-def check_stages(stages: Sequence[StageLike], num_layers: int, earliest: int = 1) -> None:
-    """Refuse stages that mean nothing for a model of `num_layers` layers.
-
-    Args:
-        stages: the plan's stages.
-        num_layers: L.
-        earliest: least layer of the first stage; 0 where the method prunes before the decoder.
-
-    Raises:
-        SwiftprofError: a layer is out of range or not above the one before, or a fraction is out of
-            range.
-    """
-    before = -1
-    for j, stage in enumerate(stages):
-        where = f"plan: stages[{j}]"
-        if not (earliest if j == 0 else 1) <= stage.layer <= num_layers:
-            raise SwiftprofError(
-                f"{where}.layer is {stage.layer}; the model has layers 1 to {num_layers}"
-            )
-        if stage.layer <= before:
-            raise SwiftprofError(
-                f"{where}.layer is {stage.layer}; layers must ascend, the one before is {before}"
-            )
-        if not 0.0 < stage.keep <= 1.0:
-            raise SwiftprofError(
-                f"{where}.keep is {stage.keep}; give a fraction above 0 and at most 1"
-            )
-        if not 0.0 <= stage.merge <= 1.0:
-            raise SwiftprofError(f"{where}.merge is {stage.merge}; give a fraction from 0 to 1")
-        before = stage.layer
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def test_a_peer_is_planned_at_its_own_layers_and_its_options_are_kept(
         (["--method", "fastv", "--option", "queries=none"], "options.queries"),
         (["--option", "seeds"], "--option seeds: must be name=value"),
         (["--layers", "some"], "--layers some"),
-        (["--layers", "3,4"], "stages[1].layer"),
+        (["--layers", "4,3"], "stages[1].layer"),
         (["--merge", "2"], "--merge 2"),
         (["--schedule", "late"], "--schedule late"),
         (["--schedule", "published"], "--schedule published"),

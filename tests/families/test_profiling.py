@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.likelihood import answer_scores, rerun_scores
-from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
 
 NEW = 4
@@ -39,7 +40,7 @@ def one_by_one(case: Any, row: int, kept: set[int]) -> list[int]:
         return args, {**kwargs, "attention_mask": mask}
 
     with case.eager() as model:
-        layers = model.get_decoder().layers[FULL_LAYERS:]
+        layers = model.get_decoder().layers[BASE_LAYER:]
         hooks = [each.register_forward_pre_hook(hide, with_kwargs=True) for each in layers]
         for _ in range(NEW):
             inputs = case.extended(prompt, torch.tensor(answer, dtype=torch.long))

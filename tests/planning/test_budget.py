@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from swiftprof.core.counts import kept_count, merged_count
-from swiftprof.costs.tokens import tokens_per_layer
+from swiftprof.core.stages import tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import REGISTRY, create
 from swiftprof.planning.budget import (

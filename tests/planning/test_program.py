@@ -14,7 +14,7 @@ from swiftprof.planning.curve import Curve
 from swiftprof.planning.program import area, solve, solve_batch
 
 
-def exhaustive(curve: Curve, budget: int, separate: bool) -> tuple[float, tuple[int, ...]]:
+def exhaustive(curve: Curve, budget: int) -> tuple[float, tuple[int, ...]]:
     """Best U over all rising sets of layers, the smallest such set by lexicographic order."""
     x = dict(zip(curve.layers, curve.x.tolist(), strict=True))
     best = (x[2] * (curve.num_layers - 2), ())
@@ -22,8 +22,6 @@ def exhaustive(curve: Curve, budget: int, separate: bool) -> tuple[float, tuple[
         for chosen in combinations([layer for layer in curve.layers if layer > 2], count):
             heights = [x[2], *(x[layer] for layer in chosen)]
             if any(b <= a for a, b in pairwise(heights)):
-                continue
-            if separate and count > 1 and chosen[1] == chosen[0] + 1:
                 continue
             ends = [2, *chosen, curve.num_layers]
             total = sum(h * (ends[k + 1] - ends[k]) for k, h in enumerate(heights))
@@ -45,27 +43,23 @@ def curves(draw: st.DrawFn, heights: st.SearchStrategy[float] | None = None) -> 
     return Curve(num_layers, layers, np.array(x))
 
 
-@given(curves(), st.integers(1, 5), st.booleans())
-def test_finds_the_layers_of_the_exhaustive_search(
-    curve: Curve, budget: int, separate: bool
-) -> None:
+@given(curves(), st.integers(1, 5))
+def test_finds_the_layers_of_the_exhaustive_search(curve: Curve, budget: int) -> None:
     # Whole numbers make areas exact, so that ties are ties and the chosen set is decided.
-    total, chosen = exhaustive(curve, budget, separate)
-    found = solve(curve, budget, separate=separate)
+    total, chosen = exhaustive(curve, budget)
+    found = solve(curve, budget)
     assert found.layers == chosen
     assert found.area == total
 
 
-@given(curves(st.floats(-1, 1, width=32)), st.integers(1, 4), st.booleans())
-def test_finds_the_area_of_the_exhaustive_search_on_any_heights(
-    curve: Curve, budget: int, separate: bool
-) -> None:
-    total, _ = exhaustive(curve, budget, separate)
-    assert solve(curve, budget, separate=separate).area == pytest.approx(total, abs=1e-9)
+@given(curves(st.floats(-1, 1, width=32)), st.integers(1, 4))
+def test_finds_the_area_of_the_exhaustive_search_on_any_heights(curve: Curve, budget: int) -> None:
+    total, _ = exhaustive(curve, budget)
+    assert solve(curve, budget).area == pytest.approx(total, abs=1e-9)
 
 
 @given(curves(), st.integers(1, 5))
-def test_without_the_rule_on_the_second_layer_records_are_enough(curve: Curve, budget: int) -> None:
+def test_records_are_enough(curve: Curve, budget: int) -> None:
     best = float("-inf")
     records = set()
     for layer, x in zip(curve.layers, curve.x, strict=True):
@@ -73,17 +67,15 @@ def test_without_the_rule_on_the_second_layer_records_are_enough(curve: Curve, b
             if layer > 2 and x > best:
                 records.add(layer)
             best = max(best, x)
-    _, chosen = exhaustive(curve, budget, separate=False)
+    _, chosen = exhaustive(curve, budget)
     assert set(chosen) <= records
     usable = len(records - {curve.num_layers})
     assert len(chosen) == min(budget, usable), "one more record always gains"
 
 
-def test_a_layer_beaten_only_by_an_unreachable_neighbour_may_be_chosen() -> None:
-    # 3 and 4 are records; after 3 the next cut can be at 5 at the earliest, and 5 still helps.
+def test_neighbouring_layers_may_both_be_chosen() -> None:
     curve = Curve(6, (2, 3, 4, 5, 6), np.array([0, 0.9, 1.0, 0.95, 0]))
-    assert solve(curve, 2).layers == (3, 5)
-    assert solve(curve, 2, separate=False).layers == (3, 4)
+    assert solve(curve, 2).layers == (3, 4)
 
 
 def test_ties_go_to_the_earlier_layers() -> None:

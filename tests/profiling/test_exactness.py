@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count
-from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
 
 NEW = 5
@@ -32,7 +33,7 @@ def one_by_one(model, ids, pixels, kept_slots, eos=()):
         keep[kept_slots] = True
         positions = torch.arange(ids.shape[1])[None]
         for i, layer in enumerate(text.layers):
-            if i == FULL_LAYERS:
+            if i == BASE_LAYER:
                 hidden, positions = hidden[:, keep], positions[:, keep]
             n = hidden.shape[1]
             causal = torch.full((n, n), float("-inf")).triu(1)[None, None]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.data.base import Sample
 from swiftprof.data.frames import frame_of
 from swiftprof.data.registry import get_dataset
 from swiftprof.profiling import api
 from swiftprof.profiling.likelihood import answer_scores, rerun_scores
-from swiftprof.profiling.record import FULL_LAYERS, record
+from swiftprof.profiling.record import record
 
 IMAGE = 127
 ANSWERS = torch.tensor([[5, 9, 33], [7, -1, -1], [11, 2, -1]])
@@ -33,7 +34,7 @@ def likelihood(model, ids, pixels, answer, kept_slots=None):
         keep[kept_slots] = True
     positions = torch.arange(ids.shape[1])[None]
     for i, layer in enumerate(text.layers):
-        if i == FULL_LAYERS:
+        if i == BASE_LAYER:
             hidden, positions = hidden[:, keep], positions[:, keep]
         n = hidden.shape[1]
         causal = torch.full((n, n), float("-inf")).triu(1)[None, None]

@@ -58,15 +58,9 @@ def test_who_leaves():
     #      layers 2    3    4    5    6    7
     assert out([0.5, 0.2, 0.8, 0.9, 0.9]) == {3, DEPTH}  # layer 2 beats layer 3
     assert out([0.2, 0.6, 0.3, 0.9, 0.9]) == {4, DEPTH}  # layer 3 beats layer 4
-    assert out([0.2, 0.4, 0.9, 0.6, 0.95]) == {DEPTH}  # only layer 4 beats 5, and it may be blocked
+    assert out([0.2, 0.4, 0.9, 0.6, 0.95]) == {5, DEPTH}  # layer 4 beats layer 5
     assert out([0.2, 0.4, 0.8, 0.9, 0.6, 0.95]) == {6, DEPTH}  # 4 and 5 beat 6
     assert out([0.5, 0.5, 0.5, 0.5]) == {DEPTH}  # ties are no defeat
-
-
-def test_one_earlier_layer_is_not_enough_because_of_the_planner_itself():
-    """Layers 3 and 4 cannot be planned together, so layer 5 is, although layer 4 beats it."""
-    curve = Curve(DEPTH, LAYERS, np.array([0.2, 0.6, 0.75, 0.73, *[0.1] * 7]))
-    assert solve(curve, 2).layers == (3, 5)
 
 
 def test_no_layer_that_could_be_planned_ever_leaves_where_scores_are_certain():

@@ -118,6 +118,7 @@ def _recompute(
     last, everyone = len(ids) - 1, list(range(len(sequence)))
     bypass = plan.method == "swiftvlm"
     merges = bypass or plan.method == "merge"
+    before = plan.options.get("first") == "before"
     groups: dict[int, list[int]] = {}  # seed -> members
     merged_then: dict[int, torch.Tensor] = {}
     waiting: dict[int, torch.Tensor] = {}  # bypassed slot -> state when it left
@@ -155,9 +156,9 @@ def _recompute(
     first_scores: dict[int, float] = {}
     for number, layer in enumerate(text.layers, start=1):  # layers count from 1, as in plans
         for j, stage in enumerate(plan.stages):
-            if j == 0 and number == stage.layer + 1:  # the first stage: after its layer
+            if j == 0 and not before and number == stage.layer + 1:  # the first: after its layer
                 select(j, stage, first_scores)
-            if j > 0 and number == stage.layer:  # the later ones: before theirs
+            if (j > 0 or before) and number == stage.layer:  # the later ones: before theirs
                 moved = {
                     slot: before + (state[seed] - merged_then[seed])
                     for seed, members in groups.items()

@@ -150,9 +150,9 @@ def test_an_impossible_plan_is_refused(
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        (((0, 0.5),), r"stages\[0\].layer is 0"),
-        (((9, 0.5),), r"stages\[0\].layer is 9"),
-        (((3, 0.5), (3, 0.2)), r"stages\[1\].layer is 3"),
+        (((0, 0.5),), r"stages\[0\].layer: 0"),
+        (((9, 0.5),), r"stages\[0\].layer: 9"),
+        (((3, 0.5), (3, 0.2)), r"stages\[1\].layer: 3"),
         (((3, 0.0),), r"stages\[0\].keep is 0"),
         (((3, 0.5, -0.1), (5, 0.1)), r"stages\[0\].merge is -0.1"),
     ],

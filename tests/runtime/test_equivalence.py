@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count, merged_count
+from swiftprof.methods.swiftvlm import SwiftVLM
 from swiftprof.runtime.prune import prune
+from swiftprof.runtime.trace import Trace
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
 PLANS = {
@@ -59,6 +61,43 @@ def test_cached_decoding_equals_a_recompute_without_cache(
     assert (logits_of(out)[0] - expected).abs().max() < 1e-4
     vanilla = logits_of(generate(llava, prompts.batch(0)))
     assert (logits_of(out) - vanilla).abs().max() > 0.05  # the plan does prune
+
+
+class Before(SwiftVLM):
+    """SwiftVLM whose first stage is judged by its layer before that layer runs."""
+
+    first = "before"  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("stages", [THREE, ((1, 0.3, 0.1), (2, 0.3, 0.1), (3, 0.2))])
+def test_a_first_stage_before_its_layer_equals_the_recompute(
+    llava: Any, prompts: Any, plan_of: Any, recompute: Any, stages: Any
+) -> None:
+    plan = plan_of(*stages, first="before")
+    with prune(llava, plan_of(*stages), method=Before()):
+        logits = llava(**prompts.batch(0)).logits
+    expected = recompute(llava, prompts.ids[0], prompts.pixels[:1], plan, prompts.ids[0][:0])
+    assert (logits[0, -1] - expected[0]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("method", ["feather", "sparsevlm"])
+def test_stages_that_the_layer_before_judges_may_cut_at_one_place(
+    llava: Any, prompts: Any, plan_of: Any, method: str
+) -> None:
+    """The second stage keeps the best of what the first one kept, by the same layer."""
+    options = {"positions": "kept"} if method == "sparsevlm" else {"stride": 100}
+    both = plan_of((2, 0.5), (3, 0.2), method=method, **options)
+    one = plan_of((2, 0.2), method=method, **options)
+    traces = []
+    for plan in (both, one):
+        trace = Trace()
+        with prune(llava, plan, on_stage=trace):
+            llava(**prompts.batch(0, 1))
+        traces.append(trace.prefills[0])
+    for row in (0, 1):
+        assert traces[0].kept(1, row) == traces[1].kept(0, row)
+        assert len(traces[0].kept(0, row)) == 18
+    assert traces[0].visual_per_layer(0, 8) == [36, 36, *[7] * 6]
 
 
 @pytest.mark.parametrize("text", ["mistral", "qwen2", "qwen3"])

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from swiftprof.costs.tokens import tokens_per_layer
+from swiftprof.core.stages import cut_layers, tokens_per_layer
 from swiftprof.runtime.prune import prune
-from swiftprof.runtime.schedule import Schedule, cut_layers
+from swiftprof.runtime.schedule import Schedule
 from swiftprof.runtime.trace import Trace
 
 THREE = ((3, 0.5, 0.1), (5, 0.3, 0.1), (7, 0.1))
