@@ -15,7 +15,7 @@ from swiftprof.analysis.budget import budget_text
 from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.data.asking import ask_all
-from swiftprof.data.base import Dataset, Sample, image_fit
+from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.drawing import draw
 from swiftprof.data.scoring.boxes import parse_box
 from swiftprof.errors import SwiftprofError
@@ -251,7 +251,7 @@ def _picture(
         dataset=dataset.name,
         question=sample.question,
         answers=list(sample.answers),
-        image=encode(_seen(sample.image, image_fit(dataset, vlm.conventions))),
+        image=encode(_seen(sample.image, vlm.conventions.image_fit)),
         grid=_grid(vlm, inputs, n_visual),
         box=_unit_box(sample.answers[0], dataset, sample) if sample.answers else None,
         methods=methods,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from swiftprof.data.base import BadSample, Dataset, Sample, image_fit
+from swiftprof.data.base import BadSample, Dataset, Sample
 from swiftprof.data.frames import frame_of, pad_to_square
 from swiftprof.models.conventions import Conventions
 
@@ -31,14 +31,15 @@ class Skipped:
 def ask(dataset: Dataset, sample: Sample, vlm: Asked) -> Sample:
     """The sample with its image and text as the model gets them, and the frame of its boxes."""
     conventions = vlm.conventions
-    fit = image_fit(dataset, conventions)
+    fit = conventions.image_fit
     image = sample.image
     if fit == "pad":
         image = pad_to_square(image, conventions.pad_color)
     seen = vlm.seen_size(*image.size) if conventions.box_units == "pixels" else None
     frame = frame_of(sample.image.size, fit, conventions.box_units, seen) if sample.box else None
-    text = dataset.prompt(sample, conventions.prompt_style)
-    return replace(sample, image=image, question=text, frame=frame)
+    style = conventions.prompt_style
+    text = dataset.prompt(sample, style)
+    return replace(sample, image=image, question=text, frame=frame, style=style)
 
 
 def ask_all(

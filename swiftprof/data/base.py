@@ -32,6 +32,7 @@ class Sample:
         choices: the options of a multiple-choice question, in order.
         hint: context that some multiple-choice questions come with.
         frame: where numbers in the model's answer lie on the original image; None until asked.
+        style: prompt style in which it was asked; empty until then.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Sample:
     choices: tuple[str, ...] = ()
     hint: str = ""
     frame: Frame | None = None
+    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,6 @@ class Dataset(ABC):
         max_new_tokens: longest answer.
         train_split, eval_split: splits to profile and to evaluate on when none is named.
         counted: what ``splits`` counts; sets with several samples an object count objects.
-        pads: images are padded for models trained on padded squares. LLaVA's own evaluation leaves
-            ScienceQA and MMBench unpadded.
         block: samples per block of the draw, 0 for a plain draw (see ``drawing``).
     """
 
@@ -83,7 +83,6 @@ class Dataset(ABC):
     train_split: str = "train"
     eval_split: str = "test"
     counted: str = "samples"
-    pads: bool = True
     block: int = 0
 
     @property
@@ -133,9 +132,40 @@ class Dataset(ABC):
         """Where the split came from, with its revision; empty for sets that need no files."""
         return ""
 
-    def protocol(self, conventions: Conventions) -> str:
-        """How a score comes about, in one line; printed beside it and stored with it."""
-        return protocol(self, conventions)
+    def wording(self, conventions: Conventions) -> str:
+        """Whose words the prompt is in; the first part of the protocol."""
+        return f"{conventions.prompt_style.removesuffix('-eval')} prompt"
+
+    def protocol(self, conventions: Conventions, score: str = "generation") -> str:
+        """How a score comes about, in one line; printed beside it and stored with it.
+
+        Args:
+            score: ``generation`` for the set's own metric, ``nll`` for the likelihood of the
+                reference answer.
+        """
+        fit, localization = conventions.image_fit, self.localization
+        units = {
+            "unit": "boxes in 0-1",
+            "thousandths": "boxes in 0-1000",
+            "pixels": "boxes in pixels as resized",
+        }[conventions.box_units]
+        back = {"pad": ", un-padded", "crop": ", moved out of the crop", "whole": ""}[fit]
+        parts = [
+            self.wording(conventions),
+            "system prompt of vicuna_v1" if conventions.system else "",
+            {
+                "pad": "image padded to a square",
+                "crop": "image cut to its centre square by the processor",
+                "whole": "whole image",
+            }[fit],
+            units + back if localization else "",
+            *(
+                ("reference answer teacher-forced", "mean token probability")
+                if score == "nll"
+                else (f"greedy, at most {self.max_new_tokens} new tokens", self.metric)
+            ),
+        ]
+        return "; ".join(part for part in parts if part)
 
     def check_split(self, split: str) -> None:
         """Raise SwiftprofError with the splits there are."""
@@ -144,33 +174,3 @@ class Dataset(ABC):
                 f"{self.name} has no split {split!r}: it has {', '.join(self.splits)}; "
                 "name one with `split`"
             )
-
-
-def image_fit(dataset: Dataset, conventions: Conventions) -> str:
-    """The image fit that a model gets on this set."""
-    fit = conventions.image_fit
-    return "crop" if fit == "pad" and not dataset.pads else fit
-
-
-def protocol(dataset: Dataset, conventions: Conventions, prompt: str | None = None) -> str:
-    """The parts that every protocol has."""
-    fit = image_fit(dataset, conventions)
-    parts = [
-        prompt or f"{conventions.prompt_style} prompt",
-        {
-            "pad": "image padded to a square",
-            "crop": "image cut to its centre square by the processor",
-            "whole": "whole image",
-        }[fit],
-    ]
-    if dataset.localization:
-        units = {
-            "unit": "boxes in 0-1",
-            "thousandths": "boxes in 0-1000",
-            "pixels": "boxes in pixels as resized",
-        }[conventions.box_units]
-        back = {"pad": ", un-padded", "crop": ", moved out of the crop", "whole": ""}[fit]
-        parts.append(units + back)
-    parts.append(f"greedy, at most {dataset.max_new_tokens} new tokens")
-    parts.append(dataset.metric)
-    return "; ".join(parts)

@@ -69,7 +69,3 @@ class GQA(HostedDataset):
             pairs = [(row, place.get(str(id), -1)) for row, id in enumerate(wanted)]
             self._joined[split] = sorted(pairs, key=lambda pair: (pair[1], pair[0]))
         return self._joined[split]
-
-
-def gqa() -> GQA:
-    return GQA()

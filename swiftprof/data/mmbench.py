@@ -3,7 +3,7 @@
 Example: "What is the main object?" with options A to D → ``B``. The plain score counts rows; under
 ``circular`` a question is right only where every rotation is (rows whose index is equal modulo a
 million). Letters are read by MMBench's own rules and never by another model. ``test`` has no
-answers. The image is not padded, as in LLaVA's own evaluation.
+answers. LLaVA's own evaluation pads the image and stops after 1,024 tokens.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 from swiftprof.data.base import BadSample, Sample, Scored
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in
-from swiftprof.data.scoring.choices import circular_metrics, mmbench_letter
+from swiftprof.data.scoring.choices import circular_metrics, option_letter
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import OPTION_LETTER, lettered
+from swiftprof.models.conventions import LLAVA_STYLES
 
 OPTIONS = ("A", "B", "C", "D")
 COLUMNS = ("index", "question", "hint", "answer", *OPTIONS, "category", "image")
@@ -25,10 +26,10 @@ ROTATION = 1_000_000
 class MMBench(HostedDataset):
     name = "mmbench"
     description = "multiple choice under rotated options (English)"
-    metric = "accuracy; circular"
+    metric = "accuracy, circular"
     licence = "Apache-2.0"
+    max_new_tokens = 100  # some models explain themselves; LLaVA's evaluation stops at 1,024
     eval_split = "dev"
-    pads = False
     published: Mapping[str, int] = {"dev": 4_329}
     parts: Mapping[str, Part] = {"dev": Part(hub("MMBench"), "dev", COLUMNS, "en")}
 
@@ -65,21 +66,17 @@ class MMBench(HostedDataset):
 
     def prompt(self, sample: Sample, style: str) -> str:
         options = lettered(sample.choices)
-        if style == "llava":
+        if style in LLAVA_STYLES:
             hint = f"{sample.hint}\n" if sample.hint else ""
             return f"{hint}{sample.question}\n{options}{OPTION_LETTER}"
         hint = f"{sample.hint} " if sample.hint else ""
         return f"{hint}{sample.question} There are several options:\n{options}\n{OPTION_LETTER}"
 
     def score(self, prediction: str, sample: Sample) -> float:
-        return float(mmbench_letter(prediction, sample.choices) == sample.answers[0])
+        return float(option_letter(prediction, sample.choices) == sample.answers[0])
 
     def metrics(self, scored: Sequence[Scored]) -> dict[str, float]:
         return circular_metrics(scored)
-
-
-def mmbench() -> MMBench:
-    return MMBench()
 
 
 def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:

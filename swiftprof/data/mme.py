@@ -21,7 +21,7 @@ _ASKS_FOR = " Please answer yes or no."
 class MME(HostedDataset):
     name = "mme"
     description = "pairs of yes-or-no questions on perception and cognition"
-    metric = "accuracy; perception and cognition over pairs"
+    metric = "accuracy, perception and cognition over pairs"
     licence = "undeclared; research use"
     max_new_tokens = 8
     published: Mapping[str, int] = {"test": 2_374}
@@ -55,7 +55,3 @@ class MME(HostedDataset):
 
     def metrics(self, scored: Sequence[Scored]) -> dict[str, float]:
         return mme_metrics(scored)
-
-
-def mme() -> MME:
-    return MME()

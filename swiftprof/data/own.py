@@ -22,7 +22,6 @@ from typing import Any
 from PIL.Image import Image
 
 from swiftprof.data.base import BadSample, Dataset, Sample
-from swiftprof.data.base import protocol as common
 from swiftprof.data.hosted import image_in
 from swiftprof.data.images import open_image
 from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
@@ -119,9 +118,8 @@ class OwnDataset(Dataset):
             box=box,
         )
 
-    def protocol(self, conventions: Conventions) -> str:
-        prompt = None if self.localization else "questions as they stand"
-        return common(self, conventions, prompt)
+    def wording(self, conventions: Conventions) -> str:
+        return super().wording(conventions) if self.localization else "questions as they stand"
 
     def prompt(self, sample: Sample, style: str) -> str:
         """Expressions are asked in the model's own words, questions as they stand."""

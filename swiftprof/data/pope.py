@@ -21,7 +21,7 @@ SUBSETS = ("adversarial", "popular", "random")
 class POPE(HostedDataset):
     name = "pope"
     description = "is an object in the image? (object hallucination)"
-    metric = "accuracy; F1 per subset"
+    metric = "accuracy, F1 per subset"
     licence = "MIT, images: Flickr terms (COCO)"
     max_new_tokens = 8
     published: Mapping[str, int] = {
@@ -54,7 +54,3 @@ class POPE(HostedDataset):
 
     def metrics(self, scored: Sequence[Scored]) -> dict[str, float]:
         return pope_metrics(scored)
-
-
-def pope() -> POPE:
-    return POPE()

@@ -35,40 +35,38 @@ _PIXEL = 1.0
 """Boxes of one object from two columns may differ by rounding, not by more than this."""
 
 
-class RefCOCO(HostedDataset):
-    """One of the three sets."""
+def _parts(annotated: str, pixels: str, published: Mapping[str, int]) -> dict[str, Part]:
+    """Where each split is; `val-unc` and `val-umd` are the annotations' own validation."""
+    own = {"train": "train", "val-unc": "validation", "val-umd": "validation"}
+    return {
+        split: Part((annotated,), own[split], ANNOTATED)
+        if split in own
+        else Part(hub(pixels), split, WITH_PIXELS)
+        for split in published
+    }
 
+
+class RefCOCO(HostedDataset):
+    """The first of the three; the others are it, from other repositories."""
+
+    name = "refcoco"
+    description = "referring expression to box"
     metric = "ACC@0.5"
     licence = "annotations undeclared, images: Flickr terms (COCO)"
     localization = True
-    max_new_tokens = 48
+    max_new_tokens = 100  # InternVL repeats the expression before the box
     counted = "objects"
-
-    def __init__(
-        self,
-        name: str,
-        description: str,
-        annotated: str,
-        validation: str,
-        pixels: str,
-        published: Mapping[str, int],
-        eval_split: str,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.description = description
-        self.published = published
-        self.eval_split = eval_split
-        annotations = {"train": "train", validation: "validation"}
-        self.parts = {
-            split: (
-                Part((annotated,), annotations[split], ANNOTATED)
-                if split in annotations
-                else Part(hub(pixels), split, WITH_PIXELS)
-            )
-            for split in published
-        }
-        self.megabytes = {"train": 95}
+    eval_split = "testA"
+    published: Mapping[str, int] = {
+        "train": 42_404,
+        "val-unc": 3_811,
+        "val": 8_811,
+        "test": 5_000,
+        "testA": 1_975,
+        "testB": 1_810,
+    }
+    parts: Mapping[str, Part] = _parts("jxu124/refcoco", "RefCOCO", published)
+    megabytes: Mapping[str, int] = {"train": 95}
 
     def _reset(self) -> None:
         super()._reset()
@@ -103,6 +101,27 @@ class RefCOCO(HostedDataset):
             lists = rows.column(column)
             self._ends[split] = list(accumulate(max(1, len(each or ())) for each in lists))
         return self._ends[split]
+
+
+class RefCOCOPlus(RefCOCO):
+    name = "refcoco+"
+    description = "referring expression without words of place, to box"
+    published: Mapping[str, int] = {
+        "train": 42_278,
+        "val-unc": 3_805,
+        "val": 3_805,
+        "testA": 1_975,
+        "testB": 1_798,
+    }
+    parts: Mapping[str, Part] = _parts("jxu124/refcocoplus", "RefCOCOplus", published)
+
+
+class RefCOCOg(RefCOCO):
+    name = "refcocog"
+    description = "longer referring expression to box"
+    eval_split = "test"
+    published: Mapping[str, int] = {"train": 42_226, "val-umd": 2_573, "val": 7_573, "test": 5_023}
+    parts: Mapping[str, Part] = _parts("jxu124/refcocog", "RefCOCOg", published)
 
 
 def _annotated(row: Mapping[str, Any], which: int, coco: CocoImages) -> Sample:
@@ -160,52 +179,3 @@ def _recorded_box(record: Any) -> Box | None:
 
 def _rounded(box: Box) -> str:
     return "[" + ", ".join(f"{v:.2f}" for v in box) + "] px"
-
-
-def refcoco() -> RefCOCO:
-    return RefCOCO(
-        "refcoco",
-        "referring expression to box",
-        annotated="jxu124/refcoco",
-        validation="val-unc",
-        pixels="RefCOCO",
-        published={
-            "train": 42_404,
-            "val-unc": 3_811,
-            "val": 8_811,
-            "test": 5_000,
-            "testA": 1_975,
-            "testB": 1_810,
-        },
-        eval_split="testA",
-    )
-
-
-def refcoco_plus() -> RefCOCO:
-    return RefCOCO(
-        "refcoco+",
-        "referring expression without words of place, to box",
-        annotated="jxu124/refcocoplus",
-        validation="val-unc",
-        pixels="RefCOCOplus",
-        published={
-            "train": 42_278,
-            "val-unc": 3_805,
-            "val": 3_805,
-            "testA": 1_975,
-            "testB": 1_798,
-        },
-        eval_split="testA",
-    )
-
-
-def refcocog() -> RefCOCO:
-    return RefCOCO(
-        "refcocog",
-        "longer referring expression to box",
-        annotated="jxu124/refcocog",
-        validation="val-umd",
-        pixels="RefCOCOg",
-        published={"train": 42_226, "val-umd": 2_573, "val": 7_573, "test": 5_023},
-        eval_split="test",
-    )

@@ -18,20 +18,21 @@ from swiftprof.plugins import (
 )
 
 DATASETS = {
-    "scenes-ref": "swiftprof.data.scenes:scenes_ref",
-    "scenes-text": "swiftprof.data.scenes:scenes_text",
-    "scenes-qa": "swiftprof.data.scenes:scenes_qa",
-    "refcoco": "swiftprof.data.refcoco:refcoco",
-    "refcoco+": "swiftprof.data.refcoco:refcoco_plus",
-    "refcocog": "swiftprof.data.refcoco:refcocog",
-    "textvqa": "swiftprof.data.textvqa:textvqa",
-    "textvqa-ocr": "swiftprof.data.textvqa:textvqa_ocr",
-    "gqa": "swiftprof.data.gqa:gqa",
-    "vqav2": "swiftprof.data.vqav2:vqav2",
-    "scienceqa": "swiftprof.data.scienceqa:scienceqa",
-    "mme": "swiftprof.data.mme:mme",
-    "mmbench": "swiftprof.data.mmbench:mmbench",
-    "pope": "swiftprof.data.pope:pope",
+    "scenes-ref": "swiftprof.data.scenes:ScenesRef",
+    "scenes-text": "swiftprof.data.scenes:ScenesText",
+    "scenes-qa": "swiftprof.data.scenes:ScenesQA",
+    "refcoco": "swiftprof.data.refcoco:RefCOCO",
+    "refcoco+": "swiftprof.data.refcoco:RefCOCOPlus",
+    "refcocog": "swiftprof.data.refcoco:RefCOCOg",
+    "textvqa": "swiftprof.data.textvqa:TextVQA",
+    "textvqa-ocr": "swiftprof.data.textvqa:TextVQAWithOCR",
+    "gqa": "swiftprof.data.gqa:GQA",
+    "vqav2": "swiftprof.data.vqav2:VQAv2",
+    "vqav2-old": "swiftprof.data.vqav2:VQAv2ByTheOldRule",
+    "scienceqa": "swiftprof.data.scienceqa:ScienceQA",
+    "mme": "swiftprof.data.mme:MME",
+    "mmbench": "swiftprof.data.mmbench:MMBench",
+    "pope": "swiftprof.data.pope:POPE",
 }
 BUNDLED = ("scenes-ref", "scenes-text", "scenes-qa")
 GROUP = "swiftprof.datasets"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.scoring.boxes import acc_at_half
@@ -23,17 +22,13 @@ from swiftprof.tiny.scenes.render import render
 SPLITS = {"train": 20_000, "test": 5_000}
 
 
-@dataclass(frozen=True)
 class ScenesDataset(Dataset):
     """One family of questions about synthetic scenes; ``mix`` weighs its kinds."""
 
-    name: str
-    description: str
-    metric: str
     mix: Mapping[str, float]
-    localization: bool = False
-    max_new_tokens: int = 5
-    licence: str = "Apache-2.0 (synthetic scenes)"
+    metric = "exact match"
+    max_new_tokens = 5
+    licence = "Apache-2.0 (synthetic scenes)"
 
     @property
     def splits(self) -> Mapping[str, int]:
@@ -58,8 +53,8 @@ class ScenesDataset(Dataset):
             kind=kind,
         )
 
-    def protocol(self, conventions: Conventions) -> str:
-        return f"greedy, at most {self.max_new_tokens} new tokens; {self.metric}"
+    def wording(self, conventions: Conventions) -> str:
+        return "questions as they stand"
 
     def score(self, prediction: str, sample: Sample) -> float:
         if self.localization:
@@ -67,41 +62,29 @@ class ScenesDataset(Dataset):
         return exact_match(prediction, sample.answers)
 
 
-def scenes_ref() -> ScenesDataset:
-    return ScenesDataset(
-        name="scenes-ref",
-        description="synthetic scenes: referring expression to box",
-        metric="ACC@0.5",
-        mix={"ref-name": 1.5, "ref-extreme": 1.0, "ref-rel": 2.5},
-        localization=True,
-        max_new_tokens=12,
-    )
+class ScenesRef(ScenesDataset):
+    name = "scenes-ref"
+    description = "synthetic scenes: referring expression to box"
+    metric = "ACC@0.5"
+    localization = True
+    max_new_tokens = 12
+    mix: Mapping[str, float] = {"ref-name": 1.5, "ref-extreme": 1.0, "ref-rel": 2.5}
 
 
-def scenes_text() -> ScenesDataset:
-    return ScenesDataset(
-        name="scenes-text",
-        description="synthetic scenes: read the three letters on a sign",
-        metric="exact match",
-        mix={"text-name": 3.0, "text-extreme": 1.0, "text-rel": 1.0},
-        localization=False,
-        max_new_tokens=5,
-    )
+class ScenesText(ScenesDataset):
+    name = "scenes-text"
+    description = "synthetic scenes: read the three letters on a sign"
+    mix: Mapping[str, float] = {"text-name": 3.0, "text-extreme": 1.0, "text-rel": 1.0}
 
 
-def scenes_qa() -> ScenesDataset:
-    return ScenesDataset(
-        name="scenes-qa",
-        description="synthetic scenes: colour, shape, count, yes/no, relations",
-        metric="exact match",
-        mix={
-            "color": 1.5,
-            "shape": 1.5,
-            "count": 1.5,
-            "exists": 1.5,
-            "color-rel": 2.0,
-            "shape-rel": 2.0,
-        },
-        localization=False,
-        max_new_tokens=5,
-    )
+class ScenesQA(ScenesDataset):
+    name = "scenes-qa"
+    description = "synthetic scenes: colour, shape, count, yes/no, relations"
+    mix: Mapping[str, float] = {
+        "color": 1.5,
+        "shape": 1.5,
+        "count": 1.5,
+        "exists": 1.5,
+        "color-rel": 2.0,
+        "shape-rel": 2.0,
+    }

@@ -1,7 +1,9 @@
 """ScienceQA-IMG: multiple-choice questions of school science that come with an image.
 
-Example: "Which of these states is farthest north?" with options A to D → ``A``; accuracy by LLaVA's
-reading of the letter. The image is not padded, as in LLaVA's own evaluation.
+Example: "Which of these states is farthest north?" with options A to D → ``A``; accuracy. How the
+letter is read depends on the prompt style: LLaVA's own rule for LLaVA, a wider one for the others.
+The image is padded for models trained so, as in LLaVA's evaluation since version 1.5; before, it
+was cropped.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from collections.abc import Mapping
 
 from swiftprof.data.base import BadSample, Sample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
-from swiftprof.data.scoring.choices import LETTERS, scienceqa_letter
+from swiftprof.data.scoring.choices import LETTERS, llava_letter, option_letter
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import OPTION_LETTER, lettered
+from swiftprof.models.conventions import LLAVA_STYLES, Conventions
 
 COLUMNS = ("image", "question", "choices", "answer", "hint")
 
@@ -22,11 +25,11 @@ class ScienceQA(HostedDataset):
     description = "school science with an image, multiple choice (ScienceQA-IMG)"
     metric = "accuracy"
     licence = "CC BY-NC-SA 4.0"
-    pads = False
     published: Mapping[str, int] = {"train": 6_218, "validation": 2_097, "test": 2_017}
-    megabytes: Mapping[str, int] = {"train": 400, "test": 130}
+    megabytes: Mapping[str, int] = {"train": 400, "validation": 133, "test": 130}
+    # lmms-lab's ScienceQA has these rows as a configuration, whose card declares no train split
     parts: Mapping[str, Part] = {
-        split: Part(hub("ScienceQA"), split, COLUMNS, "ScienceQA-IMG")
+        split: Part(hub("ScienceQA-IMG"), split, COLUMNS)
         for split in ("train", "validation", "test")
     }
 
@@ -49,8 +52,10 @@ class ScienceQA(HostedDataset):
         return f"{context}{sample.question}\n{lettered(sample.choices)}{OPTION_LETTER}"
 
     def score(self, prediction: str, sample: Sample) -> float:
-        return float(scienceqa_letter(prediction, len(sample.choices)) == sample.answers[0])
+        if sample.style in LLAVA_STYLES:
+            return float(llava_letter(prediction, len(sample.choices)) == sample.answers[0])
+        return float(option_letter(prediction, sample.choices) == sample.answers[0])
 
-
-def scienceqa() -> ScienceQA:
-    return ScienceQA()
+    def wording(self, conventions: Conventions) -> str:
+        rule = "LLaVA's rule" if conventions.prompt_style in LLAVA_STYLES else "any usual form"
+        return f"{super().wording(conventions)}; letters read by {rule}"

@@ -10,36 +10,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swiftprof.data.base import Sample
-from swiftprof.data.base import protocol as common
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
 from swiftprof.data.scoring.vqa import textvqa_accuracy
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import SHORT_ANSWER
-from swiftprof.models.conventions import Conventions
+from swiftprof.models.conventions import LLAVA_STYLES, Conventions
 
 COLUMNS = ("question_id", "question", "image", "answers")
 OCR_REFERENCE = "\nReference OCR token: "
 
 
-class TextVQA(HostedDataset):
-    """With or without OCR tokens; ``test`` has no answers and is left out."""
+def _parts(published: Mapping[str, int], columns: tuple[str, ...]) -> dict[str, Part]:
+    return {split: Part(hub("textvqa"), split, columns, in_part=True) for split in published}
 
+
+class TextVQA(HostedDataset):
+    """Without OCR tokens; ``test`` has no answers and is left out."""
+
+    name = "textvqa"
+    description = "read text in the image"
     metric = "VQA accuracy (EvalAI)"
     licence = "CC BY 4.0"
     eval_split = "validation"
     block = 100
+    ocr = False
     published: Mapping[str, int] = {"train": 34_602, "validation": 5_000}
     megabytes: Mapping[str, int] = {"train": 6_000}
-
-    def __init__(self, ocr: bool = False) -> None:
-        super().__init__()
-        self.ocr = ocr
-        self.name = "textvqa-ocr" if ocr else "textvqa"
-        self.description = "read text in the image" + (", OCR tokens in the prompt" if ocr else "")
-        columns = (*COLUMNS, "ocr_tokens") if ocr else COLUMNS
-        self.parts = {
-            split: Part(hub("textvqa"), split, columns, in_part=True) for split in self.published
-        }
+    parts: Mapping[str, Part] = _parts(published, COLUMNS)
 
     def sample(self, split: str, index: int) -> Sample:
         row = self.rows(split).row(index)
@@ -54,21 +51,19 @@ class TextVQA(HostedDataset):
 
     def prompt(self, sample: Sample, style: str) -> str:
         # lmms-eval capitalises, which lower-cases the rest of the question too
-        question = sample.question if style == "llava" else sample.question.capitalize()
+        question = sample.question if style in LLAVA_STYLES else sample.question.capitalize()
         reference = OCR_REFERENCE + sample.hint if self.ocr else ""
         return question + reference + SHORT_ANSWER
 
     def score(self, prediction: str, sample: Sample) -> float:
         return textvqa_accuracy(prediction, sample.answers)
 
-    def protocol(self, conventions: Conventions) -> str:
-        with_ocr = "with" if self.ocr else "without"
-        return common(self, conventions, f"{conventions.prompt_style} prompt {with_ocr} OCR tokens")
+    def wording(self, conventions: Conventions) -> str:
+        return f"{super().wording(conventions)} {'with' if self.ocr else 'without'} OCR tokens"
 
 
-def textvqa() -> TextVQA:
-    return TextVQA()
-
-
-def textvqa_ocr() -> TextVQA:
-    return TextVQA(ocr=True)
+class TextVQAWithOCR(TextVQA):
+    name = "textvqa-ocr"
+    description = "read text in the image, OCR tokens in the prompt"
+    ocr = True
+    parts: Mapping[str, Part] = _parts(TextVQA.published, (*COLUMNS, "ocr_tokens"))

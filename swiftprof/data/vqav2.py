@@ -1,7 +1,8 @@
 """VQAv2: open questions about COCO images, each answered by ten people.
 
-Example: "How many zebras are there?" → ``2``; official VQA accuracy. lmms-lab's repository has no
-train split; it comes from Multimodal-Fatima's. ``test`` and ``testdev`` have no answers.
+Example: "How many zebras are there?" → ``2``; official VQA accuracy by the tool's present rule;
+``vqav2-old`` scores by the rule that it had until 2021. lmms-lab's repository has no train split;
+it comes from Multimodal-Fatima's. ``test`` and ``testdev`` have no answers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 
 from swiftprof.data.base import Sample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
-from swiftprof.data.scoring.vqa import vqa_accuracy
+from swiftprof.data.scoring.vqa import old_vqa_accuracy, vqa_accuracy
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import SHORT_ANSWER
 
@@ -46,5 +47,10 @@ class VQAv2(HostedDataset):
         return vqa_accuracy(prediction, sample.answers)
 
 
-def vqav2() -> VQAv2:
-    return VQAv2()
+class VQAv2ByTheOldRule(VQAv2):
+    name = "vqav2-old"
+    description = "vqav2, scored as the official tool did until 2021"
+    metric = "VQA accuracy (rule until 2021)"
+
+    def score(self, prediction: str, sample: Sample) -> float:
+        return old_vqa_accuracy(prediction, sample.answers)

@@ -14,7 +14,11 @@ _BOX_FORMAT = (
 
 def box_prompt(expression: str, style: str) -> str:
     """Ask for the box of what an expression refers to."""
-    if style == "qwen":
+    if style == "scenes":
+        return f"Where is {expression}?"
+    if style == "qwen2.5":
+        return f"Locate {expression} in this image and output the bbox coordinates in JSON format."
+    if style == "qwen3":
         return (
             f'Locate every object that matches the description "{expression}" in the image. '
             "Report bbox coordinates in JSON format."

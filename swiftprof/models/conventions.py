@@ -11,9 +11,16 @@ from typing import Literal, cast, get_args
 
 from swiftprof.errors import BadParameter, did_you_mean
 
-PromptStyle = Literal["llava", "lmms", "qwen", "internvl"]
-"""Wording of prompts: as LLaVA was trained, as lmms-eval asks every model, or, for boxes, in the
-words that Qwen-VL and InternVL were trained on (their other prompts are lmms-eval's)."""
+PromptStyle = Literal[
+    "llava", "llava-eval", "lmms", "qwen2", "qwen2.5", "qwen3", "internvl", "scenes"
+]
+"""Wording of prompts.
+
+llava: as LLaVA was trained. llava-eval: the same with the system prompt of LLaVA's ``vicuna_v1``,
+which its own evaluation has and the processor's template lacks. lmms: as lmms-eval asks every
+model. qwen2, qwen2.5, qwen3, internvl: for boxes, the words that their authors use (their other
+prompts are lmms-eval's). scenes: for boxes, the bundled model's "Where is …?".
+"""
 
 ImageFit = Literal["pad", "crop", "whole"]
 """What the model sees of an image that is not square.
@@ -28,6 +35,11 @@ BoxUnits = Literal["unit", "thousandths", "pixels"]
 (``VLM.seen_size`` tells its size)."""
 
 PROMPT_STYLES: tuple[str, ...] = get_args(PromptStyle)
+LLAVA_STYLES = ("llava", "llava-eval")
+VICUNA_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions."
+)
 
 
 @dataclass(frozen=True)
@@ -43,15 +55,20 @@ class Conventions:
     pad_color: tuple[int, int, int] = (122, 116, 104)
     box_units: BoxUnits = "unit"
 
+    @property
+    def system(self) -> str:
+        """System prompt that comes before the question; empty for the template's own."""
+        return VICUNA_SYSTEM if self.prompt_style == "llava-eval" else ""
+
 
 CONVENTIONS: dict[str, Conventions] = {
     "llava": Conventions(image_fit="pad"),
     "llava_next": Conventions(),  # no publication says which frame its boxes have; the image's
     "llava_onevision": Conventions(),
-    "qwen2_vl": Conventions(prompt_style="qwen", box_units="thousandths"),
-    "qwen2_5_vl": Conventions(prompt_style="qwen", box_units="pixels"),
-    "qwen3_vl": Conventions(prompt_style="qwen", box_units="thousandths"),
-    "qwen3_vl_moe": Conventions(prompt_style="qwen", box_units="thousandths"),
+    "qwen2_vl": Conventions(prompt_style="qwen2", box_units="thousandths"),
+    "qwen2_5_vl": Conventions(prompt_style="qwen2.5", box_units="pixels"),
+    "qwen3_vl": Conventions(prompt_style="qwen3", box_units="thousandths"),
+    "qwen3_vl_moe": Conventions(prompt_style="qwen3", box_units="thousandths"),
     "internvl": Conventions(prompt_style="internvl", box_units="thousandths"),
     "smolvlm": Conventions(prompt_style="lmms"),
     "idefics3": Conventions(prompt_style="lmms"),

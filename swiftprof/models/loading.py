@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from swiftprof.costs.flops import DecoderShape
+from swiftprof.errors import SwiftprofError
 from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
 from swiftprof.models.family import Family, read
 from swiftprof.models.registry import ModelSource, find_family, find_model
@@ -69,9 +70,18 @@ class VLM:
 
     @property
     def conventions(self) -> Conventions:
-        """How this family wants prompts, images and boxes."""
+        """How this family wants prompts, images and boxes.
+
+        Raises SwiftprofError where the prompt style is another family's.
+        """
         own = self.family.conventions or conventions_of(str(self.model.config.model_type))
-        return own if self.prompt_style is None else replace(own, prompt_style=self.prompt_style)
+        if self.prompt_style is None:
+            return replace(own, prompt_style="scenes") if self.source.bundled else own
+        if self.prompt_style == "llava-eval" and self.model.config.model_type != "llava":
+            raise SwiftprofError(
+                f"prompt style llava-eval is LLaVA-1.5's, and {self.name} is none; take another"
+            )
+        return replace(own, prompt_style=self.prompt_style)
 
     def seen_size(self, width: int, height: int) -> tuple[int, int]:
         """Size at which the model sees an image that is handed over with this size.
@@ -86,8 +96,9 @@ class VLM:
         content: Any = [*({"type": "image"} for _ in range(images))]
         content.append({"type": "text", "text": question})
         message: Any = [{"role": "user", "content": content}]
-        text = self.processor.apply_chat_template(message, add_generation_prompt=True)
-        return str(text)
+        text = str(self.processor.apply_chat_template(message, add_generation_prompt=True))
+        system = self.conventions.system
+        return f"{system} {text}" if system else text
 
     def inputs(self, images: Sequence[Images], questions: Sequence[str]) -> dict[str, Any]:
         """A left-padded batch ready for ``model.generate``: a row is one question.

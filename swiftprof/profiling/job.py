@@ -17,7 +17,6 @@ from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import ModelInfo
-from swiftprof.profiling.likelihood import likelihood_protocol
 from swiftprof.profiling.parts import chunks
 from swiftprof.profiling.settings import SET_NAME, Score, Settings
 from swiftprof.profiling.store import RunFile
@@ -100,7 +99,7 @@ def prepare(vlm: VLM, request: Request) -> RunFile:
     drawn = {
         d.name: draw(d, request.split_of(d), samples, request.seed, at_most=at_most) for d in sets
     }
-    protocol = {d.name: _protocol(d, vlm, request) for d in sets}
+    protocol = {d.name: d.protocol(vlm.conventions, request.score) for d in sets}
     usual = request.split or Dataset.train_split
     sources = {d.name: d.source(request.split_of(d)) for d in sets}
     settings = Settings(
@@ -130,11 +129,6 @@ def units(draw: Mapping[str, Sequence[int]], order: Sequence[str]) -> list[Unit]
         for name in order
         for number, indices in enumerate(chunks(draw[name]))
     ]
-
-
-def _protocol(dataset: Dataset, vlm: VLM, request: Request) -> str:
-    line = dataset.protocol(vlm.conventions)
-    return line if request.score == "generation" else likelihood_protocol(line)
 
 
 def model_info(vlm: VLM) -> ModelInfo:

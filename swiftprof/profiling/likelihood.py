@@ -21,12 +21,6 @@ from swiftprof.profiling.row_cache import RowMemory
 from swiftprof.profiling.steps import Steps
 
 
-def likelihood_protocol(line: str) -> str:
-    """A data set's protocol, told for this score: prompt and image stay, decoding and metric go."""
-    kept = [part for part in line.split("; ") if not part.startswith("greedy")][:-1]
-    return "; ".join([*kept, "reference answer teacher-forced", "mean token probability"])
-
-
 def answer_tokens(texts: Sequence[str], tokenizer: Any, device: torch.device) -> Tensor:
     """Ids of answers, (B, T), -1 behind the end of a shorter one. An answer has at least one."""
     rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]

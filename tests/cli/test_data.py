@@ -129,7 +129,7 @@ def test_tables_fit_the_terminal(swiftprof, plan_path, data_root):
     wide = swiftprof(*base, "refcoco,refcoco+,refcocog,textvqa,gqa,vqav2,scienceqa,pope").out
     assert "…" not in wide
     assert all(len(line) <= 100 for line in wide.splitlines())
-    assert "refcoco testA: llava prompt; image padded to a square; boxes in 0-1, un-padded" in wide
+    assert "refcoco testA: scenes prompt; image padded to a square; boxes in 0-1, un-padded" in wide
     narrow = swiftprof(*base, "pope").out
     header = next(line for line in narrow.splitlines() if "relative" in line)
     assert header.split()[0] == "pope"

@@ -324,7 +324,7 @@ def scienceqa(root: Path) -> None:
         ("lecture", TEXT),
         ("solution", TEXT),
     ]
-    folder = root / "lmms-lab-encoder" / "ScienceQA"
+    folder = root / "lmms-lab-encoder" / "ScienceQA-IMG"
     splits = ("train", "validation", "test")
     for split in splits:
         rows = [
@@ -345,8 +345,8 @@ def scienceqa(root: Path) -> None:
             }
             for i in range(6)
         ]
-        write(folder, rows, schema, split, under="ScienceQA-IMG")
-    readme(folder, {"ScienceQA-IMG": {s: f"ScienceQA-IMG/{s}-*" for s in splits}})
+        write(folder, rows, schema, split)
+    readme(folder, {"default": {s: f"data/{s}-*" for s in splits}})
 
 
 def mme(root: Path) -> None:

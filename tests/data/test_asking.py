@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,8 @@ from PIL import Image
 from swiftprof.data.asking import ask
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.registry import get_dataset
+from swiftprof.data.wording import box_prompt
+from swiftprof.errors import SwiftprofError
 from swiftprof.models.conventions import Conventions
 
 EDGE = {"left": (255, 0, 0), "right": (0, 255, 0), "top": (0, 0, 255), "bottom": (255, 255, 0)}
@@ -20,8 +24,7 @@ class Edges(Dataset):
     name, description, metric, licence = "edges", "", "none", "ours"
     splits = {"train": 1}  # noqa: RUF012
 
-    def __init__(self, size, pads):
-        self.pads = pads
+    def __init__(self, size):
         self.image = Image.new("RGB", size, (0, 0, 0))
         width, height = size
         wide = width > height
@@ -56,7 +59,7 @@ def shows(image, colour):
 
 @pytest.mark.parametrize("size", [(256, 128), (120, 252)])
 def test_both_ends_of_a_long_image_reach_the_model(bundled, size):
-    dataset = Edges(size, pads=True)
+    dataset = Edges(size)
     padded = ask(dataset, dataset.sample("train", 0), bundled).image
     for end in dataset.ends:
         assert shows(padded, EDGE[end])
@@ -67,13 +70,8 @@ def test_square_samples_are_asked_as_they_are(bundled):
     dataset = get_dataset("scenes-ref")
     sample = dataset.sample("test", 0)
     asked = ask(dataset, sample, bundled)
-    assert asked == sample
+    assert asked == replace(sample, style="scenes")
     assert asked.image is not None
-
-
-def test_sets_that_do_not_pad_leave_the_image_to_the_processor(bundled):
-    dataset = Edges((256, 128), pads=False)
-    assert ask(dataset, dataset.sample("train", 0), bundled).image.size == (256, 128)
 
 
 def test_pixels_are_those_of_the_resized_image():
@@ -89,6 +87,33 @@ def test_pixels_are_those_of_the_resized_image():
         def sample(self, split, index):
             return Sample("0", self.image, "x", ("x",), box=(10.0, 10.0, 50.0, 60.0))
 
-    dataset = Boxes((200, 100), pads=True)
+    dataset = Boxes((200, 100))
     frame = ask(dataset, dataset.sample("train", 0), Resizing()).frame
     assert frame.to_pixels((5.0, 30.0, 25.0, 180.0)) == pytest.approx((10, 10, 50, 60))
+
+
+VICUNA = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions. USER: "
+)
+
+
+def test_the_evaluation_style_has_llavas_system_prompt_and_nothing_else(bundled):
+    plain = replace(bundled, prompt_style="llava").prompt("Is it red?")
+    assert plain.startswith("USER: ")
+    assert replace(bundled, prompt_style="llava-eval").prompt("Is it red?") == (
+        VICUNA + plain.removeprefix("USER: ")
+    )
+
+
+def test_the_evaluation_style_is_refused_for_other_families(bundled):
+    from types import SimpleNamespace
+
+    other = SimpleNamespace(config=SimpleNamespace(model_type="qwen2_vl"))
+    with pytest.raises(SwiftprofError, match="llava-eval"):
+        _ = replace(bundled, model=other, prompt_style="llava-eval").conventions
+
+
+def test_the_bundled_model_is_asked_for_boxes_in_its_own_words(bundled):
+    assert bundled.conventions.prompt_style == "scenes"
+    assert box_prompt("the red star", "scenes") == "Where is the red star?"

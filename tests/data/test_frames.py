@@ -89,7 +89,7 @@ def test_boxes_are_clipped_to_the_image():
         ("[0.1, 0.2, 0.3, 0.4, 0.5]", None),
         ("[" + "9" * 400 + ", 0, 1, 1]", None),
         ("[0.5, 0.5, 0.1, 0.1] or [0.1, 0.1, 0.5, 0.5]", None),  # the first counts
-        ("(0.1, 0.2, 0.3, 0.4)", None),
+        ("(0.1, 0.2, 0.3, 0.4)", (0.1, 0.2, 0.3, 0.4)),
     ],
 )
 def test_boxes_in_the_forms_that_models_use(text, box):

@@ -55,7 +55,7 @@ def test_from_file_to_score(data_root, name, split):
         assert dataset.score(perfect(sample), sample) == 1.0
         assert dataset.score("[0.9, 0.9, 1.0, 1.0] zebra crossing", sample) in (0.0, 1.0)
         assert sample.image.mode == "RGB"
-        assert (sample.image.width == sample.image.height) == dataset.pads
+        assert sample.image.width == sample.image.height
     wrong = "[0.98, 0.98, 0.99, 0.99]" if dataset.localization else "no idea"
     assert sum(dataset.score(wrong, s) for s in samples) < size
     assert "(local copy, files " in dataset.source(split)
@@ -81,10 +81,21 @@ PROMPTS = [
         "refcocog",
         "test",
         0,
-        "qwen",
+        "qwen3",
         'Locate every object that matches the description "the red box 0" in the image. '
         "Report bbox coordinates in JSON format.",
     ),
+    (
+        "refcocog",
+        "test",
+        0,
+        "qwen2.5",
+        "Locate the red box 0 in this image and output the bbox coordinates in JSON format.",
+    ),
+    ("refcocog", "test", 0, "qwen2", BOX + "the red box 0"),
+    ("refcocog", "test", 0, "scenes", "Where is the red box 0?"),
+    ("refcoco", "testA", 0, "llava-eval", BOX + "the red box 0"),
+    ("textvqa", "train", 0, "llava-eval", "what does the Sign 0 say?" + SHORT),
     ("refcoco+", "testB", 0, "internvl", BOX + "<ref>the red box 0</ref>"),
     ("textvqa", "train", 0, "llava", "what does the Sign 0 say?" + SHORT),
     ("textvqa", "train", 0, "lmms", "What does the sign 0 say?" + SHORT),
@@ -149,17 +160,28 @@ def test_prompts_to_the_character(data_root, name, split, index, style, prompt):
 
 
 def test_protocols_say_what_matters():
-    llava, whole = Conventions(image_fit="pad"), Conventions("qwen", "whole", box_units="pixels")
+    llava, whole = Conventions(image_fit="pad"), Conventions("qwen2.5", "whole", box_units="pixels")
     assert get_dataset("refcoco").protocol(llava) == (
         "llava prompt; image padded to a square; boxes in 0-1, un-padded; "
-        "greedy, at most 48 new tokens; ACC@0.5"
+        "greedy, at most 100 new tokens; ACC@0.5"
     )
-    assert "qwen prompt; whole image; boxes in pixels as resized;" in get_dataset(
+    assert "qwen2.5 prompt; whole image; boxes in pixels as resized;" in get_dataset(
         "refcoco"
     ).protocol(whole)
     assert "without OCR tokens" in get_dataset("textvqa").protocol(llava)
     assert "with OCR tokens" in get_dataset("textvqa-ocr").protocol(llava)
-    assert "centre square" in get_dataset("scienceqa").protocol(llava)
+    assert "LLaVA's rule; image padded" in get_dataset("scienceqa").protocol(llava)
+    assert "any usual form" in get_dataset("scienceqa").protocol(whole)
+    evaluated = get_dataset("pope").protocol(Conventions("llava-eval", "pad"))
+    assert evaluated.startswith("llava prompt; system prompt of vicuna_v1; image padded")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_protocols_of_likelihoods_name_no_metric_of_answers(name):
+    line = get_dataset(name).protocol(Conventions(), "nll")
+    assert line.endswith("; reference answer teacher-forced; mean token probability")
+    for word in ("accuracy", "F1", "circular", "match", "ACC", "greedy", "tokens"):
+        assert word not in line.replace("OCR tokens", "")
 
 
 def read_all(dataset, split):

@@ -7,16 +7,18 @@ import re
 
 from swiftprof.data.frames import Box, Frame
 
-_NUMBER = r"\s*(-?\d*\.?\d+)\s*"
-_BOX = re.compile(r"\[" + ",".join([_NUMBER] * 4) + r"\]")
+_NUMBER = r"\s*(-?(?:\d+(?:\.\d*)?|\.\d+))\s*"
+_BETWEEN_CORNERS = r"(?:,|[\])]\s*,?\s*[\[(])"
+_BOX = re.compile(rf"[\[(]{_NUMBER},{_NUMBER}{_BETWEEN_CORNERS}{_NUMBER},{_NUMBER}[\])]")
 _LONGEST = 20_000
 """Characters of an answer that are looked at; no model needs more for a box."""
 
 
 def parse_box(text: str) -> Box | None:
-    """The first ``[x1, y1, x2, y2]`` of a text, or None; inverted and empty boxes are None too.
+    """The first box of a text, or None; inverted and empty boxes are None too.
 
-    Finds it inside JSON (``{"bbox_2d": [..]}``) and double brackets as well.
+    Reads ``[x1, y1, x2, y2]`` and Qwen2-VL's ``(x1,y1),(x2,y2)``, in brackets of either kind, also
+    inside JSON (``{"bbox_2d": [..]}``), double brackets, and tags of boxes and references.
     """
     found = _BOX.search(text[:_LONGEST])
     if found is None:

@@ -1,8 +1,8 @@
 """Multiple choice: which option did the model mean?
 
 Sources: LLaVA ``llava/eval/eval_science_qa.py``; the rules of MMBench's own evaluation
-(``can_infer_option``, then ``can_infer_text``) as lmms-eval ``tasks/mmbench/mmbench_evals.py`` has
-them. What the rules cannot read counts as wrong: no judge model is asked.
+(``can_infer_option``, then ``can_infer_text``) as lmms-eval ``tasks/mmbench/mmbench_evals.py`` and
+VLMEvalKit have them. What the rules cannot read counts as wrong: no judge model is asked.
 """
 
 from __future__ import annotations
@@ -12,35 +12,52 @@ from collections.abc import Sequence
 
 from swiftprof.data.base import Scored
 
-LETTERS = "ABCDE"
-_STATED = re.compile(r"The answer is ([A-E])")
-_WRAPS = (
-    *(("", after) for after in (".", ",", ":", ")", ").")),
-    *(("(", after) for after in (")", ").")),
-    *((":", after) for after in ("", ",", ".", ")", ").")),
-)
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LLAVA_OPTIONS = "ABCDE"
+_LLAVA_STATED = re.compile(r"The answer is ([A-Z]).")
+_STATED = re.compile(r"\b(?:answer|option|choice)(?:\s+is)?\s*:?[\s*(\[\"']*([A-Z])\b(?!')", re.I)
+_LEADING = re.compile(r"[\s*(\[\"'#]*([A-Z])(?=[*)\].,:;\"'\s]*$|[*)\].,:;\"']|\s*\n)")
+_MARKS = str.maketrans(".()[],:;!*#{}", " " * 13)
+_MANY_WORDS = 3
+"""In an answer of more words, "A" may be the article."""
 
 
-def scienceqa_letter(text: str, choices: int) -> str | None:
-    """The option that an answer names: the letter alone, ``B. …``, or ``The answer is B``.
+def llava_letter(text: str, choices: int) -> str | None:
+    """The option that an answer names by LLaVA's rule for ScienceQA, to the character.
 
-    LLaVA's rule. lmms-eval's, in comparison, takes ``B.`` with nothing behind it, and not
-    ``The answer is B``.
+    The letter and nothing else, ``B. …``, or ``The answer is B.``, said once.
     """
-    text = text.replace("\n", ". ")
     letter: str | None = None
-    if text.strip() in tuple(LETTERS):
-        letter = text.strip()
-    elif len(text) >= 3 and text[0] in LETTERS and text[1:3] == ". ":
+    if text in tuple(_LLAVA_OPTIONS):
+        letter = text
+    elif len(text) >= 3 and text[0] in _LLAVA_OPTIONS and text[1:3] == ". ":
         letter = text[0]
-    elif (stated := _STATED.search(text)) is not None:
-        letter = stated.group(1)
-    return letter if letter is not None and LETTERS.index(letter) < choices else None
+    elif len(stated := _LLAVA_STATED.findall(text)) == 1:
+        letter = stated[0]
+    return letter if letter is not None and letter in LETTERS[:choices] else None
 
 
-def mmbench_letter(text: str, choices: Sequence[str]) -> str | None:
-    """The option that an answer names by its letter, else the only one whose text it holds."""
-    return _by_letter(text) or _by_text(text, choices)
+def option_letter(text: str, choices: Sequence[str]) -> str | None:
+    """The option that an answer of any model names.
+
+    In this order: what it states (``Answer: B``, ``The answer is B``), what it begins with (``B``,
+    ``(B)``, ``B) cat``, ``**B**``), the only letter that stands alone in it, the only option whose
+    text it holds.
+    """
+    letters = LETTERS[: len(choices)]
+    if len(bare := text.translate(_MARKS).strip()) == 1:
+        text = bare.upper()
+    stated = {found for found in _STATED.findall(text) if found in letters}
+    if stated:
+        return stated.pop() if len(stated) == 1 else None
+    leading = _LEADING.match(text)
+    if leading is not None and leading[1] in letters:
+        return leading[1]
+    words = text.translate(_MARKS).split()
+    alone = [letter for letter in letters if letter in words]
+    if len(alone) == 1 and not (alone == ["A"] and len(words) > _MANY_WORDS):
+        return alone[0]
+    return _by_text(text, choices)
 
 
 def circular_metrics(scored: Sequence[Scored]) -> dict[str, float]:
@@ -55,18 +72,6 @@ def circular_metrics(scored: Sequence[Scored]) -> dict[str, float]:
         return {}
     right = [all(s == 1 for s in scores) for scores in questions.values()]
     return {"circular": sum(right) / len(right), "questions": float(len(right))}
-
-
-def _by_letter(text: str) -> str | None:
-    words = text.split()
-    for before, after in (("", ""), *_WRAPS):
-        named = [letter for letter in LETTERS if before + letter + after in words]
-        if len(named) != 1:
-            continue
-        if not before + after and "A" in words and len(words) > 3:
-            continue  # "A" may be the article
-        return named[0]
-    return None
 
 
 def _by_text(text: str, choices: Sequence[str]) -> str | None:

@@ -1,13 +1,17 @@
 """VQA accuracy: agreement of a short answer with ten people's.
 
-Source: GT-Vision-Lab/VQA, ``PythonEvaluationTools/vqaEvaluation/vqaEval.py`` at c4e6a0e (the
-official tool of VQAv2), and the EvalAI answer processor of facebookresearch/mmf (TextVQA's). Their
-oddities are theirs and are kept, because published numbers contain them:
+Source: GT-Vision-Lab/VQA, ``PythonEvaluationTools/vqaEvaluation/vqaEval.py`` (the official tool of
+VQAv2; its present rule is quoted in issue 14 there, its old one is that of c4e6a0e), and the EvalAI
+answer processor of facebookresearch/mmf (TextVQA's). Their oddities are theirs and are kept,
+because published numbers contain them:
 
 - the full stop is stripped by a pattern whose look-behind is mistyped, so any that no digit follows
   goes, and at most 32 of them (a flag sits where the count belongs);
-- the official tool cleans the punctuation of the references only where the ten are not all equal,
-  and never their numbers and articles, while it always cleans the prediction;
+- the official tool cleans neither side where the ten references are all equal. We still overlook
+  letter case and full stops at the end there, as models write "Yes" and "Yes.", and LLaVA and
+  lmms-eval clean predictions before the tool gets them;
+- until 2021 the tool always cleaned the prediction, the punctuation of references only where they
+  differ, and their numbers and articles never;
 - ``'somebody'd'`` loses its apostrophe where all other contractions gain one.
 """
 
@@ -51,7 +55,13 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
 
     The mean, over the ten ways to leave one reference out, of min(1, matches among the rest / 3).
     """
-    said = _digits_and_articles(_punctuation(_one_line(prediction), _COMMA))
+    clean = _official if len(set(answers)) > 1 else _as_it_stands
+    return _agreement(clean(prediction), [clean(answer) for answer in answers])
+
+
+def old_vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
+    """The same by the tool's rule until 2021, for numbers published with it."""
+    said = _official(prediction)
     if len(set(answers)) > 1:
         answers = [_punctuation(answer, _COMMA) for answer in answers]
     return _agreement(said, answers)
@@ -73,6 +83,14 @@ def _agreement(said: str, answers: Sequence[str]) -> float:
     total = sum(matches)
     left_out = [min(1.0, (total - match) / 3) for match in matches]
     return sum(left_out) / len(left_out)
+
+
+def _official(text: str) -> str:
+    return _digits_and_articles(_punctuation(_one_line(text), _COMMA))
+
+
+def _as_it_stands(text: str) -> str:
+    return _one_line(text).lower().rstrip(".").rstrip()
 
 
 def _one_line(text: str) -> str:

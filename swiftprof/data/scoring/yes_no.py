@@ -1,11 +1,13 @@
 """Yes-or-no sets: MME's scores over pairs, POPE's F1.
 
 Sources: lmms-eval ``tasks/mme/utils.py`` and ``tasks/pope/utils.py``; LLaVA
-``llava/eval/eval_pope.py``.
+``llava/eval/eval_pope.py``. Where those look for "no" among letters ("know", "now"), words are
+compared here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from swiftprof.data.base import Scored
@@ -31,12 +33,11 @@ COGNITION = (
 
 
 def mme_answer(text: str) -> str:
-    """``yes``, ``no`` or ``other``, from the first four characters of an answer."""
-    text = text.lower().strip().replace(".", "")
-    if text in ("y", "n"):
-        return "yes" if text == "y" else "no"
-    start = text[:4]
-    return "yes" if "yes" in start else "no" if "no" in start else "other"
+    """``yes``, ``no`` or ``other``, by the first word of an answer."""
+    word = _first_word(text)
+    if word in ("y", "n"):  # alone; "N. America" is no no
+        return {"y": "yes", "n": "no"}[word] if len(text.split()) == 1 else "other"
+    return {"yes": "yes", "no": "no", "not": "no"}.get(word, "other")
 
 
 def mme_metrics(scored: Sequence[Scored]) -> dict[str, float]:
@@ -69,9 +70,18 @@ def mme_metrics(scored: Sequence[Scored]) -> dict[str, float]:
 
 
 def pope_answer(text: str) -> str:
-    """``no`` where the first sentence has a no or not, else ``yes`` (LLaVA's rule)."""
-    words = text.split(".")[0].replace(",", "").split(" ")
-    return "no" if {"No", "not", "no"} & set(words) else "yes"
+    """``yes``, ``no`` or ``other``.
+
+    The first word, if it is yes or no. Else LLaVA's rule: a sentence affirms unless it has a "no"
+    or "not". One or two words are no sentence ("know", "banana"); LLaVA's rule takes them for yes.
+    """
+    word = _first_word(text)
+    if word in ("yes", "no", "not"):
+        return "yes" if word == "yes" else "no"
+    words = text.split(".")[0].replace(",", "").lower().split()
+    if {"no", "not"} & set(words):
+        return "no"
+    return "yes" if len(words) > 2 else "other"
 
 
 def pope_metrics(scored: Sequence[Scored]) -> dict[str, float]:
@@ -94,7 +104,8 @@ def pope_metrics(scored: Sequence[Scored]) -> dict[str, float]:
 
 
 def _yes_no(scored: Sequence[Scored]) -> dict[str, float]:
-    said = [pope_answer(s.prediction) == "yes" for s in scored]
+    answers = [pope_answer(s.prediction) for s in scored]
+    said = [answer == "yes" for answer in answers]
     true = [s.answers[0] == "yes" for s in scored]
     hits = sum(a and b for a, b in zip(said, true, strict=True))
     precision = hits / sum(said) if any(said) else 0.0
@@ -102,9 +113,15 @@ def _yes_no(scored: Sequence[Scored]) -> dict[str, float]:
     exact = [s.prediction.lower().strip() == s.answers[0] for s in scored]
     return {
         "f1": 2 * precision * recall / (precision + recall) if hits else 0.0,
-        "accuracy": sum(a == b for a, b in zip(said, true, strict=True)) / len(scored),
+        "accuracy": sum(a == s.answers[0] for a, s in zip(answers, scored, strict=True))
+        / len(scored),
         "accuracy_exact": sum(exact) / len(scored),
         "precision": precision,
         "recall": recall,
         "yes_ratio": sum(said) / len(scored),
     }
+
+
+def _first_word(text: str) -> str:
+    found = re.search(r"[^\W_]+", text)
+    return found[0].lower() if found else ""
