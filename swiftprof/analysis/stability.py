@@ -14,7 +14,7 @@ from swiftprof.analysis.document import Description, Table, samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.curve import Curve, SampleScores, combine, normalise
-from swiftprof.planning.program import area, solve, solve_batch
+from swiftprof.planning.program import area, solve, solve_all
 from swiftprof.planning.stability import bootstrap_curves
 from swiftprof.profiling.store import Profile
 
@@ -101,12 +101,12 @@ def measure(profile: Profile, m: int = 3, *, replicates: int = REPLICATES, seed:
     span = max(1, depth - BASE_LAYER)
     most = max(m, _most(curve))
     curves = bootstrap_curves(samples, replicates=replicates, seed=seed)
-    found = solve_batch(layers, depth, curves, most)
+    found = solve_all(layers, depth, curves, most)
     plan = solve(curve, m).layers
     budgets = []
     for k in range(1, most + 1):
         best = solve(curve, k)
-        low, high = np.quantile(found.area(k) / span, [0.025, 0.975])
+        low, high = np.quantile([f.area(k) / span for f in found], [0.025, 0.975])
         budgets.append(
             Budget(
                 m=k,
@@ -114,12 +114,12 @@ def measure(profile: Profile, m: int = 3, *, replicates: int = REPLICATES, seed:
                 area=round(best.performance, 6),
                 low=round(float(low), 6),
                 high=round(float(high), 6),
-                same=_same(found.layers(k), best.layers),
+                same=round(sum(f.layers(k) == best.layers for f in found) / len(found), 4),
             )
         )
-    plans = found.layers(m)
-    counts = Counter(tuple(int(i) for i in row if i) for row in plans)
-    regret = (found.area(m) - area(layers, depth, curves, plan)) / span
+    plans = [f.layers(m) for f in found]
+    counts = Counter(plans)
+    regret = (np.array([f.area(m) for f in found]) - area(layers, depth, curves, plan)) / span
     return Data(
         num_layers=depth,
         m=m,
@@ -131,7 +131,7 @@ def measure(profile: Profile, m: int = 3, *, replicates: int = REPLICATES, seed:
         frequency={
             str(layer): share
             for layer in layers
-            if (share := round(float((plans == layer).any(1).mean()), 4))
+            if (share := round(sum(layer in each for each in plans) / len(plans), 4))
         },
         sets=[(list(s), n / len(curves)) for s, n in counts.most_common(SHOWN_SETS)],
         regret=round(float(regret.mean()), 6),
@@ -178,11 +178,11 @@ def _sizes(
         curves = subsampled_curves(samples, size, min(200, replicates), seed)
         if not len(curves):
             continue
-        rows = solve_batch(curve.layers, curve.num_layers, curves, m).layers(m)
+        programs = solve_all(curve.layers, curve.num_layers, curves, m)
         loss = np.array(
             [
-                whole - area(curve.layers, curve.num_layers, curve.x[None], _layers(row))[0]
-                for row in rows
+                whole - area(curve.layers, curve.num_layers, curve.x[None], f.layers(m))[0]
+                for f in programs
             ]
         )
         out.append(
@@ -195,19 +195,9 @@ def _sizes(
     return out
 
 
-def _layers(row: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(int(layer) for layer in row if layer)
-
-
 def _most(curve: Curve) -> int:
     """The largest number of layers that still gains: an unlimited budget's."""
     return max(1, len(solve(curve, curve.num_layers).layers))
-
-
-def _same(plans: NDArray[np.int64], layers: tuple[int, ...]) -> float:
-    padded = np.zeros(plans.shape[1], dtype=np.int64)
-    padded[: len(layers)] = layers
-    return round(float((plans == padded).all(1).mean()), 4)
 
 
 def describe(data: Data) -> Description:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.planning.curve import Normalize, SampleScores, normalise
 from swiftprof.planning.plan_file import Stability
-from swiftprof.planning.program import area, solve_batch
+from swiftprof.planning.program import area, solve_all
 
 Floats = NDArray[np.float64]
 
@@ -92,22 +93,21 @@ def plan_stability(
         Frequencies, intervals, and the regret: how much mean capability (P, eq. 7) the chosen
         layers give away against the best layers of each resample.
     """
-    found = solve_batch(layers, num_layers, curves, budget)
-    plans = found.layers(budget)
-    share = {layer: float((plans == layer).any(axis=1).mean()) for layer in layers}
-    same = np.zeros(plans.shape[1], dtype=np.int64)
-    same[: len(chosen)] = chosen
-    span = max(1, num_layers - BASE_LAYER)
-    regret = (found.area(budget) - area(layers, num_layers, curves, chosen)) / span
+    found = solve_all(layers, num_layers, curves, budget)
+    plans = [program.layers(budget) for program in found]
+    times = Counter(layer for each in plans for layer in each)
+    best = np.array([program.area(budget) for program in found])
+    regret = best - area(layers, num_layers, curves, chosen)
+    regret /= max(1, num_layers - BASE_LAYER)
     low, high = _interval(curves)
     return Stability(
         bootstrap=len(curves),
         layer_frequency={
-            str(layer): round(value, 4)
-            for layer, value in share.items()
-            if value or layer in chosen
+            str(layer): round(times[layer] / len(plans), 4)
+            for layer in layers
+            if times[layer] or layer in chosen
         },
-        plan_frequency=round(float((plans == same).all(axis=1).mean()), 4),
+        plan_frequency=round(plans.count(tuple(chosen)) / len(plans), 4),
         interval={
             str(layer): (round(float(a), 6), round(float(b), 6))
             for layer, a, b in zip(layers, low, high, strict=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.curve import Curve
-from swiftprof.planning.program import area, solve, solve_batch
+from swiftprof.planning.program import area, solve, solve_all
 
 
 def exhaustive(curve: Curve, budget: int) -> tuple[float, tuple[int, ...]]:
@@ -125,23 +125,11 @@ def test_a_batch_gives_every_curve_what_it_gets_alone_for_every_budget(
     random = np.random.default_rng(seed)
     layers = tuple(range(2, num_layers + 1))
     x = random.integers(0, 6, (7, len(layers))).astype(float)
-    found = solve_batch(layers, num_layers, x, budget)
-    for m in range(1, budget + 1):
-        for row, total, chosen in zip(x, found.area(m), found.layers(m), strict=True):
+    for row, found in zip(x, solve_all(layers, num_layers, x, budget), strict=True):
+        for m in range(1, budget + 1):
             alone = solve(Curve(num_layers, layers, row), m)
-            assert total == alone.area
-            assert tuple(int(layer) for layer in chosen if layer) == alone.layers
-
-
-def test_long_batches_that_are_cut_into_chunks_are_whole() -> None:
-    random = np.random.default_rng(0)
-    layers = tuple(range(2, 97))
-    x = np.sort(random.random((40, 95)), axis=1)  # rising: every layer is a record
-    found = solve_batch(layers, 96, x, 6)
-    chosen = found.layers(6)
-    for row in (0, 21, 39):
-        assert tuple(chosen[row]) == solve(Curve(96, layers, x[row]), 6).layers
-        assert found.area(6)[row] == pytest.approx(float(area(layers, 96, x[row], chosen[row])))
+            assert found.area(m) == alone.area
+            assert found.layers(m) == alone.layers
 
 
 @given(curves(), st.integers(1, 4))
