@@ -146,7 +146,8 @@ def stages_overhead_flops(
         kept = min(present, kept_count(stage.keep, n_visual))
         merged = merged_count(stage.merge, n_visual, kept)
         rest = present - kept
-        total += 2 * asking[method.attends] * present * q + method.grouping_cost(rest, merged) * d
+        total += 2 * asking[method.attends] * present * q
+        total += (method.grouping_cost(rest, merged) + method.spreading_cost(present, kept)) * d
         if judge >= cut:
             total += 2 * d * q if method.attends != "nothing" else 0
             if method.bypass:

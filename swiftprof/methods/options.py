@@ -24,6 +24,12 @@ def whole(name: str, value: object, least: int | None = None) -> None:
         raise SwiftprofError(f"options.{name}: must be at least {least}, not {value}")
 
 
+def share(name: str, value: object) -> None:
+    """Refuse what is not a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise SwiftprofError(f"options.{name}: must be a number from 0 to 1, not {value!r}")
+
+
 def flag(name: str, value: object) -> None:
     """Refuse what is neither true nor false."""
     if not isinstance(value, bool):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from swiftprof.methods.base import Method
 from swiftprof.methods.options import whole
+from swiftprof.methods.placing import Placed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Random(Method):
+class Random(Placed):
     """Keep a random subset of the visual tokens, later stages a subset of the earlier ones'.
 
     A visual token's draw depends on the seed and on its place among the prompt's visual tokens,
@@ -24,18 +24,19 @@ class Random(Method):
 
     Options:
         seed: any integer.
+        first, spread: see `Placed`.
     """
 
     seed: int = 0
 
     attends: ClassVar = "nothing"
-    planned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         whole("seed", self.seed)
 
     def scores(self, view: StageView) -> Tensor:
         """One draw per visual token, the same at every stage."""
         from swiftprof.core.select import hashed_scores
 
-        return hashed_scores(view.index, self.seed)
+        return self.spread_out(view, hashed_scores(view.index, self.seed))

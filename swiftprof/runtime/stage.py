@@ -74,6 +74,7 @@ def score(
         index=torch.where(tokens.candidates, call.index.gather(1, tokens.slots), -1),
         visible=tokens.valid,
         keep=call.counts[stage, 0],
+        n_keep=call.schedule.kept[stage],
         n_visual=call.schedule.visual,
         hidden=hidden,
         attention=attention,

@@ -174,6 +174,9 @@ def test_what_a_method_cannot_do_is_refused_with_the_reason(
         ("pdrop", {"positions": "new"}, "options.positions"),
         ("feather", {"stride": 0}, "options.stride"),
         ("swiftvlm", {"domain": "text"}, "options.domain"),
+        ("swiftvlm", {"first": "never"}, "options.first"),
+        ("drop", {"spread": 1.5}, "options.spread"),
+        ("random", {"spread": True}, "options.spread"),
         ("sparsevlm", {"raters": 1}, "options.raters"),
     ):
         with pytest.raises(SwiftprofError, match=message):

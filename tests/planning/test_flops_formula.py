@@ -134,6 +134,15 @@ def test_dropping_never_pays_for_alignment_or_keys() -> None:
     assert dropped < 0.01 * stages_overhead_flops(LLAVA, stages, 576)
 
 
+@pytest.mark.parametrize("name", ["swiftvlm", "drop", "random"])
+def test_spreading_compares_every_kept_token_with_all_present(name: str) -> None:
+    stages = [Stage(layer=3, keep=0.5), Stage(layer=11, keep=0.25)]
+    plain, spread = (create(name, {"spread": share}) for share in (0.0, 0.35))
+    first, second = (stages_overhead_flops(LLAVA, stages, 576, method=m) for m in (plain, spread))
+    present = 576 if plain.bypass else 288
+    assert second - first == pytest.approx((288 * 576 + 144 * present) * 4096)
+
+
 def test_keeping_everything_costs_the_vanilla_prefill_plus_scoring() -> None:
     stages = [Stage(layer=3, keep=1.0)]
     scoring = 2 * 576 * 4096

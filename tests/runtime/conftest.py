@@ -119,6 +119,7 @@ def _recompute(
     bypass = plan.method == "swiftvlm"
     merges = bypass or plan.method == "merge"
     before = plan.options.get("first") == "before"
+    share = plan.options.get("spread", 0.0)
     groups: dict[int, list[int]] = {}  # seed -> members
     merged_then: dict[int, torch.Tensor] = {}
     waiting: dict[int, torch.Tensor] = {}  # bypassed slot -> state when it left
@@ -131,12 +132,28 @@ def _recompute(
         row = _attend(queries[-1], keys).mean(0)
         return dict(zip(seen, row.tolist(), strict=True))
 
-    def select(j: int, stage: Any, score: dict[int, float]) -> None:
+    def spread(chosen: list[int], number: int, seen: dict[int, torch.Tensor]) -> list[int]:
+        """More tokens, each the least similar to all before as the judging layer saw them."""
+        chosen = list(chosen)
+        while len(chosen) < number:
+            nearest = {
+                slot: max(
+                    torch.cosine_similarity(seen[slot], seen[c], dim=0).item() for c in chosen
+                )
+                for slot in alive
+                if slot not in chosen
+            }
+            chosen.append(min(nearest, key=lambda slot: (nearest[slot], slot)))
+        return chosen
+
+    def select(j: int, stage: Any, score: dict[int, float], seen: dict[int, torch.Tensor]) -> None:
         nonlocal alive, present, groups, merged_then, waiting
         final = j == len(plan.stages) - 1
         ranked = sorted(alive, key=lambda slot: (-score[slot], slot))
         number = min(len(alive), max(1, _half_up(stage.keep * total)))
-        keep, rest = ranked[:number], ranked[number:]
+        best = min(number, max(1, _half_up(number * (1 - share))))
+        keep = spread(ranked[:best], number, seen)
+        rest = [slot for slot in ranked if slot not in keep]
         count = min(len(rest), _half_up(stage.merge * total))
         if not merges or (final and bypass):
             count = 0
@@ -154,10 +171,11 @@ def _recompute(
         present = [s for s in everyone if s not in visual or s in alive]
 
     first_scores: dict[int, float] = {}
+    first_seen: dict[int, torch.Tensor] = {}
     for number, layer in enumerate(text.layers, start=1):  # layers count from 1, as in plans
         for j, stage in enumerate(plan.stages):
             if j == 0 and not before and number == stage.layer + 1:  # the first: after its layer
-                select(j, stage, first_scores)
+                select(j, stage, first_scores, first_seen)
             if (j > 0 or before) and number == stage.layer:  # the later ones: before theirs
                 moved = {
                     slot: before + (state[seed] - merged_then[seed])
@@ -167,9 +185,9 @@ def _recompute(
                 state.update({**waiting, **moved})
                 if bypass:
                     alive, present = list(visual), everyone
-                select(j, stage, scores(layer))
+                select(j, stage, scores(layer), dict(state))
         if plan.stages and number == plan.stages[0].layer:
-            first_scores = scores(layer)
+            first_scores, first_seen = scores(layer), dict(state)
         after = _layer(model, layer, [state[s] for s in present], present)
         state.update(zip(present, after, strict=True))
     return torch.stack([model.lm_head(text.norm(state[s])) for s in everyone if s >= last])

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from swiftprof.core.counts import kept_count, merged_count
-from swiftprof.methods.swiftvlm import SwiftVLM
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
@@ -24,6 +23,18 @@ PLANS = {
     "dropping": (((3, 0.5), (5, 0.3), (7, 0.1)), {"method": "drop"}),
     "dropping at neighbours": (((2, 0.5), (3, 0.3), (4, 0.2)), {"method": "drop"}),
     "dropping nothing at last": (((2, 0.5), (5, 0.5)), {"method": "drop"}),
+    "first before its layer": (THREE, {"first": "before"}),
+    "before layer 1 and at neighbours": (
+        ((1, 0.3, 0.1), (2, 0.3, 0.1), (3, 0.2)),
+        {"first": "before"},
+    ),
+    "spread": (THREE, {"spread": 0.4}),
+    "spread at every layer": (
+        ((2, 0.5, 0.1), (3, 0.4), (4, 0.4, 0.1), (5, 0.3), (6, 0.2, 0.1), (7, 0.2), (8, 0.1)),
+        {"first": "before", "spread": 0.35},
+    ),
+    "all spread": (((1, 0.3), (4, 0.2)), {"first": "before", "spread": 1.0}),
+    "dropping, spread": (((3, 0.5), (5, 0.3)), {"method": "drop", "spread": 0.5}),
 }
 
 
@@ -61,23 +72,6 @@ def test_cached_decoding_equals_a_recompute_without_cache(
     assert (logits_of(out)[0] - expected).abs().max() < 1e-4
     vanilla = logits_of(generate(llava, prompts.batch(0)))
     assert (logits_of(out) - vanilla).abs().max() > 0.05  # the plan does prune
-
-
-class Before(SwiftVLM):
-    """SwiftVLM whose first stage is judged by its layer before that layer runs."""
-
-    first = "before"  # type: ignore[assignment]
-
-
-@pytest.mark.parametrize("stages", [THREE, ((1, 0.3, 0.1), (2, 0.3, 0.1), (3, 0.2))])
-def test_a_first_stage_before_its_layer_equals_the_recompute(
-    llava: Any, prompts: Any, plan_of: Any, recompute: Any, stages: Any
-) -> None:
-    plan = plan_of(*stages, first="before")
-    with prune(llava, plan_of(*stages), method=Before()):
-        logits = llava(**prompts.batch(0)).logits
-    expected = recompute(llava, prompts.ids[0], prompts.pixels[:1], plan, prompts.ids[0][:0])
-    assert (logits[0, -1] - expected[0]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("method", ["feather", "sparsevlm"])
