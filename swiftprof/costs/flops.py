@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from swiftprof.core.counts import kept_count, merged_count
-from swiftprof.core.stages import StageLike, cut_layers, judging_layers, tokens_per_layer
-from swiftprof.methods import create
-from swiftprof.methods.base import Method
+from swiftprof.core.stages import (
+    First,
+    Scoring,
+    StageLike,
+    cut_layers,
+    judging_layers,
+    tokens_per_layer,
+)
 
 FORMULA = (
     "arXiv 2602.03134 eq. 17-19: 4nd2 + 2n2d + 3ndm a layer, overhead of pruning included; decoder "
@@ -25,6 +30,21 @@ FORMULA = (
 
 PAPER_TEXT_TOKENS = 70
 """Tokens beside the visual ones for which eq. 17 gives the paper's 4.29 T of LLaVA-1.5-7B."""
+
+
+class MethodFacts(Protocol):
+    """What a method's cost depends on; `swiftprof.Method` says what each means."""
+
+    @property
+    def first(self) -> First: ...
+    @property
+    def scoring(self) -> Scoring: ...
+    @property
+    def attends(self) -> Literal["nothing", "last", "raters", "all"]: ...
+    @property
+    def bypass(self) -> bool: ...
+    def grouping_cost(self, rest: int, merged: int) -> float: ...
+    def spreading_cost(self, present: int, kept: int) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -118,23 +138,22 @@ def stages_overhead_flops(
     n_visual: int,
     n_text: float = 0.0,
     *,
-    method: Method | None = None,
+    method: MethodFacts,
 ) -> float:
     """What scoring, merging and restoring cost over all stages of a plan.
 
     Eq. 19 is split over the stages it happens at. A stage that the layer which has just run judges
     needs scores and grouping alone: that layer's queries and keys exist. One that the next layer
-    judges projects the query anew, and where bypassed tokens come back it aligns them and projects
-    the keys of those that are not retained; the retained ones' keys are part of the layer.
+    judges projects the query anew and the keys of the tokens that are not retained; the retained
+    ones' keys are part of the layer. Bypassed tokens that come back are aligned.
 
     Args:
         shape: the decoder.
         stages: the plan's stages.
         n_visual: n_v.
         n_text: the other tokens; counts where text tokens rate the visual ones (all of it at most).
-        method: what prunes; SwiftVLM if None.
+        method: what prunes.
     """
-    method = method or create("swiftvlm")
     asking = {"nothing": 0.0, "last": 1.0, "raters": n_text, "all": n_text + n_visual}
     d, q, k = shape.hidden_size, shape.query_size, shape.key_size
     total, waiting, present = 0.0, 0, n_visual
@@ -149,10 +168,10 @@ def stages_overhead_flops(
         total += 2 * asking[method.attends] * present * q
         total += (method.grouping_cost(rest, merged) + method.spreading_cost(present, kept)) * d
         if judge >= cut:
-            total += 2 * d * q if method.attends != "nothing" else 0
-            if method.bypass:
-                total += waiting * d + 2 * rest * d * k
-        waiting = rest
+            total += waiting * d
+            if method.attends != "nothing":
+                total += 2 * d * q + 2 * rest * d * k
+        waiting = rest if method.bypass else 0
         present = n_visual if method.bypass else kept + merged
     return total
 
@@ -163,10 +182,9 @@ def plan_flops(
     n_visual: int,
     n_text: float,
     *,
-    method: Method | None = None,
+    method: MethodFacts,
 ) -> float:
     """FLOPs of a prefill under a plan: eq. 18 over its layers, and its overhead (eq. 19)."""
-    method = method or create("swiftvlm")
     counts = tokens_per_layer(stages, shape.num_layers, n_visual, method.first)
     layers = prefill_flops(shape, (visual + n_text for visual in counts))
     return layers + stages_overhead_flops(shape, stages, n_visual, n_text, method=method)

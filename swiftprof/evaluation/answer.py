@@ -180,13 +180,13 @@ def _run(
     prompt = inputs["input_ids"].shape[1]
     visual = (inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
     total = inputs["attention_mask"].sum(1).tolist()
-    method = None if plan is None else create(plan.method, plan.options)
     answers = []
     for row, (sample, said) in enumerate(zip(batch, vlm.decode(ids[:, prompt:]), strict=True)):
         text, retained = total[row] - visual[row], float(visual[row])
         flops = vanilla_flops(shape, visual[row], text)
         if plan is not None and plan.stages and trace.prefills:
             retained = trace.prefills[0].retained(row, vlm.num_layers)
+            method = create(plan.method, plan.options)
             flops = plan_flops(shape, plan.stages, visual[row], text, method=method)
         answers.append(
             Answer(
