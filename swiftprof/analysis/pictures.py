@@ -213,7 +213,7 @@ def _picture(
     vlm: VLM, dataset: Dataset, split: str, index: int, variants: Mapping[str, Plan | None]
 ) -> Picture:
     (sample,), _ = ask_all(dataset, split, [index], vlm)
-    inputs = vlm.inputs([sample.image], [sample.question])
+    inputs = vlm.inputs([sample.images], [sample.question])
     n_visual = int((inputs["input_ids"] == vlm.image_token_id).sum())
     methods = []
     for label, plan in variants.items():
@@ -251,7 +251,7 @@ def _picture(
         dataset=dataset.name,
         question=sample.question,
         answers=list(sample.answers),
-        image=encode(_seen(sample.image, vlm.conventions.image_fit)),
+        image=encode(_seen(sample.images[0], vlm.conventions.image_fit)),
         grid=_grid(vlm, inputs, n_visual),
         box=_unit_box(sample.answers[0], dataset, sample) if sample.answers else None,
         methods=methods,

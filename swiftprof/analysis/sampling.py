@@ -84,7 +84,7 @@ class Sampling:
             for start in range(0, len(pairs), size):
                 batch = pairs[start : start + size]
                 chosen = [sample for _, sample in batch]
-                inputs = self.vlm.inputs([s.image for s in chosen], [s.question for s in chosen])
+                inputs = self.vlm.inputs([s.images for s in chosen], [s.question for s in chosen])
                 yield Batch(dataset, chosen, [place for place, _ in batch], inputs)
                 done += len(batch)
                 report(done, total)

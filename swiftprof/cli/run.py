@@ -104,14 +104,14 @@ def run(
             )
         if not prompt or not prompt.strip():
             raise SwiftprofError('--image: needs a question; add --prompt "…"')
-        picture = open_image(image)
+        from swiftprof.data.asking import shown
+        from swiftprof.data.images import open_image
+
+        picture = open_image(image, f"--image {image}")
         from swiftprof.cli.loading import load_for_plan
 
         vlm = load_for_plan(output, loaded, load)
-        if vlm.conventions.image_fit == "pad":  # else the processor would cut the sides off
-            from swiftprof.data.frames import pad_to_square
-
-            picture = pad_to_square(picture, vlm.conventions.pad_color)
+        picture = shown(picture, vlm)
         _answer(output, vlm, loaded, picture, prompt, compare, show_tokens, max_new_tokens)
         return
     from swiftprof.data.drawing import draw
@@ -162,23 +162,6 @@ def run(
         "the output of --json",
     )
     raise typer.Exit(code)
-
-
-def open_image(path: Path) -> Any:
-    """The image of a file as RGB. Raises SwiftprofError: missing, or not an image."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except FileNotFoundError:
-        raise SwiftprofError(f"--image {path}: no such file") from None
-    except Image.DecompressionBombError:
-        raise SwiftprofError(f"--image {path}: too many pixels to open safely") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise SwiftprofError(
-            f"--image {path}: not a readable image ({error}); give a PNG, JPEG or WebP file"
-        ) from None
 
 
 def _answer(

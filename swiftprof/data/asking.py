@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from swiftprof.data.base import BadSample, Dataset, Sample
-from swiftprof.data.frames import frame_of, pad_to_square
+from PIL.Image import Image
+
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.errors import BadSample
+from swiftprof.data.frames import frame_of
+from swiftprof.data.images import Picture, shrink_factor
 from swiftprof.models.conventions import Conventions
 
 
@@ -29,17 +33,38 @@ class Skipped:
 
 
 def ask(dataset: Dataset, sample: Sample, vlm: Asked) -> Sample:
-    """The sample with its image and text as the model gets them, and the frame of its boxes."""
+    """The sample with its images and text as the model gets them, and the frame of its boxes."""
     conventions = vlm.conventions
-    fit = conventions.image_fit
-    image = sample.image
-    if fit == "pad":
-        image = pad_to_square(image, conventions.pad_color)
+    style, fit = conventions.prompt_style, conventions.image_fit
+    image, *others = (_fitted(each, vlm) for each in (sample.image, *sample.others))
     seen = vlm.seen_size(*image.size) if conventions.box_units == "pixels" else None
     frame = frame_of(sample.image.size, fit, conventions.box_units, seen) if sample.box else None
-    style = conventions.prompt_style
-    text = dataset.prompt(sample, style)
-    return replace(sample, image=image, question=text, frame=frame, style=style)
+    return replace(
+        sample,
+        image=image,
+        others=tuple(others),
+        question=dataset.prompt(sample, style),
+        frame=frame,
+        style=style,
+    )
+
+
+def shown(image: Image, vlm: Asked) -> Image:
+    """A single image as the model is to get it: padded where it was trained so, never huge."""
+    fitted = _fitted(image, vlm)
+    return fitted.open() if isinstance(fitted, Picture) else fitted
+
+
+def _fitted(image: Image | Picture, vlm: Asked) -> Image | Picture:
+    """The image as the processor is to get it; nothing is decoded for that."""
+    conventions, seen_size = vlm.conventions, vlm.seen_size
+    width, height = image.size
+    pads = conventions.image_fit == "pad" and width != height
+    shrink = shrink_factor(width, height, square=pads, seen=seen_size(width, height))
+    if not pads and shrink == 1:
+        return image
+    picture = image if isinstance(image, Picture) else Picture(image, "image", width, height)
+    return replace(picture, shrink=shrink, pad=conventions.pad_color if pads else None)
 
 
 def ask_all(

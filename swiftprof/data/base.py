@@ -10,20 +10,18 @@ from pathlib import Path
 from PIL.Image import Image
 
 from swiftprof.data.frames import Box, Frame
+from swiftprof.data.images import Picture
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.conventions import Conventions
 
 
-class BadSample(Exception):
-    """One sample cannot be used; the message says why. It is skipped, counted and listed."""
-
-
 @dataclass(frozen=True)
 class Sample:
-    """One question about one picture.
+    """One question about one image, or about several.
 
     Attributes:
         id: stable name of the sample inside its data set and split.
+        image: the image, or the first of several.
         question: the bare question; once a model is asked (``asking.ask``), the whole prompt text.
         answers: reference answers; which of them count, and how, is the scorer's business.
         kind: what the question asks for, for tables per kind; may be empty.
@@ -33,10 +31,11 @@ class Sample:
         hint: context that some multiple-choice questions come with.
         frame: where numbers in the model's answer lie on the original image; None until asked.
         style: prompt style in which it was asked; empty until then.
+        others: the images after the first.
     """
 
     id: str
-    image: Image
+    image: Image | Picture
     question: str
     answers: tuple[str, ...]
     kind: str = ""
@@ -46,6 +45,13 @@ class Sample:
     hint: str = ""
     frame: Frame | None = None
     style: str = ""
+    others: tuple[Image | Picture, ...] = ()
+
+    @property
+    def images(self) -> list[Image]:
+        """All images, decoded, as the model gets them. Raises BadSample."""
+        every = (self.image, *self.others)
+        return [each.open() if isinstance(each, Picture) else each for each in every]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from swiftprof.data.base import BadSample, Sample
+from swiftprof.data.base import Sample
+from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in
 from swiftprof.data.scoring.exact import gqa_match
 from swiftprof.data.sources.find import Part

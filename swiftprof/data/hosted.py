@@ -9,8 +9,9 @@ from typing import Any
 
 from PIL.Image import Image
 
-from swiftprof.data.base import BadSample, Dataset
-from swiftprof.data.images import open_image
+from swiftprof.data.base import Dataset
+from swiftprof.data.errors import BadSample
+from swiftprof.data.images import Picture, picture
 from swiftprof.data.sources.find import Part, cached_bytes, find
 from swiftprof.data.sources.parquet import Rows
 
@@ -103,13 +104,13 @@ def yes_no_in(row: Mapping[str, Any], column: str) -> str:
     return answer
 
 
-def image_in(row: Mapping[str, Any], column: str = "image") -> Image:
+def image_in(row: Mapping[str, Any], column: str = "image") -> Image | Picture:
     """The image of a row as ``datasets`` stores it: ``{"bytes": …, "path": …}``."""
     value = row[column]
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(content, bytes):
         raise BadSample(f"{column} holds no bytes")
-    return open_image(content, column)
+    return picture(content, column)
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swiftprof.data.base import BadSample, Sample, Scored
+from swiftprof.data.base import Sample, Scored
+from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in
 from swiftprof.data.scoring.choices import circular_metrics, option_letter
 from swiftprof.data.sources.find import Part

@@ -21,9 +21,10 @@ from typing import Any
 
 from PIL.Image import Image
 
-from swiftprof.data.base import BadSample, Dataset, Sample
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import image_in
-from swiftprof.data.images import open_image
+from swiftprof.data.images import Picture, picture
 from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
 from swiftprof.data.scoring.exact import exact_match, gqa_match
 from swiftprof.data.scoring.vqa import textvqa_accuracy, vqa_accuracy
@@ -149,7 +150,7 @@ class OwnDataset(Dataset):
             )
         return answers
 
-    def _image(self, row: Mapping[str, Any]) -> Image:
+    def _image(self, row: Mapping[str, Any]) -> Image | Picture:
         value = row.get("image")
         if isinstance(value, Mapping) and value.get("bytes") is None:
             value = value.get("path")
@@ -169,7 +170,7 @@ class OwnDataset(Dataset):
                 continue
             outside = False
             if there:
-                return open_image(path, value)
+                return picture(path, value)
         if outside:
             raise BadSample(
                 f"image {value[:200]!r} lies outside {self.path.parent}; give `data_root` DIR to "
@@ -191,7 +192,7 @@ class OwnDataset(Dataset):
             )
 
 
-def _box(value: Any, image: Image) -> tuple[float, float, float, float]:
+def _box(value: Any, image: Image | Picture) -> tuple[float, float, float, float]:
     try:
         x1, y1, x2, y2 = (float(v) for v in ([] if isinstance(value, str) else value))
     except (TypeError, ValueError):

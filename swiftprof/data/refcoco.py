@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from swiftprof.data.base import BadSample, Sample
+from swiftprof.data.base import Sample
+from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import Box
 from swiftprof.data.hosted import HostedDataset, hub, image_in, texts_in
 from swiftprof.data.scoring.boxes import acc_at_half_in_pixels

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from swiftprof.data.base import BadSample, Sample
+from swiftprof.data.base import Sample
+from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
 from swiftprof.data.scoring.choices import LETTERS, llava_letter, option_letter
 from swiftprof.data.sources.find import Part

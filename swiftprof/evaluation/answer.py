@@ -140,7 +140,7 @@ def _answer(
     samples = [sample for _, sample in batch]
     answers: list[Answer] = []
     try:
-        inputs = vlm.inputs([s.image for s in samples], [s.question for s in samples])
+        inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
         for name, plan in variants.items():
             numbers = [places[index] for index, _ in batch]
             answers += _run(vlm, dataset, samples, numbers, inputs, name, plan, shape)

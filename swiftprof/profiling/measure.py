@@ -31,7 +31,7 @@ def measure_batch(
         max_rows: re-runs that run at once, where memory allows; None for what suits the device.
     """
     max_rows = max_rows or most_rows(str(vlm.model.device))
-    inputs = vlm.inputs([s.image for s in samples], [s.question for s in samples])
+    inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
     if settings.score == "nll":
         return _measure_likelihood(vlm, dataset, samples, inputs, settings, max_rows)
     recording = record(vlm.model, inputs, vlm.image_token_id, dataset.max_new_tokens)

@@ -73,7 +73,7 @@ class Album:
                 for index in rest:
                     sample = dataset.sample(split, index)
                     if sample.id == wanted:
-                        out[place] = self._spend(name, data_url(sample.image))
+                        out[place] = self._spend(name, data_url(sample.images[0]))
                         break
                 if name in self._broken:
                     break

@@ -60,7 +60,7 @@ def shows(image, colour):
 @pytest.mark.parametrize("size", [(256, 128), (120, 252)])
 def test_both_ends_of_a_long_image_reach_the_model(bundled, size):
     dataset = Edges(size)
-    padded = ask(dataset, dataset.sample("train", 0), bundled).image
+    (padded,) = ask(dataset, dataset.sample("train", 0), bundled).images
     for end in dataset.ends:
         assert shows(padded, EDGE[end])
         assert not shows(dataset.image, EDGE[end])  # what happens to an image that is not padded

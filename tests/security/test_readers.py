@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swiftprof.data.base import BadSample
+from swiftprof.data.errors import BadSample
 from swiftprof.data.own import OwnDataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan_from_curve

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from swiftprof.data.base import BadSample
-from swiftprof.data.images import open_image
+from swiftprof.data.errors import BadSample
+from swiftprof.data.images import Picture, picture
 from swiftprof.data.sources.find import cache_root
 from swiftprof.errors import SwiftprofError
 
@@ -34,12 +34,12 @@ class CocoImages:
         self.root = data_root
         self._archive: zipfile.ZipFile | None = None
 
-    def image(self, name: str) -> Image:
+    def image(self, name: str) -> Image | Picture:
         """Raises BadSample for a broken or unknown image, SwiftprofError where none can be had."""
         if not _NAME.fullmatch(name):
             raise BadSample(f"{name[:80]!r} is not the name of a train2014 image")
         local = self._local(name)
-        return open_image(local if local is not None else self._fetched(name), name)
+        return picture(local if local is not None else self._fetched(name), name)
 
     def _local(self, name: str) -> Path | bytes | None:
         if self.root is None:

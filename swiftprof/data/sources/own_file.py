@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from swiftprof.data.base import BadSample
+from swiftprof.data.errors import BadSample
 from swiftprof.data.sources.find import Found
 from swiftprof.data.sources.parquet import Rows
 from swiftprof.errors import SwiftprofError
