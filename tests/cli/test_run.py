@@ -127,7 +127,7 @@ def test_bad_input_is_one_line(capsys, plan_path, image_path, tmp_path):
     one_error_line(capsys, [*base, "--prompt", "hi"], "--prompt", "--image")
     one_error_line(capsys, [*base, "--image", image_path], "--prompt")
     one_error_line(capsys, [*base, "--image", missing, "--prompt", "x"], missing, "no such file")
-    one_error_line(capsys, [*base, "--image", text, "--prompt", "x"], text, "not a readable image")
+    one_error_line(capsys, [*base, "--image", text, "--prompt", "x"], text, "not a PNG")
     one_error_line(capsys, [*base, "--image", cut, "--prompt", "x"], cut, "not a readable image")
     one_error_line(capsys, [*base, "--dataset", "scene-text"], "scenes-text")
     one_error_line(capsys, [*base, "--compare"], "--compare", "--image")
