@@ -53,7 +53,6 @@ class Table:
             grid.add_column(
                 Text(visible(column)),
                 justify=side,  # type: ignore[arg-type]
-                no_wrap=not fold,
                 overflow="fold",
                 min_width=min(12, self._width(number)) if fold else None,
             )

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import typer
 from pydantic import BaseModel, ConfigDict
 
-from swiftprof.analysis.document import Description, Table, samples_text
+from swiftprof.analysis.base import Analysis, Subject
+from swiftprof.analysis.document import Data, Description, samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.core.stages import BASE_LAYER
-from swiftprof.planning.curve import SampleScores, combine
-from swiftprof.planning.stability import curve_intervals
-from swiftprof.profiling.store import Profile
+from swiftprof.planning.curve import Curve, SampleScores, combine
+from swiftprof.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from swiftprof.profiling.store import Profile
 
 COMBINED = "all data sets"
+_COLUMNS = 3
 
 
 class Line(BaseModel):
@@ -33,44 +43,136 @@ class Line(BaseModel):
         return self.x.index(max(self.x))
 
 
-class Data(BaseModel):
+class Curves(Data):
     """What was measured.
 
     Attributes:
         layers: layers of the values, from 1.
-        plan: pruning layers, where a plan is shown beside the curve.
+        plan: pruning layers that are marked.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     num_layers: int
     keep: float
     layers: list[int]
     combined: Line
     per_dataset: dict[str, Line]
-    plan: list[int] = []
+    plan: tuple[int, ...] = ()
     profile: str = ""
 
+    @classmethod
+    def of(cls, profile: Profile, plan: tuple[int, ...] = ()) -> Curves:
+        """Curves of a profile: of each data set, and their mean."""
+        samples = profile.samples
+        sizes = {name: len(scores.vanilla) for name, scores in samples.items()}
+        return cls(
+            datasets=sizes,
+            num_layers=profile.model.num_layers,
+            keep=profile.keep,
+            layers=list(profile.layers),
+            combined=_line(samples, sum(sizes.values()), None),
+            per_dataset={
+                name: _line({name: scores}, sizes[name], float(scores.vanilla.mean()))
+                for name, scores in samples.items()
+            },
+            plan=plan,
+            profile=str(profile.path),
+        )
 
-def measure(profile: Profile, plan: tuple[int, ...] = ()) -> Data:
-    """Curves of a profile: of each data set, and their mean."""
-    samples = profile.samples
-    sizes = {name: len(scores.vanilla) for name, scores in samples.items()}
-    return Data(
-        num_layers=profile.model.num_layers,
-        keep=profile.keep,
-        layers=list(profile.layers),
-        combined=_line(samples, sum(sizes.values()), None),
-        per_dataset={
-            name: _line({name: scores}, sizes[name], float(scores.vanilla.mean()))
-            for name, scores in samples.items()
-        },
-        plan=list(plan),
-        profile=str(profile.path),
-    )
+    def describe(self) -> Description:
+        found = self.combined
+        best = self.layers[found.best]
+        base = found.x[self.layers.index(BASE_LAYER)]
+        falls = sum(b < a for a, b in zip(found.x, found.x[1:], strict=False))
+        findings = [
+            f"Layer {best} tells visual tokens apart best: with its top {percent(self.keep)} alone "
+            f"the model keeps {percent(found.x[found.best], 1)} of its score, with layer "
+            f"{BASE_LAYER}'s {percent(base, 1)}.",
+            f"Capability does not simply grow with depth: it falls {falls} times from one layer to "
+            f"the next, and the last layer's is {percent(found.x[-1], 1)}."
+            if falls
+            else "Capability never falls from one layer to the next here.",
+        ]
+        peaks = {name: self.layers[line.best] for name, line in self.per_dataset.items()}
+        if len(peaks) > 1:
+            each = ", ".join(f"{name} {layer}" for name, layer in peaks.items())
+            findings.append(f"Best layer of each data set: {each}.")
+        measured = (
+            f"Score of the model when layers 3–{self.num_layers} see the text and only one layer's "
+            f"top {percent(self.keep)} of the visual tokens, relative to the unpruned model on the "
+            f"same samples ({samples_text(self.datasets)}); stored in {self.profile}. Intervals: "
+            "bootstrap over samples."
+        )
+        return Description(measured, tuple(findings), (self._table(),))
+
+    def _table(self) -> Table:
+        found, record, rows = self.combined, float("-inf"), []
+        for place, layer in enumerate(self.layers):
+            new = layer > BASE_LAYER and found.x[place] > record
+            record = max(record, found.x[place])
+            cells = [
+                *(f"{line.x[place]:.3f}" for line in (*self.per_dataset.values(), found)),
+                f"{found.low[place]:.3f}–{found.high[place]:.3f}",
+            ]
+            marks = ("record " if new else "") + ("plan" if layer in self.plan else "")
+            rows.append((str(layer), *cells, marks.strip()))
+        return Table(
+            title="Capability x, relative to the unpruned model",
+            columns=("layer", *self.per_dataset, COMBINED, "95 % interval", ""),
+            rows=tuple(rows),
+            note="The interval is over samples. record: better than every earlier layer.",
+        )
+
+    def draw(self) -> Figure:
+        """The combined curve with its plan above, small multiples of the data sets below."""
+        import numpy as np
+
+        from swiftprof.drawing import canvas
+        from swiftprof.planning.drawing import draw_curve_on
+
+        names = list(self.per_dataset)
+        rows = -(-len(names) // _COLUMNS) if len(names) > 1 else 0
+        figure = canvas(9, 4.2 + 2.1 * rows)
+        top, *below = figure.subfigures(
+            1 + (rows > 0), 1, height_ratios=(4.2, 2.1 * rows) if rows else None, squeeze=False
+        )[:, 0]
+        found = self.combined
+        ends = dict(zip(self.layers, zip(found.low, found.high, strict=True), strict=True))
+        name = f"Mean of {len(names)} data sets" if len(names) > 1 else names[0]
+        draw_curve_on(
+            top.add_subplot(),
+            Curve(self.num_layers, tuple(self.layers), np.array(found.x)),
+            self.plan or None,
+            None,
+            ends,
+            f"{name}: top {percent(self.keep)} of each layer, {found.samples} samples",
+        )
+        if rows:
+            columns = min(_COLUMNS, len(names))
+            panels = below[0].subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+            for panel, name in zip(panels.flat, names, strict=False):
+                self._small(panel, name)
+            for panel in list(panels.flat)[len(names) :]:
+                panel.set_visible(False)
+            for row in panels:
+                row[0].set_ylabel("capability x")
+        return figure
+
+    def _small(self, axes: Axes, name: str) -> None:
+        from swiftprof.drawing import ACCENT, INK, MAIN, brief, furnish, layer_ticks
+
+        line = self.per_dataset[name]
+        best = self.layers[line.best]
+        axes.fill_between(self.layers, line.low, line.high, color=MAIN, alpha=0.18, linewidth=0)
+        axes.plot(self.layers, line.x, "-", color=MAIN, linewidth=1.6)
+        axes.plot([best], [line.x[line.best]], "o", color=ACCENT, markersize=5)
+        axes.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set_xticks(layer_ticks(self.num_layers, 8))
+        furnish(axes, f"{brief(name, 18)}: {line.samples} samples, best {best}")
 
 
 def _line(samples: Mapping[str, SampleScores], size: int, vanilla: float | None) -> Line:
+    from swiftprof.planning.stability import curve_intervals
+
     low, high = curve_intervals(samples)
     return Line(
         x=combine(samples).round(6).tolist(),
@@ -81,52 +183,26 @@ def _line(samples: Mapping[str, SampleScores], size: int, vanilla: float | None)
     )
 
 
-def describe(data: Data) -> Description:
-    """The curve in words."""
-    found = data.combined
-    best = data.layers[found.best]
-    base = found.x[data.layers.index(BASE_LAYER)]
-    falls = sum(b < a for a, b in zip(found.x, found.x[1:], strict=False))
-    findings = [
-        f"Layer {best} tells visual tokens apart best: with its top {percent(data.keep)} alone the "
-        f"model keeps {percent(found.x[found.best], 1)} of its score, with layer {BASE_LAYER}'s "
-        f"{percent(base, 1)}.",
-        f"Capability does not simply grow with depth: it falls {falls} times from one layer to the "
-        f"next, and the last layer's is {percent(found.x[-1], 1)}."
-        if falls
-        else "Capability never falls from one layer to the next here.",
-    ]
-    peaks = {name: data.layers[line.best] for name, line in data.per_dataset.items()}
-    if len(peaks) > 1:
-        findings.append(
-            "Best layer of each data set: "
-            + ", ".join(f"{name} {layer}" for name, layer in peaks.items())
-            + "."
-        )
-    names = list(data.per_dataset)
-    lines = [*data.per_dataset.values(), found]
-    record, rows = float("-inf"), []
-    for place, layer in enumerate(data.layers):
-        new = layer > BASE_LAYER and found.x[place] > record
-        record = max(record, found.x[place])
-        cells = [
-            *(f"{line.x[place]:.3f}" for line in lines),
-            f"{found.low[place]:.3f}–{found.high[place]:.3f}",
-        ]
-        marks = ("record " if new else "") + ("plan" if layer in data.plan else "")
-        rows.append((str(layer), *cells, marks.strip()))
-    table = Table(
-        title="Capability x, relative to the unpruned model",
-        columns=("layer", *names, COMBINED, "95 % interval", ""),
-        rows=tuple(rows),
-        note="The interval is over samples; each data set's own is in the figure and in the JSON. "
-        "record: better than every earlier layer.",
+@dataclass(frozen=True)
+class CurveAnalysis(Analysis):
+    """Which layers can tell important visual tokens from unimportant ones? (paper Fig. 4)
+
+    Reads a profile: nothing is run.
+    """
+
+    title: ClassVar[str] = "Capability of every layer"
+    examples: ClassVar[tuple[str, ...]] = (
+        "swiftprof analyze curve",
+        "swiftprof analyze curve --profile profiles/mine",
     )
-    sizes = {name: line.samples for name, line in data.per_dataset.items()}
-    measured = (
-        f"Score of the model when layers 3–{data.num_layers} see the text and only one layer's top "
-        f"{percent(data.keep)} of the visual tokens, relative to the unpruned model on the same "
-        f"samples ({samples_text(sizes)}); stored in {data.profile}. Intervals: bootstrap over "
-        "samples."
-    )
-    return Description(measured, tuple(findings), (table,))
+    data: ClassVar[type[Data]] = Curves
+
+    budget: Annotated[int, typer.Option("--budget", help="Pruning layers, at most.")] = 3
+
+    def run(self, subject: Subject) -> Curves:
+        from swiftprof.planning.program import solve
+
+        return Curves.of(subject.needed_profile, solve(subject.curve, self.budget).layers)
+
+
+ANALYSIS = CurveAnalysis

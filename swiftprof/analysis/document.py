@@ -1,41 +1,26 @@
-"""What an analysis leaves on disk: one JSON document, and the same as Markdown."""
+"""What an analysis leaves: data that describe and draw themselves, and the document they are in."""
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from swiftprof.analysis import REGISTRY
+from swiftprof.analysis import NAMES, analysis
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.planning.checks import first_error
+from swiftprof.tables import Table, html_text, markdown_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = "swiftprof.analysis/1"
 MAX_BYTES = 1 << 26
-
-
-class Table(BaseModel):
-    """A table of texts; numbers are formatted where they are understood."""
-
-    model_config = ConfigDict(frozen=True)
-
-    title: str = ""
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """The table in Markdown; all columns but the first are numbers, hence to the right."""
-        head = "|" + "---|" + "---:|" * (len(self.columns) - 1)
-        lines = [_row(self.columns), head, *(_row(row) for row in self.rows)]
-        parts = ([f"**{self.title}**", ""] if self.title else []) + lines
-        return "\n".join(parts + (["", self.note] if self.note else []))
 
 
 @dataclass(frozen=True)
@@ -50,30 +35,60 @@ class Description:
 
     measured: str
     findings: tuple[str, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
+
+
+class Data(BaseModel):
+    """What an analysis measured.
+
+    Attributes:
+        datasets: data set -> samples that were used.
+        skipped: data set -> samples that could not be used.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    datasets: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+
+    def describe(self) -> Description:
+        """What came out, in words and tables."""
+        raise NotImplementedError
+
+    def draw(self) -> Figure:
+        """The figure."""
+        raise NotImplementedError
+
+    def plot(self) -> Figure:
+        """The figure, in the package's look."""
+        from swiftprof.drawing import plain
+
+        with plain():
+            return self.draw()
+
+    def _repr_html_(self) -> str:
+        from swiftprof.drawing import picture_html
+
+        said = self.describe()
+        items = "".join(f"<li>{html_text(each)}</li>" for each in said.findings)
+        tables = "".join(f"<p>{html_text(t.title)}</p>{t.html()}" for t in said.tables)
+        return f"<ul>{items}</ul>{picture_html(self.plot(), said.findings[0])}{tables}"
 
 
 class Provenance(BaseModel):
     """Where the numbers are from, and how to make them again.
 
     Attributes:
-        datasets: data set -> samples that were used.
-        splits: data set -> split.
-        skipped: data set -> samples that could not be used.
         seconds: wall time of this run; a resumed run counts its own part only.
     """
 
     model_config = ConfigDict(frozen=True)
 
     model: str
-    datasets: dict[str, int] = {}
     splits: dict[str, str] = {}
-    skipped: dict[str, int] = {}
     seed: int | None = None
     profile: str | None = None
     profile_sha256: str | None = None
-    plan: dict[str, Any] | None = None
-    evaluation: str | None = None
     device: str | None = None
     dtype: str | None = None
     attention: str | None = None
@@ -105,13 +120,13 @@ class Document(BaseModel):
         return value
 
     @classmethod
-    def of(cls, name: str, data: BaseModel, provenance: Provenance) -> Document:
+    def of(cls, name: str, title: str, data: Data, provenance: Provenance) -> Document:
         """Describe what was measured."""
-        said = describe(name, data)
+        said = data.describe()
         return cls(
             schema=SCHEMA,
             analysis=name,
-            title=REGISTRY[name].title,
+            title=title,
             measured=said.measured,
             findings=said.findings,
             tables=said.tables,
@@ -127,16 +142,16 @@ class Document(BaseModel):
         except ValidationError as error:
             raise SwiftprofError(f"{path}: {first_error(error)}; analyse again") from None
 
-    def parsed(self) -> BaseModel | None:
+    def parsed(self) -> Data | None:
         """What was measured, as the analysis' own `Data`; None for an analysis not known here.
 
         Raises:
             SwiftprofError: it does not fit.
         """
-        if self.analysis not in REGISTRY:
+        if self.analysis not in NAMES:
             return None
         try:
-            return data_class(self.analysis).model_validate(self.data)
+            return analysis(self.analysis).data.model_validate(self.data)
         except ValidationError as error:
             raise SwiftprofError(
                 f"analysis {self.analysis}: data: {first_error(error)}; analyse again"
@@ -147,34 +162,35 @@ class Document(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
     def save(self, folder: Path) -> Path:
-        """Write `NAME.json` and `NAME.md`; returns the path of the first."""
+        """Write `NAME.json`, `NAME.md` and `NAME.png`; returns the path of the first."""
+        from swiftprof.drawing import save
+
         text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
         path = folder / f"{self.analysis}.json"
         write_text_atomic(path, text + "\n")
         write_text_atomic(folder / f"{self.analysis}.md", self.markdown())
+        data = self.parsed()
+        if data is not None:
+            save(data.plot(), folder / f"{self.analysis}.png")
         return path
 
     def markdown(self) -> str:
         """Findings and tables to read."""
-        parts = [f"# {self.title}", "\n".join(f"- {each}" for each in self.findings)]
-        parts += [f"![{self.title}]({self.analysis}.png)"]
+        title = markdown_text(self.title)
+        parts = [f"# {title}", "\n".join(f"- {markdown_text(each)}" for each in self.findings)]
+        parts += [f"![{title}]({self.analysis}.png)"]
         parts += [table.markdown() for table in self.tables]
-        parts += [f"Measured: {self.measured}", _origin(self.provenance)]
+        parts += [f"Measured: {markdown_text(self.measured)}", markdown_text(self._origin())]
         if self.provenance.command:
             parts += [f"    {self.provenance.command}"]
         return "\n\n".join(part for part in parts if part) + "\n"
 
-
-def data_class(name: str) -> type[BaseModel]:
-    """`Data` of an analysis."""
-    found: type[BaseModel] = importlib.import_module(f"swiftprof.analysis.{name}").Data
-    return found
-
-
-def describe(name: str, data: BaseModel) -> Description:
-    """An analysis in words."""
-    said: Description = importlib.import_module(f"swiftprof.analysis.{name}").describe(data)
-    return said
+    def _origin(self) -> str:
+        found = self.provenance
+        parts = [found.model] + ([f"profile {found.profile}"] if found.profile else [])
+        parts += [f"seed {found.seed}"] if found.seed is not None else []
+        parts += [f"{name} {version}" for name, version in found.versions.items()]
+        return "; ".join([*parts, found.created])
 
 
 def samples_text(datasets: Mapping[str, int]) -> str:
@@ -186,21 +202,3 @@ def samples_text(datasets: Mapping[str, int]) -> str:
         each = "" if len(datasets) == 1 else "each of "
         return f"{counts.pop()} samples of {each}{', '.join(datasets)}"
     return ", ".join(f"{count} of {name}" for name, count in datasets.items())
-
-
-def _origin(provenance: Provenance) -> str:
-    parts = [provenance.model]
-    if provenance.datasets:
-        parts.append(samples_text(provenance.datasets))
-    if provenance.seed is not None:
-        parts.append(f"seed {provenance.seed}")
-    for name in ("profile", "evaluation"):
-        value = getattr(provenance, name)
-        if value:
-            parts.append(f"{name} {value}")
-    parts += [f"{name} {version}" for name, version in provenance.versions.items()]
-    return "; ".join([*parts, provenance.created])
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

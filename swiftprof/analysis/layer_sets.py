@@ -1,4 +1,4 @@
-"""Sets of pruning layers at one token budget: which are possible, and what they score."""
+"""Many plans answering the same samples, in resumable chunks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftprof.analysis.sampling import Progress
-from swiftprof.data.base import Dataset
+from swiftprof.analysis.base import Progress
+from swiftprof.analysis.sampling import Sampling
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.store import PART_SAMPLES, part_path, read_part
-from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 
 Floats = NDArray[np.float64]
@@ -46,17 +45,14 @@ class Measured:
 
 
 def answer_with(
-    vlm: VLM,
-    datasets: Sequence[Dataset],
+    sampling: Sampling,
     plans: Mapping[tuple[int, ...], Plan],
     folder: Path,
-    samples: int,
-    seed: int,
-    split: str | None,
-    batch_size: int | None,
-    progress: Progress | None,
+    progress: Progress | None = None,
 ) -> Measured:
-    names, names_of_sets = list(plans), [d.name for d in datasets]
+    """Answer the samples with every plan; finished parts in the folder are not made again."""
+    names = list(plans)
+    asked = (sampling.samples, sampling.seed, sampling.split)
     scores: dict[tuple[int, ...], dict[str, Floats]] = {each: {} for each in names}
     vanilla: dict[str, Floats] = {}
     skipped: dict[str, int] = {}
@@ -68,15 +64,16 @@ def answer_with(
             if progress:
                 progress(number * total + done, len(chunks) * total)
 
+        sets = [d.name for d in sampling.datasets]
         done = evaluate(
-            vlm,
+            sampling.vlm,
             variants,
-            list(datasets),
-            samples=samples,
-            seed=seed,
-            split=split,
-            batch_size=batch_size,
-            out=folder / _digest([v.plan for v in variants], names_of_sets, samples, seed, split),
+            list(sampling.datasets),
+            samples=sampling.samples,
+            seed=sampling.seed,
+            split=sampling.split,
+            batch_size=sampling.batch_size,
+            out=folder / digest([v.plan for v in variants], sets, *asked),
             progress=report,
         )
         read = _read(done.path, done.results)
@@ -87,8 +84,8 @@ def answer_with(
     return Measured(scores, vanilla, skipped)
 
 
-def _digest(*settings: object) -> str:
-    """Short name of a chunk: the same for the same sets, samples and method."""
+def digest(*settings: object) -> str:
+    """Short name of a comparison, so that another one does not get in its way."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
 
 

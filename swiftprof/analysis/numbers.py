@@ -43,10 +43,9 @@ def mean_interval(values: Sequence[float] | Floats, *, seed: int = 0) -> Mean:
     return Mean(value=_short(found.mean()), low=_short(low), high=_short(high))
 
 
-def quantiles(values: Sequence[float] | Floats, count: int = 101) -> list[float]:
-    """`count` evenly spaced quantiles, from the least to the greatest value."""
-    found = np.quantile(np.asarray(values, dtype=np.float64), np.linspace(0, 1, count))
-    return [_short(value) for value in found]
+def quantiles(values: Floats) -> list[float]:
+    """The 5, 25, 50, 75 and 95 % quantiles."""
+    return [_short(value) for value in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
 
 
 def spearman(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float | None:
@@ -55,6 +54,24 @@ def spearman(first: Sequence[float] | Floats, second: Sequence[float] | Floats) 
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def spearman_interval(
+    first: Sequence[float] | Floats, second: Sequence[float] | Floats
+) -> tuple[float, float, float] | None:
+    """Rank correlation, low, high: pairs are drawn again. None where one side is constant."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    value, generator = spearman(a, b), np.random.default_rng(len(a))
+    if value is None:
+        return None
+    drawn = []
+    for _ in range(REPLICATES // 2):
+        again = generator.integers(0, len(a), len(a))
+        found = spearman(a[again], b[again])
+        if found is not None:
+            drawn.append(found)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return _short(value), _short(low), _short(high)
 
 
 def percent(share: float, digits: int = 0) -> str:

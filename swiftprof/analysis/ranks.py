@@ -1,27 +1,20 @@
-"""Rank variation (paper Fig. 2): how many of a layer's best tokens are another layer's worst?
-
-Full rankings of every layer come from a short vanilla run. A profile stores each layer's top V %
-only; from it comes the second matrix, how far the layers' selections agree, on many more samples.
-"""
+"""Rank variation (paper Fig. 2): how many of a layer's best tokens are another layer's worst?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pyarrow.parquet as pq
-import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
-from swiftprof.analysis.document import Description, Table, samples_text
+from swiftprof.analysis.base import OnSamples, Subject
+from swiftprof.analysis.document import Data, Description, samples_text
 from swiftprof.analysis.numbers import Mean, mean_interval, percent
-from swiftprof.analysis.sampling import Progress, Sampling
-from swiftprof.core.counts import kept_count
-from swiftprof.core.select import rank
-from swiftprof.profiling.record import record
-from swiftprof.profiling.store import Profile
+from swiftprof.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
 
 LOW, HIGH = 0.5, 0.1
 """Bottom and top share of the paper's figure."""
@@ -29,23 +22,7 @@ EARLY, LATE = 9 / 32, 20 / 32
 """The paper sets layers 1-9 against 10-20 of 32; other depths in proportion."""
 
 
-class Selections(BaseModel):
-    """How far the selections of a profile agree.
-
-    Attributes:
-        keep: V.
-        shared: `[i][j]`, share of layer j+1's selection that is in layer i+1's; mean over samples.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    keep: float
-    datasets: dict[str, int]
-    profile: str
-    shared: list[list[float]]
-
-
-class Data(BaseModel):
+class Buried(Data):
     """What was measured.
 
     Attributes:
@@ -57,19 +34,82 @@ class Data(BaseModel):
         worst: (early layer, late layer) of the pair with the largest share in the block.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     low: float
     high: float
     num_layers: int
-    datasets: dict[str, int]
     buried: list[list[float]]
     early: tuple[int, int]
     late: tuple[int, int]
     block: Mean
     per_dataset: dict[str, Mean]
     worst: tuple[int, int]
-    selections: Selections | None = None
+
+    def describe(self) -> Description:
+        low, high = percent(self.low), percent(self.high)
+        early, late = (f"{first}–{last}" for first, last in (self.early, self.late))
+        worst = self.buried[self.worst[0] - 1][self.worst[1] - 1]
+        findings = (
+            f"On average {self.block.text()} of the top {high} of layers {late} stand in the "
+            f"bottom {low} of layers {early}: a method that drops half of the tokens there has "
+            f"lost them for good. Unrelated rankings would give {low}.",
+            f"The worst pair: layer {self.worst[0]} ranks {percent(worst)} of layer "
+            f"{self.worst[1]}'s top {high} in its bottom half.",
+        )
+        rows = [
+            (name, str(self.datasets[name]), mean.text()) for name, mean in self.per_dataset.items()
+        ]
+        table = Table(
+            title=f"Layers {late}'s top {high} in layers {early}'s bottom {low}",
+            columns=("data set", "samples", "share [95 % interval]"),
+            rows=(*rows, ("all", str(sum(self.datasets.values())), self.block.text())),
+        )
+        measured = (
+            f"T–V scores of all visual tokens at layers 1–{self.num_layers} in one unpruned "
+            f"prefill a sample ({samples_text(self.datasets)}); [i, j] is the mean over samples of "
+            f"|bottom {low} of layer i ∩ top {high} of layer j| / |top {high} of layer j|."
+        )
+        return Description(measured, findings, (table,))
+
+    def draw(self) -> Figure:
+        """The heat map, with the paper's block framed; beside it the block's mean by row."""
+        from matplotlib.patches import Rectangle
+
+        from swiftprof.drawing import ACCENT, FAINT, INK, canvas, furnish, layer_ticks
+
+        depth = self.num_layers
+        figure = canvas(10, 4.6)
+        axes, mean = figure.subplots(1, 2, width_ratios=(1.2, 1))
+        values = 100 * np.array(self.buried)
+        image = axes.imshow(
+            values, origin="lower", extent=(0.5, depth + 0.5, 0.5, depth + 0.5), cmap="RdBu_r",
+            vmin=0, vmax=100, interpolation="nearest",
+        )  # fmt: skip
+        (e0, e1), (l0, l1) = self.early, self.late
+        size = (l1 - l0 + 1, e1 - e0 + 1)
+        axes.add_patch(
+            Rectangle((l0 - 0.5, e0 - 0.5), *size, fill=False, edgecolor=INK, lw=2, clip_on=False)
+        )
+        axes.set_xlabel(f"layer whose top {percent(self.high)} is looked for")
+        axes.set_ylabel("layer whose bottom half is searched")
+        axes.set_xticks(layer_ticks(depth, 12))
+        axes.set_yticks(layer_ticks(depth, 12))
+        furnish(axes, "Top tokens found in the bottom half", grid="")
+        bar = figure.colorbar(image, ax=axes, shrink=0.85, ticks=[0, 25, 50, 75, 100])
+        bar.set_label("%; white and dashed: unrelated rankings")
+        bar.outline.set_visible(False)
+
+        late = values[:, l0 - 1 : l1].mean(1)
+        layers = np.arange(1, depth + 1)
+        colours = [ACCENT if layer <= e1 else FAINT for layer in layers]
+        mean.bar(layers, late, color=colours, width=0.75)
+        mean.axhline(100 * self.low, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        mean.set_ylim(0, 1.12 * max(100 * self.low, float(late.max())))
+        mean.set_xlim(0.3, depth + 0.7)
+        mean.set_xticks(layer_ticks(depth, 12))
+        mean.set_xlabel(f"layer that drops its bottom half (orange: {e0}–{e1})")
+        mean.set_ylabel(f"lost of layers {l0}–{l1}'s top {percent(self.high)}, %")
+        furnish(mean, "What dropping half would lose")
+        return figure
 
 
 def buried_share(scores: Tensor, low: float = LOW, high: float = HIGH) -> Tensor:
@@ -83,6 +123,11 @@ def buried_share(scores: Tensor, low: float = LOW, high: float = HIGH) -> Tensor
     Returns:
         `(L, L)` float64; `[i, j]` is |bottom(i) ∩ top(j)| / |top(j)|.
     """
+    import torch
+
+    from swiftprof.core.counts import kept_count
+    from swiftprof.core.select import rank
+
     count = scores.shape[1]
     order = rank(scores, torch.ones_like(scores, dtype=torch.bool))
     top = torch.zeros(scores.shape, dtype=torch.float64)
@@ -99,103 +144,53 @@ def blocks(num_layers: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (1, split), (split + 1, end)
 
 
-def measure(
-    sampling: Sampling, profile: Profile | None = None, progress: Progress | None = None
-) -> Data:
-    """Rank all visual tokens at every layer of the unpruned model, one prefill per sample."""
-    vlm = sampling.vlm
-    depth = vlm.num_layers
-    early, late = blocks(depth)
-    total, shares = np.zeros((depth, depth)), dict[str, list[float]]()
-    for batch in sampling.batches(progress):
-        recording = record(vlm.model, batch.inputs, vlm.image_token_id, 1)
-        for scores, visual in zip(recording.scores, recording.visual, strict=True):
-            buried = buried_share(scores[:, visual]).numpy()
-            total += buried
-            block = buried[early[0] - 1 : early[1], late[0] - 1 : late[1]]
-            shares.setdefault(batch.dataset.name, []).append(float(block.mean()))
-    every = [share for each in shares.values() for share in each]
-    mean = total / len(every)
-    block = mean[early[0] - 1 : early[1], late[0] - 1 : late[1]]
-    at = np.unravel_index(int(block.argmax()), block.shape)
-    return Data(
-        low=LOW,
-        high=HIGH,
-        num_layers=depth,
-        datasets={name: len(each) for name, each in shares.items()},
-        buried=mean.round(5).tolist(),
-        early=early,
-        late=late,
-        block=mean_interval(every),
-        per_dataset={name: mean_interval(each) for name, each in shares.items()},
-        worst=(early[0] + int(at[0]), late[0] + int(at[1])),
-        selections=None if profile is None else selections(profile),
+@dataclass(frozen=True)
+class Ranks(OnSamples):
+    """Do later layers want the visual tokens that earlier layers rank lowest? (paper Fig. 2)
+
+    One unpruned prefill per sample ranks all visual tokens at every layer.
+    """
+
+    title: ClassVar[str] = "Rank variation between layers"
+    needs: ClassVar[str] = "a model"
+    examples: ClassVar[tuple[str, ...]] = (
+        "swiftprof analyze ranks",
+        "swiftprof analyze ranks --model llava-1.5-7b --datasets textvqa --samples 200",
     )
+    data: ClassVar[type[Data]] = Buried
 
+    def run(self, subject: Subject) -> Buried:
+        from swiftprof.profiling.record import record
 
-def selections(profile: Profile) -> Selections:
-    """How far the selections that a profile stores agree, over all of its samples."""
-    depth = profile.model.num_layers
-    total, count = np.zeros((depth, depth)), 0
-    for chosen in _stored(profile):
-        hits = np.zeros((depth, int(chosen.max()) + 1), dtype=np.float32)
-        np.put_along_axis(hits, chosen, 1.0, axis=1)
-        total += hits @ hits.T / chosen.shape[1]
-        count += 1
-    return Selections(
-        keep=profile.keep,
-        datasets=dict(profile.summary.samples),
-        profile=str(profile.path),
-        shared=(total / max(1, count)).round(5).tolist(),
-    )
-
-
-def _stored(profile: Profile) -> Iterator[NDArray[np.int64]]:
-    """Each sample's selections, `(L, n)`."""
-    for part in profile.parts():
-        column = pq.read_table(part, columns=["selection"], partitioning=None)["selection"]
-        for row in column:
-            yield row.values.flatten().to_numpy().astype(np.int64).reshape(len(row.values), -1)
-
-
-def describe(data: Data) -> Description:
-    """The matrix in words."""
-    low, high = percent(data.low), percent(data.high)
-    early, late = (f"{first}–{last}" for first, last in (data.early, data.late))
-    worst = data.buried[data.worst[0] - 1][data.worst[1] - 1]
-    findings = [
-        f"On average {data.block.text()} of the top {high} of layers {late} stand in the bottom "
-        f"{low} of layers {early}: a method that drops half of the tokens there has lost them for "
-        f"good. Unrelated rankings would give {low}.",
-        f"The worst pair: layer {data.worst[0]} ranks {percent(worst)} of layer {data.worst[1]}'s "
-        f"top {high} in its bottom half.",
-    ]
-    rows = [
-        (name, str(data.datasets[name]), mean.text()) for name, mean in data.per_dataset.items()
-    ]
-    tables = [
-        Table(
-            title=f"Layers {late}'s top {high} in layers {early}'s bottom {low}",
-            columns=("data set", "samples", "share [95 % interval]"),
-            rows=(*rows, ("all", str(sum(data.datasets.values())), data.block.text())),
+        sampling = self.sampling(subject)
+        vlm, depth = sampling.vlm, sampling.vlm.num_layers
+        early, late = blocks(depth)
+        total, shares = np.zeros((depth, depth)), dict[str, list[float]]()
+        with subject.progress("ranking tokens") as step:
+            for batch in sampling.batches(step):
+                recording = record(vlm.model, batch.inputs, vlm.image_token_id, 1)
+                for scores, visual in zip(recording.scores, recording.visual, strict=True):
+                    buried = buried_share(scores[:, visual]).numpy()
+                    total += buried
+                    block = buried[early[0] - 1 : early[1], late[0] - 1 : late[1]]
+                    shares.setdefault(batch.dataset.name, []).append(float(block.mean()))
+        every = [share for each in shares.values() for share in each]
+        mean = total / len(every)
+        block = mean[early[0] - 1 : early[1], late[0] - 1 : late[1]]
+        at = np.unravel_index(int(block.argmax()), block.shape)
+        return Buried(
+            datasets=sampling.used(),
+            skipped=sampling.broken(),
+            low=LOW,
+            high=HIGH,
+            num_layers=depth,
+            buried=mean.round(5).tolist(),
+            early=early,
+            late=late,
+            block=mean_interval(every),
+            per_dataset={name: mean_interval(each) for name, each in shares.items()},
+            worst=(early[0] + int(at[0]), late[0] + int(at[1])),
         )
-    ]
-    measured = (
-        f"T–V scores of all visual tokens at layers 1–{data.num_layers} in one unpruned prefill a "
-        f"sample ({samples_text(data.datasets)}); [i, j] is the mean over samples of "
-        f"|bottom {low} of layer i ∩ top {high} of layer j| / |top {high} of layer j|."
-    )
-    if data.selections is not None:
-        found = data.selections
-        shared = np.array(found.shared)
-        block = shared[data.early[0] - 1 : data.early[1], data.late[0] - 1 : data.late[1]]
-        findings.append(
-            f"In the profile's {sum(found.datasets.values())} samples, layers {early}'s top "
-            f"{percent(found.keep)} hold {percent(float(block.mean()))} of layers {late}'s "
-            f"(chance: {percent(found.keep)})."
-        )
-        measured += (
-            f" The agreement of the top {percent(found.keep)} is read from the selections stored "
-            f"in {found.profile} ({samples_text(found.datasets)})."
-        )
-    return Description(measured, tuple(findings), tuple(tables))
+
+
+ANALYSIS = Ranks

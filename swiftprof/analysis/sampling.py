@@ -92,3 +92,7 @@ class Sampling:
     def used(self) -> dict[str, int]:
         """Data set -> samples that were used."""
         return {n: len(i) - len(self.skipped.get(n, ())) for n, i in self.drawn().items()}
+
+    def broken(self) -> dict[str, int]:
+        """Data set -> samples that could not be used, where there are any."""
+        return {name: len(each) for name, each in self.skipped.items() if each}

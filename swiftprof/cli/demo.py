@@ -45,8 +45,8 @@ def demo(
     from swiftprof.evaluation.compare import compare
     from swiftprof.evaluation.variants import variants_of
     from swiftprof.planning.api import plan as make_plan
+    from swiftprof.planning.drawing import draw_curve
     from swiftprof.profiling.api import profile
-    from swiftprof.report.curve import draw_curve
 
     layers = vlm.num_layers
     output.print(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -251,7 +251,7 @@ def grouped(**defaults: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 def _fields(group: Any, defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
     """A group's options as parameters."""
-    hints = inspect.get_annotations(group, eval_str=True)
+    hints = get_type_hints(group, include_extras=True)
     return [
         inspect.Parameter(
             each.name,

@@ -148,7 +148,7 @@ def plan(
     if chosen:  # a plan by reading says how it was chosen
         output.note(chosen)
     if plot is not None:
-        from swiftprof.report.curve import draw_curve
+        from swiftprof.planning.drawing import draw_curve
 
         scale: Normalize = "minmax" if normalize == "minmax" else "relative"
         draw_curve(drawn, made, plot, per_dataset=per_dataset, normalize=scale)

@@ -209,23 +209,14 @@ def _answer(
         f"{vlm.num_layers} layers; layers {', '.join(map(str, plan.pruning_layers))}[/dim]"
     )
     if show_tokens is not None:
-        from swiftprof.report.tokens import StagePatches, draw_tokens
+        from swiftprof.analysis.patches import draw_tokens, patch_grid, stage_patches
 
-        side = round(n_visual**0.5)
-        if side * side != n_visual:
+        grid = patch_grid(vlm, inputs, n_visual)
+        if grid is None:
             raise SwiftprofError(
-                f"--show-tokens: {n_visual} visual tokens do not form a square; not drawn"
+                f"--show-tokens: {n_visual} visual tokens form no plain grid; not drawn"
             )
-        stages = [
-            StagePatches(
-                f"{'after' if j == 0 else 'before'} layer {event.layer}: "
-                f"{len(run.kept(j, 0))} kept",
-                run.kept(j, 0),
-                run.merged(j, 0),
-            )
-            for j, event in enumerate(run.events)
-        ]
-        draw_tokens(picture, side, stages, show_tokens, f"{prompt}  →  {answer}")
+        draw_tokens(picture, grid, stage_patches(run), show_tokens, f"{prompt}  →  {answer}")
         output.note(f"wrote {show_tokens}")
     document = {
         "prompt": prompt,

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from swiftprof.analysis import REGISTRY
+from swiftprof.analysis import NAMES
 from swiftprof.analysis.document import SCHEMA as ANALYSIS
 from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.read import SCHEMA as EVALUATION
 from swiftprof.files import read_json_object
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import SCHEMA as PROFILE
 from swiftprof.report.images import Album
 from swiftprof.report.page import Page
-from swiftprof.report.read_eval import SCHEMA as EVALUATION
 from swiftprof.report.read_eval import read_eval
 
 MAX_BYTES = 1 << 26
@@ -109,7 +109,7 @@ def _parts(run: Path, page: Page) -> list[tuple[str, Path]]:
             f"{run}: no profile, evaluation or analysis in this folder{why}; give a folder that "
             "swiftprof profile, eval or analyze has written"
         )
-    order = list(REGISTRY)
+    order = list(NAMES)
     kinds = ("profile", "evaluation", "plan", "analysis")
     return sorted(
         dict.fromkeys(found),

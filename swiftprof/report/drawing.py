@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel
-
-from swiftprof.report.figures import figure_of
+from swiftprof.analysis.document import Data
+from swiftprof.drawing import ACCENT, FAINT, GRID, INK, MAIN, PAPER, svg_text
 from swiftprof.report.page import Drawing
-from swiftprof.report.style import ACCENT, FAINT, GRID, INK, MAIN, PAPER, svg_text
 
 COLOURS = {
     INK: "var(--ink)",
@@ -23,7 +21,7 @@ COLOURS = {
 _STYLE = re.compile(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>")
 
 
-def drawing(name: str, data: BaseModel, caption: str, prefix: str | None = None) -> Drawing:
+def drawing(data: Data, caption: str, prefix: str) -> Drawing:
     """The figure of an analysis; `prefix` makes its ids unique on the page."""
-    svg = svg_text(figure_of(name, data), prefix or f"{name}-", COLOURS)
+    svg = svg_text(data.plot(), prefix, COLOURS)
     return Drawing(_STYLE.sub("", svg), caption)

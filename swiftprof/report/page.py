@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from swiftprof.analysis.document import Table
-from swiftprof.analysis.pictures import Picture
+from swiftprof.analysis.traced import Picture
+from swiftprof.tables import Table
 
 LONGEST = 2000
 """Characters of a text from a file that are shown."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from swiftprof.analysis.pictures import Kept, Picture
+from swiftprof.analysis.patches import StagePatches
+from swiftprof.analysis.traced import Picture, decode
 from swiftprof.errors import SwiftprofError
-from swiftprof.report.figures.pictures import decode
 
 MOST_SIDE = 1000
 """Patches of a grid's side."""
@@ -35,7 +35,7 @@ def url(picture: Picture) -> str:
     return f"data:image/png;base64,{picture.image}"
 
 
-def lost(stage: Kept, grid: tuple[int, int]) -> str:
+def lost(stage: StagePatches, grid: tuple[int, int]) -> str:
     """An SVG path over the patches that left; one unit is one patch."""
     rows, columns = grid
     gone = set(range(rows * columns)) - set(stage.kept)
@@ -46,7 +46,7 @@ def lost(stage: Kept, grid: tuple[int, int]) -> str:
     )
 
 
-def frames(stage: Kept, grid: tuple[int, int]) -> str:
+def frames(stage: StagePatches, grid: tuple[int, int]) -> str:
     """An SVG path around the patches in which merged tokens go on."""
     columns = grid[1]
     return "".join(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swiftprof.analysis.document import Document, Provenance, samples_text
-from swiftprof.analysis.pictures import Data as Pictures
+from swiftprof.analysis.document import Data, Document, Provenance, samples_text
+from swiftprof.analysis.pictures import Pictures
 from swiftprof.report.drawing import drawing
 from swiftprof.report.page import Drawing, Section
 from swiftprof.report.patches import check_picture
@@ -30,13 +30,13 @@ def read_analysis(path: Path, prefix: str) -> Section:
             check_picture(each)
         pictures = list(data.pictures)
     elif data is not None:
-        figures = [drawing(document.analysis, data, "", prefix)]
+        figures = [drawing(data, "", prefix)]
     commands = [document.provenance.command] if document.provenance.command else []
     return Section(
         kind="analysis",
         title=document.title,
         findings=document.findings,
-        facts=_facts(document.provenance),
+        facts=_facts(document.provenance, data),
         measured=document.measured,
         figures=figures,
         tables=document.tables,
@@ -45,15 +45,14 @@ def read_analysis(path: Path, prefix: str) -> Section:
     )
 
 
-def _facts(found: Provenance) -> list[tuple[str, str]]:
+def _facts(found: Provenance, data: Data | None) -> list[tuple[str, str]]:
     parts = [
         ("model", found.model),
-        ("samples", samples_text(found.datasets)),
+        ("samples", samples_text(data.datasets if data is not None else {})),
         ("splits", ", ".join(f"{n} {s}" for n, s in found.splits.items())),
-        ("skipped", ", ".join(f"{n} {s}" for n, s in found.skipped.items())),
+        ("skipped", ", ".join(f"{n} {s}" for n, s in data.skipped.items()) if data else ""),
         ("seed", "" if found.seed is None else str(found.seed)),
         ("profile", found.profile or ""),
-        ("evaluation", found.evaluation or ""),
         ("arithmetic", ", ".join(t for t in (found.dtype, found.attention, found.device) if t)),
         ("versions", ", ".join(f"{n} {v}" for n, v in found.versions.items())),
         ("made", f"{found.created} in {found.seconds:.0f} s" if found.created else ""),

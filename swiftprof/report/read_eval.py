@@ -8,20 +8,19 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from swiftprof.analysis.document import Table, samples_text
-from swiftprof.analysis.pareto import read
+from swiftprof.analysis.document import samples_text
+from swiftprof.analysis.pareto import Front
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
+from swiftprof.evaluation.read import read_results
 from swiftprof.evaluation.table import NAMES, flops_unit, interval, p_text, tokens
 from swiftprof.files import read_json_object
-from swiftprof.planning.checks import first_error
 from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
 from swiftprof.report.page import Card, Drawing, Said, Section, short
+from swiftprof.tables import Table
 
-SCHEMA = "swiftprof.eval/"
 MAX_BYTES = 1 << 26
 SIGNIFICANT = 0.05
 MANY = 2
@@ -30,96 +29,6 @@ MOST_LINES = 14
 """Methods up to which lines over budgets can be told apart."""
 MOST_ROWS = 500_000
 """Answers of a part that are read at most."""
-
-
-class _Estimate(BaseModel):
-    value: float
-    low: float
-    high: float
-
-
-class _Score(BaseModel):
-    score: float
-    relative: _Estimate | None = None
-
-
-class _Retained(BaseModel):
-    mean: float
-    least: float
-    most: float
-    share: float
-
-
-class _Row(BaseModel):
-    label: str
-    budget: str = ""
-    pruning_layers: list[int] = []
-    scores: dict[str, _Score]
-    averages: dict[str, _Estimate | None]
-    retained: _Retained
-    tflops: float
-    seconds: float = 0.0
-
-
-class _Test(BaseModel):
-    budget: str
-    method: str
-    reference: str
-    group: str
-    difference: _Estimate
-    p: float
-    p_holm: float
-
-
-class _Model(BaseModel):
-    name: str
-    num_layers: int
-    visual_tokens: int | None = None
-
-
-class _Settings(BaseModel):
-    model: _Model
-    seed: int = 0
-    splits: dict[str, str] = {}
-    dtype: str = ""
-    attention: str = ""
-    protocol: dict[str, str] = {}
-
-
-class _Results(BaseModel):
-    """What a report needs of `results.json`; more may stand there."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    settings: _Settings
-    groups: dict[str, list[str]]
-    samples: dict[str, int]
-    rows: list[_Row]
-    tests: list[_Test] = []
-    skipped: dict[str, list[Any]] = {}
-    formula: str = ""
-    command: str = ""
-    versions: dict[str, str] = {}
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of an evaluation, checked.
-
-    Raises:
-        SwiftprofError: missing, not an evaluation, or without what a report needs.
-    """
-    file = folder / "results.json" if folder.is_dir() else folder
-    document = read_json_object(file, "evaluation", MAX_BYTES)
-    schema = document.get("schema")
-    if not (isinstance(schema, str) and schema.startswith(SCHEMA)):
-        raise SwiftprofError(
-            f"{file}: schema is {str(schema)[:60]!r}, so this is no evaluation; swiftprof eval "
-            "makes one"
-        )
-    try:
-        return _Results.model_validate(document).model_dump()
-    except ValidationError as error:
-        raise SwiftprofError(f"{file}: {first_error(error)}; evaluate again") from None
 
 
 def read_eval(
@@ -161,17 +70,10 @@ def read_eval(
 
 def _figures(results: Mapping[str, Any], prefix: str) -> list[Drawing]:
     try:
-        data = read(results)
+        data = Front.of(results)
     except SwiftprofError:
         return []
-    figures = [
-        drawing("methods", data, "Score of each method, with its 95 % interval.", f"{prefix}m-")
-    ]
-    methods = {p.method for p in data.points}
-    budgets = {p.budget for p in data.points}
-    if len(budgets - {""}) > 1 and len(methods) <= MOST_LINES:
-        figures.append(drawing("pareto", data, "Score against retained tokens.", f"{prefix}p-"))
-    return figures
+    return [drawing(data, "Score of each method, with its 95 % interval.", prefix)]
 
 
 def _findings(results: Mapping[str, Any]) -> list[str]:

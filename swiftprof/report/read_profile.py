@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swiftprof.analysis import REGISTRY
-from swiftprof.analysis import curve as curves
-from swiftprof.analysis.document import Table, samples_text
+from swiftprof.analysis.curve import ANALYSIS, Curves
+from swiftprof.analysis.document import samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import SwiftprofError
@@ -21,6 +20,7 @@ from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import MAX_BYTES, Profile
 from swiftprof.report.images import Album
 from swiftprof.report.page import Card, Said, Section, short
+from swiftprof.tables import Table
 
 _COLUMNS = (
     "id", "kind", "question", "answers", "prediction", "score", "rerun_prediction", "rerun_score",
@@ -41,11 +41,11 @@ def read_profile(folder: Path, shown: int, album: Album) -> tuple[list[Section],
     profile = Profile.load(folder)
     plan = Plan.load(folder / "plan.json") if (folder / "plan.json").is_file() else None
     layers = plan.pruning_layers if plan is not None else ()
-    data = curves.measure(profile, layers)
-    said = curves.describe(data)
+    data = Curves.of(profile, layers)
+    said = data.describe()
     from swiftprof.report.drawing import drawing
 
-    title = f"{profile.model.name}: {REGISTRY['curve'].title.lower()}"
+    title = f"{profile.model.name}: {ANALYSIS.title.lower()}"
     sections = [
         Section(
             kind="profile",
@@ -53,7 +53,7 @@ def read_profile(folder: Path, shown: int, album: Album) -> tuple[list[Section],
             findings=said.findings,
             facts=_facts(profile),
             measured=said.measured,
-            figures=[drawing("curve", data, "Capability of every layer, with its 95 % interval.")],
+            figures=[drawing(data, "Capability of every layer, with its 95 % interval.", "c-")],
             tables=said.tables,
             commands=[_command(profile)],
         )

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swiftprof.analysis import curve, stability
+from swiftprof.analysis.curve import Curves
+from swiftprof.analysis.stability import Resampled, subsampled_curves
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.curve import Curve, combine
 from swiftprof.planning.program import solve
 
 
 def test_the_curve_is_the_profiles_with_an_interval_around_it(made_profile: Any) -> None:
-    data = curve.measure(made_profile, (3, 7, 11))
+    data = Curves.of(made_profile, (3, 7, 11))
     stored = made_profile.summary.curve
     assert data.combined.x == pytest.approx([stored[str(layer)] for layer in data.layers])
     for line in (data.combined, *data.per_dataset.values()):
         triples = zip(line.low, line.x, line.high, strict=True)
         assert all(low <= x <= high for low, x, high in triples)
-    said = curve.describe(data)
+    said = data.describe()
     assert "Layer 11 tells visual tokens apart best" in said.findings[0]
     marks = {row[0]: row[-1] for row in said.tables[0].rows}
     assert {layer for layer, mark in marks.items() if "record" in mark} == {"3", "7", "11"}
@@ -28,7 +29,7 @@ def test_the_curve_is_the_profiles_with_an_interval_around_it(made_profile: Any)
 
 
 def test_stability_agrees_with_the_plans_own_numbers(made_profile: Any) -> None:
-    data = stability.measure(made_profile, 2, replicates=200)
+    data = Resampled.of(made_profile, 2, replicates=200)
     plan = make_plan(made_profile, 2, bootstrap=200)
     assert tuple(data.plan) == plan.pruning_layers
     assert plan.stability is not None
@@ -40,7 +41,7 @@ def test_stability_agrees_with_the_plans_own_numbers(made_profile: Any) -> None:
 
 
 def test_more_pruning_layers_never_reach_less(made_profile: Any) -> None:
-    data = stability.measure(made_profile, 3, replicates=50)
+    data = Resampled.of(made_profile, 3, replicates=50)
     areas = [data.base, *(b.area for b in data.budgets)]
     assert areas == sorted(areas)
     found = Curve(made_profile.model.num_layers, made_profile.layers, combine(made_profile.samples))
@@ -48,8 +49,8 @@ def test_more_pruning_layers_never_reach_less(made_profile: Any) -> None:
 
 
 def test_plans_from_all_samples_lose_nothing_and_from_fewer_never_gain(made_profile: Any) -> None:
-    whole = stability.subsampled_curves(made_profile.samples, 30, 3, 0)
+    whole = subsampled_curves(made_profile.samples, 30, 3, 0)
     assert np.allclose(whole, combine(made_profile.samples))
-    data = stability.measure(made_profile, 3, replicates=50)
+    data = Resampled.of(made_profile, 3, replicates=50)
     assert [s.samples for s in data.sizes] == [10, 20]
     assert all(s.regret >= 0 and s.p95 >= 0 for s in data.sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swiftprof.analysis.numbers import mean_interval, quantiles, spearman
+from swiftprof.analysis.numbers import mean_interval, quantiles, spearman, spearman_interval
 
 
 def dumb_spearman(a: list[float], b: list[float]) -> float:
@@ -37,6 +37,17 @@ def test_the_interval_of_a_mean_holds_it_and_shrinks_with_samples() -> None:
     assert exact.low == exact.value == exact.high
 
 
-def test_quantiles_go_from_the_least_to_the_greatest() -> None:
-    found = quantiles(list(range(101)))
-    assert found == list(range(101))
+def test_the_interval_of_a_correlation_holds_it() -> None:
+    random = np.random.default_rng(0)
+    a = random.normal(size=60)
+    b = a + random.normal(size=60)
+    found = spearman_interval(a, b)
+    assert found is not None
+    value, low, high = found
+    assert value == pytest.approx(dumb_spearman(list(a), list(b)), abs=1e-5)
+    assert 0 < low < value < high < 1
+    assert spearman_interval([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_quantiles_are_those_of_the_values() -> None:
+    assert quantiles(np.arange(101.0)) == [5, 25, 50, 75, 95]

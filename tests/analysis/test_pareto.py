@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from swiftprof.analysis.pareto import Point, describe, front, read, variants
+from swiftprof.analysis.pareto import Front, Pareto, Point, front
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
-from swiftprof.planning.fill import Cost, Target
 
 
 def point(retained: float, score: float) -> Point:
@@ -53,32 +51,35 @@ def results(rows: list[tuple[str, str, float, float | None]]) -> dict[str, Any]:
         "settings": {"model": {"visual_tokens": 100}},
         "groups": {"localization": ["a"], "non_localization": [], "overall": ["a"]},
         "samples": {"a": 5},
+        "skipped": {},
         "formula": "eq. 17",
         "rows": [row(*each) for each in rows],
     }
 
 
 def test_read_from_an_evaluation() -> None:
-    data = read(
+    data = Front.of(
         results([("vanilla", "", 100, 1.0), ("good", "50 t", 50, 0.9), ("bad", "50 t", 50, 0.5)])
     )
     assert list(data.groups) == ["localization"]  # `overall` would repeat it
     marked = {p.method for p in data.points if p.on_front}
     assert marked == {"vanilla", "good"}
-    findings = describe(data).findings
+    findings = data.describe().findings
     assert "on the Pareto front: good (1 budget)." in findings[0]
     assert findings[1].startswith("At 50 t: good keeps most, 90.0 %")
     with pytest.raises(SwiftprofError, match="scores 0"):
-        read(results([("vanilla", "", 100, None)]))
+        Front.of(results([("vanilla", "", 100, None)]))
 
 
-def test_impossible_pairs_are_left_out_and_named(made_profile: Any) -> None:
-    planner = Planner(Cost(made_profile.model, made_profile.decoder, 20.0), made_profile)
-    specs = [parse_spec(each) for each in ("drop@20", "drop", "vanilla")]
-    targets = [TargetText(f"{r:g}", Target(ratio=r)) for r in (0.5, 0.25)]
-    found, impossible = variants(planner, specs, targets)
-    assert {v.name for v in found} == {"vanilla", "drop | 0.5", "drop | 0.25"}
+def test_impossible_pairs_are_left_out_and_named(subject: Any) -> None:
+    asked = Pareto(methods="drop@20,drop,vanilla", ratio="0.5,0.25")
+    found, impossible = asked.variants(subject("scenes-qa"))
+    assert {v.name for v in found} == {
+        "vanilla",
+        "drop | 0.5 of the tokens",
+        "drop | 0.25 of the tokens",
+    }
     assert len(impossible) == 2
     assert all("drop@20" in reason for reason in impossible)
     with pytest.raises(SwiftprofError, match="drop@20"):
-        variants(planner, specs[:1], targets)
+        Pareto(methods="drop@20", ratio="0.5").variants(subject("scenes-qa"))

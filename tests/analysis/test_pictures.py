@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
-from swiftprof.analysis.pictures import _choose, describe, measure
+from swiftprof.analysis.patches import stage_patches
+from swiftprof.analysis.pictures import choose, measure
+from swiftprof.analysis.traced import decode
 from swiftprof.data.asking import ask_all
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_dataset, get_datasets
 from swiftprof.evaluation.answer import Answer
 from swiftprof.planning.api import plan as make_plan
-from swiftprof.report.figures.pictures import decode
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
@@ -32,7 +34,7 @@ def answer(variant: str, place: int, score: float) -> Answer:
 def test_rules_choose_samples_in_the_order_drawn(pick: str, expected: list[int]) -> None:
     scores = {"vanilla": (0, 1, 1), "drop": (0, 0, 0), "swiftvlm": (0, 1, 0)}
     found = [answer(v, p, float(s)) for v, each in scores.items() for p, s in enumerate(each)]
-    assert _choose(found, pick, "swiftvlm") == expected
+    assert choose(found, pick, "swiftvlm") == expected
 
 
 def test_patches_answers_and_boxes_are_those_of_the_run(bundled: Any, made_profile: Any) -> None:
@@ -54,8 +56,13 @@ def test_patches_answers_and_boxes_are_those_of_the_run(bundled: Any, made_profi
     whole, pruned = picture.methods
     assert (whole.label, whole.stages) == ("vanilla", [])
     assert pruned.prediction == said
-    assert [s.kept for s in pruned.stages] == [trace.prefills[0].kept(j, 0) for j in range(3)]
+    kept = [trace.prefills[0].kept(j, 0) for j in range(3)]
+    assert [s.kept for s in pruned.stages] == kept
+    back = [[], *(sorted(set(b) - set(a)) for a, b in pairwise(kept))]
+    assert [s.returned for s in pruned.stages] == back
+    assert any(back)  # bypassed tokens do come back
+    assert pruned.stages == stage_patches(trace.prefills[0])
     assert picture.box is not None
     assert picture.answers == list(sample.answers)
     assert data.pictures[2].box is None  # the answer is a word
-    assert "not typical" not in " ".join(describe(data).findings)
+    assert "not typical" not in " ".join(data.describe().findings)

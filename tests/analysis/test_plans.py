@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swiftprof.analysis import plans as module
-from swiftprof.analysis.objectives import OBJECTIVES, correlate
-from swiftprof.analysis.plans import describe, measure
+from swiftprof.analysis.numbers import spearman_interval
+from swiftprof.analysis.plans import Plans, PlansAnalysis, Result
 from swiftprof.data.registry import get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import answer_samples
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.budget import feasible_sets
-from swiftprof.planning.curve import Curve, combine
 from swiftprof.planning.fill import Cost, Setting, fill_plan
 from swiftprof.planning.plan_file import ModelInfo
 
@@ -36,28 +34,20 @@ def test_possible_sets_are_those_for_which_a_plan_can_be_made() -> None:
 
 
 @pytest.fixture
-def asked(bundled: Any, made_profile: Any, tmp_path: Path) -> Any:
-    """Calls `measure` on four samples; only `sets` and the folder change."""
-    curve = Curve(made_profile.model.num_layers, made_profile.layers, combine(made_profile.samples))
-    cost = Cost(made_profile.model, bundled.decoder_shape, 20.0)
+def asked(subject: Any) -> Callable[[], Any]:
+    """Four rivals and the plan on four samples; the folder stays the same."""
+    return lambda: PlansAnalysis(budget=2, sets="4", samples=4).run(subject("scenes-qa"))
+
+
+def test_sets_answer_the_same_samples_as_the_plan(
+    asked: Callable[[], Any], bundled: Any, made_profile: Any
+) -> None:
+    data = asked()
     plan = make_plan(made_profile, 2, ratio=1 / 3, bootstrap=0)
-
-    def run(sets: int = 4) -> Any:
-        return measure(
-            bundled, get_datasets(["scenes-qa"]), plan, curve, cost, Setting.of("swiftvlm"),
-            tmp_path, sets=sets, samples=4,
-        )  # fmt: skip
-
-    return run, plan, curve, cost
-
-
-def test_sets_answer_the_same_samples_as_the_plan(asked: Any, bundled: Any) -> None:
-    run, plan, curve, cost = asked
-    data = run()
     assert data.planned.layers == list(plan.pruning_layers)
     assert len(data.drawn) in (3, 4)  # the plan at equal depths may be among the draw
-    assert not data.exhaustive
     other = data.drawn[0]
+    cost = Cost(made_profile.model, bundled.decoder_shape, made_profile.text_tokens)
     remade = fill_plan(tuple(other.layers), plan.budget.retain, cost, Setting.of("swiftvlm"))
     from swiftprof.data.drawing import draw
 
@@ -68,62 +58,49 @@ def test_sets_answer_the_same_samples_as_the_plan(asked: Any, bundled: Any) -> N
     mean = {v: sum(a.score for a in found if a.variant == v) / 4 for v in ("vanilla", "it")}
     assert other.scores["scenes-qa"] == pytest.approx(mean["it"])
     assert other.relative == pytest.approx(mean["it"] / mean["vanilla"])
-    span = curve.num_layers - 2
+    curve, span = made_profile.curve, made_profile.model.num_layers - 2
     first, second = other.layers
     steps = (first - 2, second - first, curve.num_layers - second)
     values = (curve.at(2), curve.at(first), curve.at(second))
     area = sum(a * b for a, b in zip(steps, values, strict=True)) / span
     assert other.area == pytest.approx(area, abs=1e-5)
-    assert {o.name for o in data.objectives} == set(OBJECTIVES)
-    said = describe(data)
-    assert f"{len(data.drawn)} other sets" in said.findings[0]
+    assert f"{len(data.drawn)} other sets" in data.describe().findings[0]
 
 
-def test_finished_parts_are_not_made_again(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, *_ = asked
-    first = run()
+def test_finished_parts_are_not_made_again(
+    asked: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asked()
     monkeypatch.setattr(
         "swiftprof.evaluation.api.answer_samples", lambda *_, **__: pytest.fail("ran again")
     )
-    assert run() == first
+    assert asked() == first
 
 
-def results(scores: list[float], areas: list[float]) -> Any:
+def results(scores: list[float], areas: list[float]) -> Plans:
     """Data with these drawn sets, for what is said of them."""
-    import numpy as np
-
     rows = [
-        module.Result(
+        Result(
             layers=[3 + n, 9], kind="drawn", area=a, kept=0.1, relative=s, scores={"a": s},
             difference=(0.0, 0.0, 0.0),
         )
         for n, (s, a) in enumerate(zip(scores, areas, strict=True))
     ]  # fmt: skip
-    plan = module.Result(
-        layers=[3, 7], kind="planned", area=1, kept=0.1, relative=0.9, scores={"a": 0.9}
-    )
-    objectives = [
-        correlate(name, "", areas if name == "area P" else scores, np.array(scores))
-        for name in ("area P", "last x")
-    ]
-    return module.Data(
-        num_layers=24, m=2, retain="48", method="swiftvlm", datasets={"a": 9},
-        vanilla={"a": 1.0}, possible=50, exhaustive=False, results=[plan, *rows], beaten=0.5,
-        best=[3, 9], best_honest=0.95, planned_honest=0.9, ceiling=0.9, objectives=objectives,
+    plan = Result(layers=[3, 7], kind="planned", area=1, kept=0.1, relative=0.9, scores={"a": 0.9})
+    return Plans(
+        num_layers=24, m=2, retain="48", method="swiftvlm", datasets={"a": 9}, possible=50,
+        results=[plan, *rows], beaten=0.5, best=[3, 9], best_honest=0.95, planned_honest=0.9,
+        ceiling=0.9, correlation=spearman_interval(areas, scores),
     )  # fmt: skip
 
 
-def test_a_bad_objective_is_called_bad_and_a_better_one_is_named() -> None:
+def test_a_bad_objective_is_called_bad() -> None:
     scores = [0.5 + 0.01 * n for n in range(20)]
-    good = describe(results(scores, scores)).findings[2]
-    assert "sets with a larger P do score higher" in good
-    bad = describe(results(scores, scores[::-1])).findings[2]
-    assert "does not predict" in bad
-    assert "“last x”" in bad
-    flat = describe(results([0.5] * 20, scores)).findings[2]
-    assert "nothing can be predicted" in flat
+    assert "do score higher" in results(scores, scores).describe().findings[2]
+    assert "does not predict" in results(scores, scores[::-1]).describe().findings[2]
+    assert "nothing to predict" in results([0.5] * 20, scores).describe().findings[2]
 
 
 def test_searching_by_measurement_is_compared_on_other_samples() -> None:
-    found = describe(results([0.5, 0.6], [0.1, 0.2])).findings[1]
+    found = results([0.5, 0.6], [0.1, 0.2]).describe().findings[1]
     assert "gains +5.0 points" in found

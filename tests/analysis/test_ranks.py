@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 
-from swiftprof.analysis.ranks import blocks, buried_share, describe, measure, selections
-from swiftprof.analysis.sampling import Sampling
-from swiftprof.data.registry import get_datasets
+from swiftprof.analysis.ranks import Ranks, blocks, buried_share
 
 
 def dumb_buried(scores: list[list[float]], low: float, high: float) -> list[list[float]]:
@@ -34,9 +31,8 @@ def test_the_block_of_the_paper_is_that_of_its_model() -> None:
         assert 1 == first <= split < after <= end <= depth
 
 
-def test_measured_on_a_model_with_a_profile_beside_it(bundled: Any, made_profile: Any) -> None:
-    sampling = Sampling(bundled, get_datasets(["scenes-qa", "scenes-text"]), 3)
-    data = measure(sampling, made_profile)
+def test_measured_on_a_model(subject: Any, bundled: Any) -> None:
+    data = Ranks(samples=3).run(subject("scenes-qa", "scenes-text"))
     assert data.datasets == {"scenes-qa": 3, "scenes-text": 3}
     depth = bundled.num_layers
     assert len(data.buried) == len(data.buried[0]) == depth
@@ -46,17 +42,4 @@ def test_measured_on_a_model_with_a_profile_beside_it(bundled: Any, made_profile
     assert abs(sum(block) / len(block) - data.block.value) < 1e-4
     i, j = data.worst
     assert data.buried[i - 1][j - 1] == max(block)
-    text = " ".join(describe(data).findings)
-    assert f"{100 * data.block.value:.1f} %" in text
-    assert "60 samples" in text
-
-
-def test_agreement_is_read_from_the_profiles_selections(made_profile: Any) -> None:
-    found = selections(made_profile)
-    rows = [
-        row for part in made_profile.parts() for row in pq.read_table(part)["selection"].to_pylist()
-    ]
-    i, j = 4, 9
-    shares = [len(set(row[i]) & set(row[j])) / len(row[j]) for row in rows]
-    assert abs(found.shared[i][j] - sum(shares) / len(shares)) < 1e-4
-    assert all(found.shared[k][k] == 1 for k in range(len(found.shared)))
+    assert f"{100 * data.block.value:.1f} %" in " ".join(data.describe().findings)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from swiftprof.analysis import alignment, overlap, pictures, ranks
+from swiftprof.analysis import alignment, overlap, pictures
+from swiftprof.analysis.base import Subject
 from swiftprof.analysis.following import run_batch
+from swiftprof.analysis.ranks import Ranks
 from swiftprof.analysis.sampling import Sampling
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.report.figures import figure_of
 
 SIZES = ((24, 24), (40, 24), (24, 48))
 
@@ -41,7 +43,7 @@ class Images(Dataset):
 
 @pytest.mark.parametrize("family", ["llava_next", "qwen2_vl"])
 def test_analyses_run_in_families_with_other_prompts(
-    build: Callable[[str], Any], family: str
+    build: Callable[[str], Any], family: str, tmp_path: Path
 ) -> None:
     vlm = build(family).vlm
     model = ModelInfo(name="m", num_layers=vlm.num_layers, visual_tokens=None)
@@ -52,7 +54,7 @@ def test_analyses_run_in_families_with_other_prompts(
     counts = (batch.inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
     assert len(set(counts)) > 1
 
-    found = ranks.measure(sampling)
+    found = Ranks(samples=3).run(Subject(None, lambda: vlm, lambda: [Images()], tmp_path))
     assert found.datasets == {"images": 3}
 
     for row, (followed,) in enumerate(run_batch(vlm.model, batch.inputs, plan, vlm.image_token_id)):
@@ -61,11 +63,11 @@ def test_analyses_run_in_families_with_other_prompts(
         assert torch.isfinite(followed.state).all()
     data = alignment.measure(sampling, {0.1: plan})
     assert data.retain.endswith("% of the visual tokens")
-    figure_of("alignment", data)
+    data.plot()
 
     drop = plan.model_copy(update={"method": "drop", "stages": (Stage(layer=4, keep=0.5),)})
     overlaps = overlap.measure(sampling, {"drop": drop}, "drop")
-    assert set(overlaps.overlaps[0].per_dataset["images"]) == {1.0}  # its own ranking
+    assert overlaps.overlaps[0].mean["images"].low == 1  # its own ranking
 
     shown = pictures.measure(
         vlm, [Images()], {"swiftvlm": plan}, "swiftvlm", samples=2, show=2, pick="first"
@@ -74,4 +76,4 @@ def test_analyses_run_in_families_with_other_prompts(
         assert (picture.grid is not None) == (family == "qwen2_vl")
         kept = picture.methods[1].stages[-1].kept
         assert 0 < len(kept) < max(counts)
-    figure_of("pictures", shown)
+    shown.plot()

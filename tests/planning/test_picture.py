@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from swiftprof.drawing import ACCENT
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
-from swiftprof.report.curve import curve_figure, draw_curve
+from swiftprof.planning.drawing import curve_figure, draw_curve, schedule_figure
 
 CURVE = Curve(12, tuple(range(2, 13)), np.array([0.3, 0.5, 0.3, 0.8, 0.3, 0.3, 0.95, *[0.3] * 4]))
 PLAN = plan_from_curve(CURVE, 3, ratio=0.4)
@@ -24,8 +25,9 @@ def test_the_step_curve_shows_what_the_plan_has_reached_at_each_layer() -> None:
     drawn = [list(map(tuple, line.get_xydata())) for line in axes.lines]
     assert [(2, 0.3), (3, 0.5), (5, 0.8), (8, 0.95), (12, 0.95)] in drawn  # steps after each
     assert [(3, 0.5), (5, 0.8), (8, 0.95)] in drawn  # the marks
-    texts = {text.get_text() for text in axes.texts}
-    assert {"layer 3", "layer 5", "layer 8"} <= texts
+    labels = {label.get_text(): label.get_color() for label in axes.get_xticklabels()}
+    assert list(labels) == [str(layer) for layer in range(1, 13)]  # every layer is labelled
+    assert {layer for layer, colour in labels.items() if colour == ACCENT} == {"3", "5", "8"}
     assert axes.get_xlabel()
     assert axes.get_ylabel()
 
@@ -41,6 +43,15 @@ def test_names_of_data_sets_do_not_overlap() -> None:
     assert len(boxes) == 5
     boxes.sort(key=lambda box: box.y0)
     assert all(upper.y0 >= lower.y1 - 1 for lower, upper in pairwise(boxes))
+
+
+def test_the_schedule_shows_the_tokens_that_enter_each_layer() -> None:
+    (axes,) = schedule_figure({"plan": PLAN}, 100).axes
+    line = axes.patches[0]
+    assert list(line.get_data().values) == pytest.approx(PLAN.tokens_per_layer(100))
+    texts = {text.get_text() for text in axes.texts}
+    assert {f"{100 * (s.keep + s.merge):.0f}" for s in PLAN.stages} <= texts
+    assert len(schedule_figure({"a": PLAN, "b": PLAN}).axes[0].patches) == 2
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
@@ -60,7 +71,7 @@ def test_unknown_kinds_and_bad_places_are_refused(tmp_path: Path) -> None:
 def test_drawing_leaves_pyplot_and_its_state_alone() -> None:
     program = (
         "import sys, numpy as np; from swiftprof.planning.curve import Curve; "
-        "from swiftprof.report.curve import curve_figure; "
+        "from swiftprof.planning.drawing import curve_figure; "
         "curve_figure(Curve(4, (2, 3), np.zeros(2))); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(

@@ -37,14 +37,11 @@ def made(made_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
     run("eval", *methods, *common, "--samples", "3", "--out", str(found.evaluation))
     run("analyze", "curve", *common[:2], *where)
     run("analyze", "stability", *common[:2], "--bootstrap", "20", *where)
-    short = ["--datasets", "scenes-qa", "--samples", "2", "--shares", "0.05"]
-    run("analyze", "reading", *common[:2], *short, *where)
     run("analyze", "ranks", *common, "--samples", "2", *where)
     run("analyze", "alignment", *common, "--samples", "1", "--merge", "0.05", *where)
     run("analyze", "overlap", *common, "--samples", "2", *where)
     shown = ["--methods", "random,swiftvlm", "--pick", "first", "--show", "2"]
     run("analyze", "pictures", *common, *shown, "--samples", "2", *where)
-    reading = ["--reading", str(found.analyses / "reading.json")]
-    run("analyze", "plans", *common, "--sets", "3", "--samples", "2", *reading, *where)
+    run("analyze", "plans", *common, "--sets", "3", "--samples", "2", *where)
     run("analyze", "pareto", "--eval", str(found.evaluation), *where)
     return found

@@ -9,13 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from swiftprof.analysis import REGISTRY
+from swiftprof.analysis import NAMES
 from swiftprof.analysis.document import Document
+from swiftprof.drawing import canvas, plain, spread, svg_text
 from swiftprof.report.drawing import drawing
-from swiftprof.report.figures import figure_of
-from swiftprof.report.style import plain, spread, svg_text
 
-DRAWN = [name for name in REGISTRY if name != "pictures"]
+DRAWN = [name for name in NAMES if name != "pictures"]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -23,7 +22,7 @@ def test_axes_have_labels_and_titles_and_texts_stay_inside(made: Any, name: str)
     document = Document.load(made.analyses / f"{name}.json")
     data = document.parsed()
     assert data is not None
-    figure = figure_of(name, data)
+    figure = data.plot()
     with plain():
         figure.draw_without_rendering()
     for axes in figure.axes:
@@ -44,10 +43,10 @@ def test_axes_have_labels_and_titles_and_texts_stay_inside(made: Any, name: str)
                 assert box.y1 <= height + 2, text.get_text()
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_png_svg_json_and_markdown_are_written(made: Any, name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_png_json_and_markdown_are_written(made: Any, name: str) -> None:
     assert (made.analyses / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    ElementTree.parse(made.analyses / f"{name}.svg")
+    assert (made.analyses / f"{name}.png").stat().st_size < 300_000
     assert (made.analyses / f"{name}.md").read_text().startswith("# ")
 
 
@@ -56,7 +55,7 @@ def test_two_figures_on_a_page_share_no_id(made: Any) -> None:
     for prefix in ("a-", "b-"):
         data = Document.load(made.analyses / "stability.json").parsed()
         assert data is not None
-        svg = drawing("stability", data, "", prefix).svg
+        svg = drawing(data, "", prefix).svg
         ElementTree.fromstring(svg)
         ids = set(re.findall(r' id="([^"]+)"', svg))
         used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
@@ -67,8 +66,6 @@ def test_two_figures_on_a_page_share_no_id(made: Any) -> None:
 
 
 def test_texts_of_strangers_are_texts_in_a_figure() -> None:
-    from swiftprof.report.style import canvas
-
     with plain():
         figure = canvas(3, 2)
         figure.text(0, 0.5, "costs $5 & <script>alert(1)</script> $x^2")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.analysis.document import Document
-from swiftprof.analysis.pictures import Kept
+from swiftprof.analysis.patches import StagePatches
 from swiftprof.errors import SwiftprofError
 from swiftprof.report import html
 from swiftprof.report.collect import collect
@@ -84,7 +84,7 @@ def test_the_page_shows_all_runs_their_figures_and_commands(made: Any, whole: st
         document = Document.load(path)
         assert document.title in text
         assert document.findings[0] in text.replace("\u00a0", " ")
-    assert whole.count('<div class="scroll" tabindex="0" role="img"') >= 9
+    assert whole.count('<div class="scroll" tabindex="0" role="img"') >= 8
     assert "swiftprof profile --model" in whole
     assert "Pruning layers 3, 7, 11" in whole
     assert whole.count('class="card"') == 26  # 20 of the profile, 2 x 3 of the evaluation
@@ -237,7 +237,7 @@ def test_images_of_other_sets_are_opened_only_when_allowed() -> None:
 
 
 def test_paths_cover_exactly_the_patches_that_left() -> None:
-    stage, grid = Kept(title="", kept=[0, 1, 5, 10, 11], merged=[2]), (3, 4)
+    stage, grid = StagePatches(title="", kept=[0, 1, 5, 10, 11], merged=[2]), (3, 4)
     covered = set()
     for x, y, length in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", lost(stage, grid)):
         covered |= {int(y) * 4 + int(x) + n for n in range(int(length))}

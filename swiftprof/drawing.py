@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.tables import html_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +32,9 @@ INK = "#333331"
 FAINT = "#777775"
 GRID = "#dddddb"
 PAPER = "#fffffd"
+
+LARGE = 120_000
+"""Bytes above which a PNG gets a palette."""
 
 
 @contextmanager
@@ -77,7 +82,7 @@ def furnish(axes: Axes, title: str = "", grid: Any = "y") -> None:
         axes.spines[side].set_visible(False)
 
 
-def layer_ticks(num_layers: int, most: int = 16) -> list[int]:
+def layer_ticks(num_layers: int, most: int = 32) -> list[int]:
     """Layer numbers to label, at most about `most`."""
     step = max(1, round(num_layers / most))
     return [layer for layer in range(1, num_layers + 1) if layer % step == 0]
@@ -148,17 +153,42 @@ def brief(text: str, most: int = 30) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def save(figure: Figure, base: Path) -> list[Path]:
-    """Write `base`.png and `base`.svg. Raises SwiftprofError where that fails."""
-    paths = [base.with_name(f"{base.name}.{suffix}") for suffix in ("png", "svg")]
-    for path in paths:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+def save(figure: Figure, path: Path) -> Path:
+    """Write a picture; the suffix says which kind. Raises SwiftprofError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            path.write_bytes(png(figure))
+        else:
             with plain():
-                figure.savefig(path, dpi=160, metadata=_no_date(path.suffix))
-        except (OSError, ValueError) as error:
-            raise SwiftprofError(f"{path}: cannot draw: {error}; choose another `out`") from error
-    return paths
+                figure.savefig(path)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SwiftprofError(f"{path}: cannot draw: {first}; end it in .png or .svg") from error
+    return path
+
+
+def png(figure: Figure, dpi: int = 130) -> bytes:
+    """A figure as a small PNG. Equal figures are equal bytes."""
+    from PIL import Image
+
+    buffer, small = io.BytesIO(), io.BytesIO()
+    with plain():
+        figure.savefig(buffer, format="png", dpi=dpi)
+    image = Image.open(buffer).convert("RGB")
+    image.save(small, "PNG", optimize=True)
+    if small.tell() > LARGE:  # photographs, where nobody sees that colours are fewer
+        small = io.BytesIO()
+        image.quantize(255, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def picture_html(figure: Figure, name: str) -> str:
+    """A figure as an `<img>` element that loads nothing."""
+    data = base64.b64encode(png(figure, 100)).decode("ascii")
+    return (
+        f'<img alt="{html_text(name)}" style="max-width:100%" src="data:image/png;base64,{data}">'
+    )
 
 
 def svg_text(figure: Figure, prefix: str, colours: Mapping[str, str]) -> str:
@@ -171,7 +201,7 @@ def svg_text(figure: Figure, prefix: str, colours: Mapping[str, str]) -> str:
     """
     buffer = io.StringIO()
     with plain():
-        figure.savefig(buffer, format="svg", metadata=_no_date(".svg"))
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -183,8 +213,3 @@ def svg_text(figure: Figure, prefix: str, colours: Mapping[str, str]) -> str:
     for old, new in colours.items():
         text = text.replace(old, new)
     return text
-
-
-def _no_date(suffix: str) -> dict[str, None]:
-    """Equal figures are equal files."""
-    return {"Date": None} if suffix == ".svg" else {"Software": None}

@@ -1,0 +1,298 @@
+"""What every analysis has: options, a run, and data that describe and draw themselves."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+
+from swiftprof.analysis.document import Data, Document, Provenance
+from swiftprof.errors import SwiftprofError
+
+if TYPE_CHECKING:
+    from swiftprof.analysis.sampling import Sampling
+    from swiftprof.data.base import Dataset
+    from swiftprof.evaluation.specs import Planner, TargetText
+    from swiftprof.models.loading import VLM
+    from swiftprof.planning.curve import Curve
+    from swiftprof.planning.fill import Cost
+    from swiftprof.planning.plan_file import Plan
+    from swiftprof.profiling.store import Profile
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+SamplesOpt = Annotated[
+    int, typer.Option("--samples", "--limit", min=1, help="Samples of each data set.")
+]
+MethodsOpt = Annotated[
+    str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
+]
+
+
+def _silent(label: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+@dataclass
+class Subject:
+    """What analyses look at: a model, its data and its profile, found when they are asked for.
+
+    Attributes:
+        load: loads the model.
+        find: finds the data sets.
+        folder: where answers are kept, so that an interrupted analysis goes on.
+        progress: label -> a context with a function that is told how far the work is.
+    """
+
+    profile: Profile | None
+    load: Callable[[], VLM]
+    find: Callable[[], Sequence[Dataset]]
+    folder: Path
+    progress: Callable[[str], AbstractContextManager[Progress]] = _silent
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def vlm(self) -> VLM:
+        """The model; refused where the profile is of another depth."""
+        vlm = self.load()
+        profile = self.profile
+        if profile is not None and profile.model.num_layers != vlm.num_layers:
+            raise SwiftprofError(
+                f"{profile.path}: is a profile of {profile.model.name} with "
+                f"{profile.model.num_layers} layers, but {vlm.name} has {vlm.num_layers}; name "
+                "another profile"
+            )
+        return vlm
+
+    @cached_property
+    def datasets(self) -> Sequence[Dataset]:
+        return self.find()
+
+    @property
+    def needed_profile(self) -> Profile:
+        """The profile. Raises SwiftprofError where there is none."""
+        if self.profile is None:
+            raise SwiftprofError(
+                "this analysis needs a profile, and there is none under profiles/; make one with "
+                "swiftprof profile, or name its folder with `profile`"
+            )
+        return self.profile
+
+    @property
+    def curve(self) -> Curve:
+        """The profile's combined curve."""
+        return self.needed_profile.curve
+
+    @property
+    def cost(self) -> Cost:
+        """The model's sizes."""
+        from swiftprof.planning.fill import Cost
+        from swiftprof.profiling.job import model_info
+
+        text = self.needed_profile.text_tokens
+        return Cost(model_info(self.vlm), self.vlm.decoder_shape, text)
+
+    def planner(self, budget: int) -> Planner:
+        """Makes plans with so many pruning layers."""
+        from swiftprof.evaluation.specs import Planner
+
+        return Planner(self.cost, self.needed_profile, None, budget)
+
+
+@dataclass(frozen=True)
+class Analysis(ABC):
+    """The options of an analysis are the fields of its class; what it finds is a `Data`.
+
+    Attributes:
+        title: of the figure and of its section in a report.
+        needs: what it works from.
+        examples: commands.
+        runs: loads a model.
+    """
+
+    title: ClassVar[str]
+    needs: ClassVar[str] = "a profile"
+    examples: ClassVar[tuple[str, ...]] = ()
+    runs: ClassVar[bool] = False
+    data: ClassVar[type[Data]]
+
+    @classmethod
+    def name(cls) -> str:
+        """As it is typed."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def question(cls) -> str:
+        """The first line of its docstring."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+    @abstractmethod
+    def run(self, subject: Subject) -> Data:
+        """Measure. Raises SwiftprofError, before anything slow starts, where an option is wrong."""
+
+    def document(self, subject: Subject) -> Document:
+        """Measure, and say where the numbers are from."""
+        began = time.monotonic()
+        data = self.run(subject)
+        vlm = subject.__dict__.get("vlm") if self.runs else None
+        profile = subject.profile
+        origin: dict[str, Any] = {
+            "model": vlm.name if vlm else profile.model.name if profile else "",
+            "seed": getattr(self, "seed", None),
+            "profile": str(profile.path) if profile else None,
+            "profile_sha256": profile.sha256 if profile else None,
+            "versions": _versions(),
+            "command": command(),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        if vlm is not None:
+            split = getattr(self, "split", None)
+            origin |= {
+                "device": str(vlm.model.device),
+                "dtype": str(vlm.model.dtype).removeprefix("torch."),
+                "attention": str(vlm.model.config._attn_implementation),
+                "splits": {d.name: split or d.eval_split for d in subject.datasets},
+            }
+        return Document.of(self.name(), self.title, data, Provenance(**origin))
+
+
+@dataclass(frozen=True)
+class OnSamples(Analysis):
+    """An analysis that runs the model on samples."""
+
+    needs: ClassVar[str] = "a model and a profile"
+    runs: ClassVar[bool] = True
+
+    samples: SamplesOpt = 50
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Split to run on.", show_default="the usual one to report"),
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")] = 0
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, help="Samples that run together.", show_default="auto"),
+    ] = None
+
+    def sampling(self, subject: Subject) -> Sampling:
+        """The samples, as the model is asked."""
+        from swiftprof.analysis.sampling import Sampling
+
+        for each in subject.datasets:
+            each.check_split(self.split or each.eval_split)
+        return Sampling(
+            subject.vlm, subject.datasets, self.samples, self.seed, self.split, self.batch_size
+        )
+
+
+@dataclass(frozen=True)
+class AtBudget(OnSamples):
+    """An analysis of plans at a token budget; a third of the visual tokens by default."""
+
+    budget: Annotated[int, typer.Option("--budget", help="Pruning layers, at most.")] = 3
+    ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--ratio", help="Visual tokens to retain, as a fraction of all.", show_default="1/3"
+        ),
+    ] = None
+    retain: Annotated[
+        str | None, typer.Option("--retain", help="The same as a number of tokens.")
+    ] = None
+
+    def targets(self, usual: str = "1/3") -> list[TargetText]:
+        """The token budgets. Raises SwiftprofError where they are no numbers."""
+        from swiftprof.evaluation.specs import TargetText
+        from swiftprof.planning.fill import Target
+
+        if self.ratio is not None and self.retain is not None:
+            raise SwiftprofError("`ratio` and `retain`: give only one of them")
+        name, text = ("retain", self.retain) if self.retain else ("ratio", self.ratio or usual)
+        title = {"retain": "{} tokens", "ratio": "{} of the tokens"}[name]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        values = [_number(name, part) for part in parts]
+        if not values:
+            raise SwiftprofError(f"`{name}`: no number given, as in 1/3")
+        return [
+            TargetText(title.format(part), Target(**{name: value}))
+            for part, value in zip(parts, values, strict=True)
+        ]
+
+    def target(self) -> TargetText:
+        """The one token budget. Raises SwiftprofError where several are given."""
+        first, *others = self.targets()
+        if others:
+            raise SwiftprofError(f"{self.name()}: takes one token budget at a time")
+        return first
+
+    def plans(self, subject: Subject, methods: str) -> dict[str, Plan]:
+        """Label -> plan of every method named, at the one budget."""
+        from swiftprof.evaluation.specs import parse_spec
+
+        target = self.target()
+        specs = [parse_spec(each) for each in names(methods)]
+        made = subject.planner(self.budget).variants(specs, [target])
+        found = {each.label: plan for each in made if (plan := each.load()) is not None}
+        if not found:
+            raise SwiftprofError("`methods`: name at least one that prunes")
+        return found
+
+
+def names(text: str) -> list[str]:
+    """`"a, b"` as `["a", "b"]`, each once, in order."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def reference(labels: Sequence[str]) -> str:
+    """SwiftVLM where it is there, else the last: what the other methods are compared with."""
+    known = (n for n in labels if n.split(":")[0].split("@")[0] == "swiftvlm")
+    return next(known, labels[-1])
+
+
+def budget_text(plan: Plan) -> str:
+    """`48 of 144 visual tokens`, or a share of them where their number varies.
+
+    The average over layers of the visual tokens that enter each.
+    """
+    known = plan.model.visual_tokens
+    counts = plan.tokens_per_layer(known or 10_000)
+    mean = sum(counts) / len(counts)
+    if known is None:
+        return f"{mean / 100:.1f} % of the visual tokens"
+    return f"{round(mean, 1):g} of {known} visual tokens"
+
+
+def command() -> str:
+    """What was typed, where a command was."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    typed = name in ("swiftprof", "swiftprof.exe", "__main__.py") and len(sys.argv) > 1
+    return shlex.join(["swiftprof", *sys.argv[1:]]) if typed else ""
+
+
+def _number(name: str, text: str) -> float:
+    above, sign, below = text.partition("/")
+    try:
+        return float(above) / float(below) if sign else float(above)
+    except (ValueError, ZeroDivisionError):
+        raise SwiftprofError(f"`{name}` {text[:60]}: must be a number, as 1/3 or 48") from None
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from swiftprof import __version__
+
+    found = {name: version(name) for name in ("torch", "transformers")}
+    return {"swiftprof": __version__, **found, "python": platform.python_version()}

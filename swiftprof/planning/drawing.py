@@ -1,0 +1,208 @@
+"""Two pictures of a plan: the capability curve it was made from, and the tokens it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swiftprof.drawing import (
+    ACCENT,
+    FAINT,
+    INK,
+    MAIN,
+    SERIES,
+    brief,
+    canvas,
+    end_labels,
+    furnish,
+    layer_ticks,
+    plain,
+    save,
+)
+from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.curve import Curve, Normalize
+from swiftprof.planning.plan_file import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DATASETS = tuple(colour for colour in SERIES if colour not in (MAIN, ACCENT))
+_SCALES: Mapping[str, str] = {
+    "relative": "capability x (1 = unpruned model)",
+    "minmax": "capability x (lowest layer 0, highest 1)",
+}
+_NOMINAL = 10_000
+"""Stands for the visual tokens where prompts differ in them."""
+
+
+def draw_curve(
+    curve: Curve,
+    plan: Plan | None,
+    path: str | Path,
+    per_dataset: Mapping[str, Curve] | None = None,
+    intervals: Mapping[int, tuple[float, float]] | None = None,
+    title: str | None = None,
+    normalize: Normalize = "relative",
+) -> Path:
+    """Draw a curve and its plan into a file; the suffix (.png, .svg, .pdf) says which kind.
+
+    See `curve_figure` for the arguments. Raises SwiftprofError where the file cannot be written, or
+    its suffix names no kind of picture.
+    """
+    figure = curve_figure(curve, plan, per_dataset, intervals, title, normalize)
+    return save(figure, Path(path))
+
+
+def curve_figure(
+    curve: Curve,
+    plan: Plan | None = None,
+    per_dataset: Mapping[str, Curve] | None = None,
+    intervals: Mapping[int, tuple[float, float]] | None = None,
+    title: str | None = None,
+    normalize: Normalize = "relative",
+) -> Figure:
+    """A curve and its plan, apart from pyplot's state.
+
+    Args:
+        curve: the combined capabilities.
+        plan: its chosen layers are marked, with the step curve y(t) of eq. 6; None for the bare
+            curve.
+        per_dataset: data set -> its own curve, drawn thin.
+        intervals: layer -> (low, high), drawn as a band; by default those of the plan's stability.
+        title: by default the model's name, V and the number of samples.
+        normalize: the scale of x, for the axis: "relative" draws the unpruned model at 1.
+    """
+    if intervals is None and plan is not None and plan.stability is not None:
+        stored = plan.stability.interval or {}
+        intervals = {int(layer): bounds for layer, bounds in stored.items()}
+    with plain():
+        figure = canvas(9, 4.4)
+        draw_curve_on(
+            figure.add_subplot(),
+            curve,
+            plan.pruning_layers if plan is not None else None,
+            per_dataset,
+            intervals,
+            title if title is not None else _title(plan),
+            normalize,
+        )
+    return figure
+
+
+def _title(plan: Plan | None) -> str:
+    """As `tiny-llava: top 20 % of each layer, 600 samples`."""
+    if plan is None:
+        return ""
+    keep, samples = plan.source.keep, plan.source.samples
+    parts = [f"top {100 * keep:.3g} % of each layer"] if keep is not None else []
+    parts += [f"{samples} samples"] if samples is not None else []
+    return plan.model.name + (f": {', '.join(parts)}" if parts else "")
+
+
+def draw_curve_on(
+    axes: Axes,
+    curve: Curve,
+    chosen: Sequence[int] | None = None,
+    per_dataset: Mapping[str, Curve] | None = None,
+    intervals: Mapping[int, tuple[float, float]] | None = None,
+    title: str = "",
+    normalize: Normalize = "relative",
+) -> None:
+    """Draw a curve, its plan's layers and the curves of data sets on axes."""
+    if intervals:
+        _band(axes, curve, intervals)
+    labels = []  # (value at the right end, text, colour)
+    if per_dataset and len(per_dataset) > 1:
+        for number, (name, own) in enumerate(per_dataset.items()):
+            colour = _DATASETS[number % len(_DATASETS)]
+            axes.plot(own.layers, own.x, color=colour, linewidth=1, alpha=0.65, zorder=2)
+            labels.append((float(own.x[-1]), brief(name, 20), colour))
+    axes.plot(curve.layers, curve.x, "o-", color=MAIN, linewidth=2, markersize=4, zorder=4)
+    combined = "mean of data sets" if labels else "capability"
+    labels.append((float(curve.x[-1]), combined, MAIN))
+    axes.set_xlim(1, curve.num_layers + 0.5)
+    axes.margins(y=0.08)
+    mark_layers(axes, curve.num_layers, chosen or ())
+    if chosen:
+        labels.append((_steps(axes, curve, chosen), "reached by the plan", ACCENT))
+    if normalize == "relative":
+        axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        labels.append((1.0, "unpruned model", INK))
+    axes.set_ylabel(_SCALES[normalize])
+    axes.set_xlabel("layer whose selection is used" + ("; orange: the plan's" if chosen else ""))
+    furnish(axes, title)
+    end_labels(axes, curve.num_layers + 0.5, labels, bold=MAIN)
+
+
+def mark_layers(axes: Axes, num_layers: int, chosen: Sequence[int], most: int = 32) -> None:
+    """Layer numbers below the axis, the chosen ones in the accent's colour."""
+    ticks = sorted({*layer_ticks(num_layers, most), *chosen})
+    axes.set_xticks(ticks)
+    axes.tick_params(axis="x", labelsize=8 if len(ticks) > 16 else 10)
+    for label, layer in zip(axes.get_xticklabels(), ticks, strict=True):
+        if layer in chosen:
+            label.set_color(ACCENT)
+            label.set_fontweight("bold")
+
+
+def _band(axes: Axes, curve: Curve, intervals: Mapping[int, tuple[float, float]]) -> None:
+    layers = [layer for layer in curve.layers if layer in intervals]
+    low, high = zip(*(intervals[layer] for layer in layers), strict=True) if layers else ((), ())
+    axes.fill_between(layers, low, high, color=MAIN, alpha=0.16, linewidth=0, zorder=1)
+
+
+def _steps(axes: Axes, curve: Curve, chosen: Sequence[int]) -> float:
+    """y(t), the capability reached so far, and a mark on every chosen layer; y(L)."""
+    corners = [BASE_LAYER, *chosen, curve.num_layers]
+    heights = [curve.at(layer) for layer in corners[:-1]]
+    axes.step(corners, [*heights, heights[-1]], where="post", color=ACCENT, linewidth=1.6, zorder=3)
+    axes.plot(chosen, heights[1:], "o", color=ACCENT, markersize=8, zorder=5)
+    for layer, height in zip(chosen, heights[1:], strict=True):
+        axes.plot([layer, layer], [axes.get_ylim()[0], height], ":", color=ACCENT, linewidth=1,
+                  zorder=1, scaley=False)  # fmt: skip
+    return heights[-1]
+
+
+def schedule_figure(plans: Mapping[str, Plan], n_visual: int | None = None) -> Figure:
+    """Visual tokens that enter each layer, one line a plan; a single plan's are filled.
+
+    Args:
+        plans: label -> plan, all of one depth.
+        n_visual: visual tokens of a prompt; the plans' own number by default, or shares in % where
+            prompts differ in it.
+    """
+    first = next(iter(plans.values()))
+    visual = n_visual or first.model.visual_tokens
+    depth = first.model.num_layers
+    edges = [layer + 0.5 for layer in range(depth + 1)]
+    scale = 1.0 if visual else 100 / _NOMINAL
+    labels = []
+    with plain():
+        figure = canvas(9, 3.2)
+        axes = figure.add_subplot()
+        for number, (label, plan) in enumerate(plans.items()):
+            counts = [scale * n for n in plan.tokens_per_layer(visual or _NOMINAL)]
+            colour = SERIES[number % len(SERIES)]
+            axes.stairs(counts, edges, baseline=None, color=colour, linewidth=2)
+            if len(plans) == 1:
+                axes.stairs(counts, edges, fill=True, color=colour, alpha=0.15)
+            mean = sum(counts) / depth
+            labels.append((counts[-1], f"{brief(label, 18)}: {mean:.3g} on average", colour))
+        whole = visual or 100
+        axes.axhline(whole, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_ylim(0, 1.06 * whole)
+        axes.set_xlim(0.5, depth + 0.5)
+        mark_layers(axes, depth, first.pruning_layers if len(plans) == 1 else ())
+        if len(plans) == 1:
+            for stage in first.stages:
+                total = scale * (visual or _NOMINAL) * (stage.keep + stage.merge)
+                axes.annotate(f"{total:.0f}", (stage.layer, total), xytext=(6, 3), fontsize=8.5,
+                              textcoords="offset points", color=FAINT)  # fmt: skip
+        axes.set_xlabel("layer" + ("; orange: pruning layers" if len(plans) == 1 else ""))
+        axes.set_ylabel("visual tokens that enter" + ("" if visual else ", %"))
+        furnish(axes)
+        labels.append((whole, "unpruned model", INK))
+        end_labels(axes, depth + 0.5, labels, gap=0.08)
+    return figure
