@@ -27,7 +27,7 @@ from swiftprof.analysis.base import (
 )
 from swiftprof.analysis.document import Data, Description, samples_text
 from swiftprof.analysis.numbers import percent, quantiles
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.tables import Table
 
 if TYPE_CHECKING:
@@ -271,8 +271,8 @@ class Alignment(AtBudget):
             except ValueError:
                 shares.append(-1.0)
         if not shares or not all(0 < share < 1 for share in shares):
-            raise SwiftprofError(
-                f"`merge` {self.merge}: must be fractions of the visual tokens above 0"
+            raise BadParameter(
+                "merge", self.merge[:60], "must be fractions of the visual tokens above 0"
             )
         plans = {}
         for share in shares:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from swiftprof.analysis.document import Data, Document, Provenance
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 
 if TYPE_CHECKING:
     from swiftprof.analysis.sampling import Sampling
@@ -218,13 +218,13 @@ class AtBudget(OnSamples):
         from swiftprof.planning.fill import Target
 
         if self.ratio is not None and self.retain is not None:
-            raise SwiftprofError("`ratio` and `retain`: give only one of them")
+            raise BadParameter("ratio and retain", None, "give only one of them")
         name, text = ("retain", self.retain) if self.retain else ("ratio", self.ratio or usual)
         title = {"retain": "{} tokens", "ratio": "{} of the tokens"}[name]
         parts = [part.strip() for part in text.split(",") if part.strip()]
         values = [_number(name, part) for part in parts]
         if not values:
-            raise SwiftprofError(f"`{name}`: no number given, as in 1/3")
+            raise BadParameter(name, None, "no number given, as in 1/3")
         return [
             TargetText(title.format(part), Target(**{name: value}))
             for part, value in zip(parts, values, strict=True)
@@ -246,7 +246,7 @@ class AtBudget(OnSamples):
         made = subject.planner(self.budget).variants(specs, [target])
         found = {each.label: plan for each in made if (plan := each.load()) is not None}
         if not found:
-            raise SwiftprofError("`methods`: name at least one that prunes")
+            raise BadParameter("methods", None, "name at least one that prunes")
         return found
 
 
@@ -286,7 +286,7 @@ def _number(name: str, text: str) -> float:
     try:
         return float(above) / float(below) if sign else float(above)
     except (ValueError, ZeroDivisionError):
-        raise SwiftprofError(f"`{name}` {text[:60]}: must be a number, as 1/3 or 48") from None
+        raise BadParameter(name, text[:60], "must be a number, as 1/3 or 48") from None
 
 
 def _versions() -> dict[str, str]:

@@ -24,7 +24,7 @@ from swiftprof.analysis.base import (
 )
 from swiftprof.analysis.document import Data, Description, samples_text
 from swiftprof.analysis.numbers import Mean, mean_interval, percent, signed
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.tables import Table
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def measure(
     vlm = sampling.vlm
     for label, plan in plans.items():
         if not plan.stages:
-            raise SwiftprofError(f"`methods` {label}: keeps every token, so nothing can overlap")
+            raise BadParameter("methods", label, "keeps every token, so nothing can overlap")
     layer = plans[reference].stages[-1].layer
     values: dict[tuple[str, float], dict[str, list[float]]] = {
         (label, top): {} for label in plans for top in SHARES

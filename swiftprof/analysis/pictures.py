@@ -22,7 +22,7 @@ from swiftprof.analysis.document import Data, Description, samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.analysis.patches import StagePatches, draw_patches, legend
 from swiftprof.analysis.traced import VANILLA, Box, Method, Picture, decode, trace_sample
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.tables import Table
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class PicturesAnalysis(AtBudget):
 
     def run(self, subject: Subject) -> Pictures:
         if self.pick not in PICKS:
-            raise SwiftprofError(f"`pick` {self.pick[:60]}: must be one of {', '.join(PICKS)}")
+            raise BadParameter("pick", self.pick[:60], f"must be one of {', '.join(PICKS)}")
         plans = self.plans(subject, self.methods)
         with subject.progress("answering") as step:
             return measure(

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from swiftprof.analysis.base import AtBudget, Subject, budget_text
 from swiftprof.analysis.document import Data, Description, samples_text
 from swiftprof.analysis.numbers import percent, signed, spearman, spearman_interval
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.tables import Table
 
 if TYPE_CHECKING:
@@ -222,11 +222,12 @@ class PlansAnalysis(AtBudget):
         from swiftprof.methods import method_class
 
         if self.sets != "all" and not (self.sets.isdecimal() and int(self.sets) > 0):
-            raise SwiftprofError(f"`sets` {self.sets[:60]}: must be a number above 0, or all")
+            raise BadParameter("sets", self.sets[:60], "must be a number above 0, or all")
         if not method_class(self.method).planned:
-            raise SwiftprofError(
-                f"`method` {self.method}: prunes at its own layers; name one that is planned, as "
-                "swiftvlm"
+            raise BadParameter(
+                "method",
+                self.method,
+                "prunes at its own layers; name one that is planned, as swiftvlm",
             )
         sampling, plans, kinds, possible = self.sampling(subject), *self.rivals(subject)
         with subject.progress("answering with each layer set") as step:

@@ -37,7 +37,6 @@ EXAMPLES = (
     "swiftprof plan --budget 3",
     "swiftprof plan profiles/llava-1.5-7b-1a2b3c4d --budget 3 --retain 192",
     "swiftprof plan --budget 2 --ratio 0.25 --out half.json --plot curve.png",
-    "swiftprof plan --reading analyses/reading.json --ratio 0.25",
     "swiftprof plan --curve curve.json --model llava-1.5-7b --flops 1.75 --json",
 )
 
@@ -76,14 +75,6 @@ def plan(
             "taken. Loads the model.",
         ),
     ] = 0,
-    reading: Annotated[
-        Path | None,
-        typer.Option(
-            "--reading",
-            help="A reading.json of swiftprof analyze reading: choose layers and schedule by where "
-            "visual tokens are read, not by the paper's area P.",
-        ),
-    ] = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
@@ -125,8 +116,6 @@ def plan(
     if curve is not None:
         if calibrate:
             raise SwiftprofError("--calibrate: needs a profile, whose data sets and model it uses")
-        if reading is not None:
-            raise SwiftprofError("--reading: needs a profile, not a bare curve")
         drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting)
     else:
         alone = {"model": model, "visual-tokens": visual_tokens, "text-tokens": text_tokens}
@@ -134,19 +123,10 @@ def plan(
             if value is not None:
                 raise SwiftprofError(f"--{name}: only goes with --curve; a profile knows its model")
         setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
-        if reading is not None:
-            from swiftprof.cli.analyses import read_reading
-
-            if calibrate:
-                raise SwiftprofError("--calibrate: --reading chooses the schedule; use one of them")
-            setting["reading"] = read_reading(reading)
         drawn, made, per_dataset = _from_profile(output, profile, setting, calibrate)
     made.save(out)
-    *differences, chosen = (*made.notes, "") if reading is None else made.notes
-    for note in differences:
+    for note in made.notes:
         output.warn(note)
-    if chosen:  # a plan by reading says how it was chosen
-        output.note(chosen)
     if plot is not None:
         from swiftprof.planning.drawing import draw_curve
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.drawing import (
     ACCENT,
     FAINT,
@@ -20,7 +21,6 @@ from swiftprof.drawing import (
     plain,
     save,
 )
-from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.curve import Curve, Normalize
 from swiftprof.planning.plan_file import Plan
 
