@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swiftprof.core.stages import cut_layers
 from swiftprof.errors import SwiftprofError
+from swiftprof.methods import create
 from swiftprof.planning.plan_file import Plan
 from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
@@ -87,7 +88,7 @@ def run_batch(
     """Run a batch unpruned and pruned: per row what `follow` says."""
     layers = locate(model).layers
     options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 1}
-    cuts = cut_layers(plan.stages, plan.first)
+    cuts = cut_layers(plan.stages, create(plan.method, plan.options).first)
     with _outputs(layers, cuts) as vanilla:
         model.generate(**inputs, **options)
     trace = Trace()
