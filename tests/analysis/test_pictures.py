@@ -48,8 +48,8 @@ def test_patches_answers_and_boxes_are_those_of_the_run(bundled: Any, made_profi
     index = draw(dataset, "test", 2, 0)[0]
     (sample,), _ = ask_all(dataset, "test", [index], bundled)
     assert (picture.id, picture.question) == (sample.id, sample.question)
-    assert decode(picture.image).tobytes() == sample.image.convert("RGB").tobytes()
-    inputs, trace = bundled.inputs([sample.image], [sample.question]), Trace()
+    assert decode(picture.image).tobytes() == sample.images[0].convert("RGB").tobytes()
+    inputs, trace = bundled.inputs([sample.images], [sample.question]), Trace()
     with torch.inference_mode(), prune(bundled.model, plan, on_stage=trace):
         ids = bundled.model.generate(**inputs, do_sample=False, max_new_tokens=12)
     said = bundled.decode(ids[:, inputs["input_ids"].shape[1] :])[0]
