@@ -23,10 +23,6 @@ ORDER = (
 LONGEST = 350
 
 KNOWN_LONG = {
-    "analysis/pictures.py",
-    "analysis/plans.py",
-    "cli/analyze.py",
-    "report/read_eval.py",
     "runtime/prune.py",
 }
 

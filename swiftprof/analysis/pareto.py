@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
@@ -60,7 +61,6 @@ class Front(Data):
         left_out: methods that a budget is impossible for, with the reason.
     """
 
-    visual_tokens: int | None
     groups: dict[str, list[str]]
     points: list[Point]
     left_out: tuple[str, ...] = ()
@@ -69,11 +69,7 @@ class Front(Data):
 
     @classmethod
     def of(cls, results: Mapping[str, Any], left_out: Sequence[str] = (), where: str = "") -> Front:
-        """From the results of an evaluation.
-
-        Raises:
-            SwiftprofError: results without a relative score.
-        """
+        """From an evaluation's results. Raises SwiftprofError where no score is relative."""
         groups = {name: list(sets) for name, sets in results["groups"].items() if sets}
         if len(groups) == 2:  # one kind of set: `overall` repeats it
             groups.pop("overall", None)
@@ -106,7 +102,6 @@ class Front(Data):
         return cls(
             datasets=results["samples"],
             skipped={name: len(each) for name, each in results["skipped"].items() if each},
-            visual_tokens=results["settings"]["model"]["visual_tokens"],
             groups=groups,
             points=marked,
             left_out=tuple(left_out),
@@ -118,13 +113,13 @@ class Front(Data):
         findings = []
         for group, sets in self.groups.items():
             on = [p for p in self.points if group in p.on_front and p.method != VANILLA]
-            methods = ", ".join(_counted(p.method for p in on)) or "none"
+            methods = ", ".join(dict.fromkeys(p.method for p in on)) or "none"
             title = TITLES.get(group, group).capitalize()
             findings.append(
                 f"{title} ({', '.join(sets)}): pruned methods on the Pareto front: {methods}."
             )
             budgets = dict.fromkeys(p.budget for p in self.points if p.budget)
-            findings += [self._best(budget, group) for budget in budgets]
+            findings += [self._best(b, group) for b in budgets if self._at(b, group)]
         findings += [f"Left out: {reason}" for reason in self.left_out]
         where = f"; {self.evaluation}" if self.evaluation else ""
         measured = (
@@ -135,9 +130,7 @@ class Front(Data):
         return Description(measured, tuple(findings), (self._table(),))
 
     def _best(self, budget: str, group: str) -> str:
-        here = [p for p in self.points if p.budget == budget and group in p.averages]
-        if not here:
-            return f"At {budget}: nothing was measured."
+        here = self._at(budget, group)
         top = max(p.averages[group][0] for p in here)
         first = [p for p in here if p.averages[group][0] == top]
         value, low, high = first[0].averages[group]
@@ -206,20 +199,15 @@ class Front(Data):
             if not mine:
                 continue
             x = [100 * p.share + aside[method] for p in mine]
-            y = [100 * p.averages[group][0] for p in mine]
-            low = [v - 100 * p.averages[group][1] for p, v in zip(mine, y, strict=True)]
-            high = [100 * p.averages[group][2] - v for p, v in zip(mine, y, strict=True)]
+            y, low, high = 100 * np.array([p.averages[group] for p in mine]).T
             axes.errorbar(
-                x, y, yerr=(low, high), fmt=f"{marker}-", color=colour, linewidth=1.6,
+                x, y, yerr=(y - low, high - y), fmt=f"{marker}-", color=colour, linewidth=1.6,
                 markersize=5.5, elinewidth=0.9, alpha=0.95,
             )  # fmt: skip
             labels.append((y[-1], brief(method, 22), colour))
-        ringed = [p for p in self.points if group in p.on_front]
-        axes.plot(
-            [100 * p.share + aside[p.method] for p in ringed],
-            [100 * p.averages[group][0] for p in ringed],
-            "o", markersize=11, mfc="none", mec=INK, mew=1.1, zorder=5,
-        )  # fmt: skip
+        for p in (p for p in self.points if group in p.on_front):
+            place = 100 * p.share + aside[p.method], 100 * p.averages[group][0]
+            axes.plot(*place, "o", markersize=11, mfc="none", mec=INK, mew=1.1, zorder=5)
         axes.axhline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         right = max(pruned) + 0.08 * span + 1
         axes.set_xlim(min(pruned) - 0.08 * span - 1, right)
@@ -248,6 +236,9 @@ class Front(Data):
         axes.set_xlabel("score, % of the unpruned model")
         furnish(axes, TITLES.get(group, group), grid="x")
 
+    def _at(self, budget: str, group: str) -> list[Point]:
+        return [p for p in self.points if p.budget == budget and group in p.averages]
+
     def _of(self, method: str, group: str) -> list[Point]:
         return [p for p in self.points if p.method == method and group in p.averages]
 
@@ -275,14 +266,6 @@ def _cell(point: Point, group: str) -> str:
     value, low, high = point.averages[group]
     mark = " ●" if group in point.on_front else ""
     return f"{percent(value, 1)} [{100 * low:.1f}, {100 * high:.1f}]{mark}"
-
-
-def _counted(found: Iterable[str]) -> list[str]:
-    """`name (2 budgets)`, in the order of first appearance."""
-    counts: dict[str, int] = {}
-    for name in found:
-        counts[name] = counts.get(name, 0) + 1
-    return [f"{n} ({c} budget{'s' if c > 1 else ''})" for n, c in counts.items()]
 
 
 @dataclass(frozen=True)
@@ -346,8 +329,7 @@ class Pareto(AtBudget):
     def variants(self, subject: Subject) -> tuple[list[VariantSettings], list[str]]:
         """Every possible pair of method and budget, and why the others are not.
 
-        Raises:
-            SwiftprofError: not one is possible.
+        Raises SwiftprofError where not one is possible.
         """
         from swiftprof.evaluation.specs import parse_spec
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 WEAK = 0.3
 """A rank correlation below this is said to predict badly."""
-SHOWN = 10
-"""Rows of the table beside the plan's."""
 
 
 class Result(BaseModel):
@@ -129,7 +127,7 @@ class Plans(Data):
 
     def _table(self) -> Table:
         ranked = sorted(self.results, key=lambda r: -r.relative)
-        shown = ranked[:SHOWN] + [r for r in ranked[SHOWN:] if r.kind != "drawn"]
+        shown = ranked[:10] + [r for r in ranked[10:] if r.kind != "drawn"]
         sets = list(self.datasets)
         return Table(
             title="The best sets, and the plan",

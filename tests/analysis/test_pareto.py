@@ -65,7 +65,7 @@ def test_read_from_an_evaluation() -> None:
     marked = {p.method for p in data.points if p.on_front}
     assert marked == {"vanilla", "good"}
     findings = data.describe().findings
-    assert "on the Pareto front: good (1 budget)." in findings[0]
+    assert "on the Pareto front: good." in findings[0]
     assert findings[1].startswith("At 50 t: good keeps most, 90.0 %")
     with pytest.raises(SwiftprofError, match="scores 0"):
         Front.of(results([("vanilla", "", 100, None)]))
