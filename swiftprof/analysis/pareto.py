@@ -291,9 +291,6 @@ class Pareto(AtBudget):
         str | None,
         typer.Option("--ratio", help="Token budgets as fractions of all.", show_default=RATIOS),
     ] = None
-    retain: Annotated[
-        str | None, typer.Option("--retain", help="The same as numbers of tokens.")
-    ] = None
     evaluation: Annotated[
         Path | None,
         typer.Option("--eval", help="A finished evaluation's folder, instead of running one."),
