@@ -22,7 +22,8 @@ from training.architecture import build_model
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}USER: {% else %}ASSISTANT: {% endif %}"
+    "{% if message['role'] == 'user' %}USER: "
+    "{% elif message['role'] == 'assistant' %}ASSISTANT: {% endif %}"
     "{% if message['content'] is string %}{{ message['content'] }} "
     "{% else %}"
     "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}<image>\n"

@@ -28,6 +28,7 @@ def build() -> typer.Typer:
         profile,
         report,
         run,
+        serve,
     )
 
     app = typer.Typer(
@@ -46,6 +47,7 @@ def build() -> typer.Typer:
     _add(app, plan.plan, plan.EXAMPLES)
     _add(app, run.run, run.EXAMPLES)
     _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")
+    _add(app, serve.serve, serve.EXAMPLES)
     _add(app, bench.bench, bench.EXAMPLES)
     app.add_typer(analyze.group(_add), name="analyze")
     _add(app, report.report, report.EXAMPLES)

@@ -36,7 +36,7 @@ def ask(dataset: Dataset, sample: Sample, vlm: Asked) -> Sample:
     """The sample with its images and text as the model gets them, and the frame of its boxes."""
     conventions = vlm.conventions
     style, fit = conventions.prompt_style, conventions.image_fit
-    image, *others = (_fitted(each, vlm) for each in (sample.image, *sample.others))
+    image, *others = (fitted(each, vlm) for each in (sample.image, *sample.others))
     seen = vlm.seen_size(*image.size) if conventions.box_units == "pixels" else None
     frame = frame_of(sample.image.size, fit, conventions.box_units, seen) if sample.box else None
     return replace(
@@ -51,11 +51,11 @@ def ask(dataset: Dataset, sample: Sample, vlm: Asked) -> Sample:
 
 def shown(image: Image, vlm: Asked) -> Image:
     """A single image as the model is to get it: padded where it was trained so, never huge."""
-    fitted = _fitted(image, vlm)
-    return fitted.open() if isinstance(fitted, Picture) else fitted
+    found = fitted(image, vlm)
+    return found.open() if isinstance(found, Picture) else found
 
 
-def _fitted(image: Image | Picture, vlm: Asked) -> Image | Picture:
+def fitted(image: Image | Picture, vlm: Asked) -> Image | Picture:
     """The image as the processor is to get it; nothing is decoded for that."""
     conventions, seen_size = vlm.conventions, vlm.seen_size
     width, height = image.size

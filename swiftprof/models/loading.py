@@ -91,12 +91,20 @@ class VLM:
         """
         return self.family.seen_size(self.processor, width, height)
 
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The chat-template prompt for the next answer of a conversation.
+
+        Args:
+            messages: ``{"role": …, "content": [{"type": "image"}, {"type": "text", "text": …}]}``.
+        """
+        given: Any = list(messages)
+        return str(self.processor.apply_chat_template(given, add_generation_prompt=True))
+
     def prompt(self, question: str, images: int = 1) -> str:
         """The chat-template prompt for a number of images and one question."""
-        content: Any = [*({"type": "image"} for _ in range(images))]
+        content: list[dict[str, str]] = [*({"type": "image"} for _ in range(images))]
         content.append({"type": "text", "text": question})
-        message: Any = [{"role": "user", "content": content}]
-        text = str(self.processor.apply_chat_template(message, add_generation_prompt=True))
+        text = self.chat([{"role": "user", "content": content}])
         system = self.conventions.system
         return f"{system} {text}" if system else text
 
@@ -109,10 +117,14 @@ class VLM:
         """
         rows = [list(row) if isinstance(row, Sequence) else [row] for row in images]
         prompts = [self.prompt(q, len(row)) for q, row in zip(questions, rows, strict=True)]
-        pictures = [[image.convert("RGB") for image in row] for row in rows]
+        return self.encode(prompts, rows)
+
+    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image]]) -> dict[str, Any]:
+        """The same from whole prompts, with the images of each row in the order of its prompt."""
+        pictures = [[image.convert("RGB") for image in row] for row in images]
         batch = self.processor(
             images=pictures if any(pictures) else None,
-            text=prompts,
+            text=list(prompts),
             padding=True,
             padding_side="left",
             return_tensors="pt",

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from swiftprof.data.registry import BUNDLED, get_dataset
+from swiftprof.models.registry import bundled_folder
 from swiftprof.tiny import vocabulary
 from swiftprof.tiny.scenes.labels import PATCHES
 from training import batches
-from training.export import build_processor
+from training.export import CHAT_TEMPLATE, build_processor
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +47,16 @@ def test_prompt_is_prefix_image_question(processor):
         ids[vocabulary.ASSISTANT],
     ]
     torch.testing.assert_close(inputs["pixel_values"], batches.pixels([sample.image]))
+
+
+@pytest.mark.parametrize("name", ["tiny-llava", "tiny-llava-plain"])
+def test_shipped_templates_are_the_recipes(name):
+    path = bundled_folder(name) / "chat_template.jinja"
+    assert path.read_text() == CHAT_TEMPLATE
+
+
+def test_a_system_prompt_is_nobodys_turn(processor):
+    turns = [("system", "what"), ("user", "is"), ("assistant", "a"), ("user", "star")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True)
+    assert text == "what USER: is ASSISTANT: a USER: star ASSISTANT:"

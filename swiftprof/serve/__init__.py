@@ -1,0 +1,1 @@
+"""A server that OpenAI's clients can talk to, and its page: the unpruned model beside its plans."""
