@@ -86,6 +86,7 @@ def attention_scores(
     among: Tensor | None = None,
     asking: Tensor | None = None,
     most_asking: int = 0,
+    cached: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """T-V scores of a layer, from its own norm, W_Q, W_K and RoPE.
 
@@ -100,6 +101,8 @@ def attention_scores(
         asking: `(B, n)` bool, tokens whose rows are averaged; the last prompt token if None (and
             where a row asks with none).
         most_asking: at least the largest number of asking tokens of a row, a host integer.
+        cached: keys `(B, G, p, d)` of earlier tokens, and which of them can be seen, `(B, p)` bool;
+            they take their part of the softmax.
 
     Returns:
         `(B, n)` float32 (see `swiftprof.core.scores.attention_row`).
@@ -112,16 +115,22 @@ def attention_scores(
     # Both move only where layers are spread over devices.
     key = keys(attention, normed, (cos, sin)).to(hidden.device)
     seen = visible if among is None else visible & among
+    earlier = 0
+    if cached is not None:
+        earlier = cached[0].shape[2]
+        key = torch.cat([cached[0].to(key.device), key], dim=2)
+        seen = torch.cat([cached[1], seen], dim=1)
 
     def ask(columns: Tensor) -> Tensor:
         here = gather_rope(cos, columns), gather_rope(sin, columns)
         return queries(attention, gather_tokens(normed, columns), here).to(hidden.device)
 
     if asking is None:
-        return attention_row(ask(last[:, None])[:, :, 0], key, seen, attention.scaling)
+        row = attention_row(ask(last[:, None])[:, :, 0], key, seen, attention.scaling)
+        return row[:, earlier:]
     columns, weight = rows_asking(asking & visible, last, most_asking)
-    place = torch.arange(hidden.shape[1], device=hidden.device)
-    total = hidden.new_zeros(hidden.shape[:2], dtype=torch.float32)
+    place = torch.arange(-earlier, hidden.shape[1], device=hidden.device)
+    total = torch.zeros_like(seen, dtype=torch.float32)
     for start in range(0, columns.shape[1], _ASKING_AT_ONCE):
         part = slice(start, start + _ASKING_AT_ONCE)
         before = (place <= columns[:, part, None]) & seen[:, None]  # each sees what precedes it
@@ -129,4 +138,4 @@ def attention_scores(
         total += mean_attention(
             ask(columns[:, part]), key, before, attention.scaling, weight[:, part]
         )
-    return total
+    return total[:, earlier:]

@@ -1,4 +1,4 @@
-"""A check, when hooks are attached, that the T-V scores are those of the model's own attention.
+"""Checks that a model's attention is what the runtime takes it for: causal, and its scores its own.
 
 Scores are recomputed from a layer's projections (see `attention.attention_scores`). A family that
 does something more with its queries and keys would be scored wrongly without a sign of it; here it
@@ -11,11 +11,13 @@ import copy
 from typing import Any
 
 import torch
+from torch import nn
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
 from swiftprof.runtime.attention import attention_scores, rotary_tables
 from swiftprof.runtime.decoder import Decoder
+from swiftprof.runtime.prefill import Prefill
 
 _TOKENS = 8
 
@@ -39,6 +41,28 @@ def check_scores(decoder: Decoder, index: int) -> None:
     attention, weight = layer.self_attn, layer.input_layernorm.weight
     if "forward" in vars(attention) or weight.device.type == "meta":
         return
+    try:
+        with torch.autocast(weight.device.type, enabled=False):
+            difference = _difference(decoder, layer)
+    except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SwiftprofError(
+            f"{type(attention).__name__} cannot be pruned: its attention cannot be computed from "
+            f"its projections and rotary embedding ({reason}); this family needs an adapter in "
+            "swiftprof.runtime.attention"
+        ) from error
+    tolerance = 1e-4 if weight.dtype == torch.float32 else 3e-2
+    if not difference <= tolerance:
+        raise SwiftprofError(
+            f"{type(attention).__name__} cannot be pruned: its attention differs from what its "
+            f"projections and rotary embedding give (by {difference:.2g}); this family needs an "
+            "adapter in swiftprof.runtime.attention"
+        )
+
+
+def _difference(decoder: Decoder, layer: Any) -> float:
+    """How far a layer's scores are from its own attention map; 0 where it gives none."""
+    attention, weight = layer.self_attn, layer.input_layernorm.weight
     width, device = weight.shape[-1], weight.device
     angle = torch.arange(_TOKENS * width, device=device, dtype=torch.float32)
     hidden = torch.sin(angle * angle * 0.37).view(1, _TOKENS, width).to(weight.dtype)
@@ -66,12 +90,44 @@ def check_scores(decoder: Decoder, index: int) -> None:
         past_key_values=None,
     )[:2]
     if maps is None:
+        return 0.0
+    return (maps[0, :, -1].float().mean(0) - scores[0]).abs().max().item()
+
+
+def check_mask(layer: nn.Module, mask: Any, call: Prefill) -> None:
+    """Refuse a model whose tokens see what comes after them.
+
+    Asked of families that nobody has looked at: a causal mask would change what they compute.
+
+    Args:
+        layer: a decoder layer.
+        mask: what Hugging Face made for it.
+        call: the prefill; remembers which masks were compared.
+
+    Raises:
+        SwiftprofError: the mask is not causal, or cannot be read.
+    """
+    if id(mask) in call.compared:
         return
-    tolerance = 1e-4 if hidden.dtype == torch.float32 else 3e-2
-    difference = (maps[0, :, -1].float().mean(0) - scores[0]).abs().max().item()
-    if not difference <= tolerance:
+    call.compared.add(id(mask))
+    kind = type(layer).__name__
+    if mask is None or (isinstance(mask, torch.Tensor) and mask.ndim == 2):
+        causal = getattr(layer.self_attn, "is_causal", True)
+    elif isinstance(mask, torch.Tensor) and mask.ndim == 4:
+        seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+        valid = call.prompt.valid.to(mask.device)
+        length, before = call.length, call.before.length
+        key = torch.arange(before + length, device=mask.device)
+        later = key > torch.arange(before, before + length, device=mask.device)[:, None]
+        real = valid[:, None, :, None] & later
+        causal = not bool((seen[..., : later.shape[1]] & real).any())
+    else:
         raise SwiftprofError(
-            f"{type(attention).__name__} cannot be pruned: its attention differs from what its "
-            f"projections and rotary embedding give (by {difference:.2g}); this family needs an "
-            "adapter in swiftprof.runtime.decoder"
+            f"{kind} is given a {type(mask).__name__} as its mask, which cannot be compared with a "
+            "causal one: this family needs an adapter"
+        )
+    if not causal:
+        raise SwiftprofError(
+            f"{kind} cannot be pruned: its tokens see tokens behind them, so its mask is not "
+            "causal; choose a model in which they see only what comes before"
         )

@@ -9,8 +9,10 @@ differently is refused, with the reason, rather than pruned wrongly (see
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, cast
 
 from torch import nn
@@ -40,6 +42,9 @@ class Decoder:
         visual_ids: token ids that stand for an image or video feature.
         first_cut: smallest 0-based layer index before which tokens may leave.
         model: the model as it was given.
+        head: the module around the root, which turns hidden states into logits; None for a model
+            without.
+        known: its family is one of those that swiftprof knows.
         rotary: the rotary embedding: hidden states, position ids → cos and sin.
         norm: the norm behind the last layer.
     """
@@ -50,6 +55,8 @@ class Decoder:
     visual_ids: tuple[int, ...]
     first_cut: int
     model: nn.Module
+    head: nn.Module | None
+    known: bool
     rotary: nn.Module
     norm: nn.Module
 
@@ -93,7 +100,8 @@ class Decoder:
 def _refuse_kind(model: nn.Module) -> None:
     config = getattr(model, "config", None)
     kind = str(getattr(config, "model_type", ""))
-    for name in (kind, kind.removesuffix("_text")):
+    text = str(getattr(getattr(config, "text_config", None), "model_type", ""))
+    for name in (each.removesuffix("_text") for each in (kind, text)):
         if name in _REFUSED:
             raise SwiftprofError(f"models of type '{name}' cannot be pruned: {_REFUSED[name]}")
     if getattr(config, "is_encoder_decoder", False):
@@ -104,19 +112,14 @@ def _refuse_kind(model: nn.Module) -> None:
         raise SwiftprofError(
             "a model split by tensor parallelism cannot be pruned: load it without tp_plan"
         )
-    if type(model).__name__ == "OptimizedModule" or any(
-        module.__dict__.get("_compiled_call_impl") is not None for module in model.modules()
-    ):
-        raise SwiftprofError(
-            "a compiled model ignores new hooks: prune the model first and compile it inside"
-        )
 
 
 def locate(model: nn.Module) -> Decoder:
     """Find the decoder of a model.
 
     Args:
-        model: a `...ForConditionalGeneration`, or a wrapper that passes `get_decoder` on (PEFT).
+        model: a `...ForConditionalGeneration`, the model inside it that has no head, or a wrapper
+            that passes `get_decoder` on (PEFT).
 
     Raises:
         SwiftprofError: the model is not supported; the message says why.
@@ -133,7 +136,9 @@ def locate(model: nn.Module) -> Decoder:
     known = find_family(str(getattr(config, "model_type", "")))
     if known is not None:
         place = next((path for path, module in model.named_modules() if module is text), "")
-        if not f".{place}".endswith(f".{known.decoder}"):
+        # A wrapper stands further out, a model without a head further in.
+        inside, outside = f".{known.decoder}", f".{place}"
+        if not (outside.endswith(inside) or (place and inside.endswith(outside))):
             raise changed(name, f"the decoder is at '{place}', not at '{known.decoder}'")
     family = known or _UNKNOWN
     layers, rotary, norm = (
@@ -144,10 +149,7 @@ def locate(model: nn.Module) -> Decoder:
             f"{name} cannot be pruned: its text model {type(text).__name__} has no list of layers"
         )
     layers = layers[: getattr(text.config, "num_hidden_layers", len(layers))]
-    root = next(
-        (module for module in model.modules() if any(child is text for child in module.children())),
-        None,
-    )
+    root = _parent(model, text)
     ids = {getattr(config, key, None) for key in family.visual_ids} - {None}
     if root is None or not ids:
         raise SwiftprofError(
@@ -163,6 +165,8 @@ def locate(model: nn.Module) -> Decoder:
         visual_ids=tuple(sorted(cast("set[int]", ids))),
         first_cut=first_cut,
         model=model,
+        head=_parent(model, root),
+        known=known is not None,
         rotary=rotary,
         norm=norm,
     )
@@ -176,6 +180,10 @@ _UNKNOWN = Family(
     varies=True,
     counting="",
 )
+
+
+def _parent(model: nn.Module, child: nn.Module) -> nn.Module | None:
+    return next((m for m in model.modules() if any(c is child for c in m.children())), None)
 
 
 def _part(text: nn.Module, path: str, name: str) -> nn.Module:
@@ -197,13 +205,21 @@ def check_call(decoder: Decoder, length: int) -> None:
     """
     if decoder.text.training:
         raise SwiftprofError("the model is in training mode: call model.eval() before pruning")
-    generation = getattr(decoder.model, "generation_config", None)
-    if getattr(generation, "prefill_chunk_size", None) is not None:
+    own = getattr(decoder.model, "generation_config", None)
+    if any(getattr(c, "prefill_chunk_size", None) is not None for c in (own, _generation())):
         raise SwiftprofError(
             "a prefill in chunks cannot be pruned, no chunk sees the whole prompt: "
-            "set generation_config.prefill_chunk_size to None"
+            "leave prefill_chunk_size out, and set that of generation_config to None"
         )
     check_window(decoder, length)
+
+
+def _generation() -> Any:
+    """The settings of the generate() that is running, which hands a chunk over like a prompt."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "generate":
+        frame = frame.f_back
+    return None if frame is None else frame.f_locals.get("generation_config")
 
 
 def check_window(decoder: Decoder, length: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -10,10 +10,20 @@ import torch
 from torch import Tensor
 
 from swiftprof.core.layout import gather_rope
+from swiftprof.core.masks import attention_mask
 from swiftprof.core.merge import Bypassed
 from swiftprof.core.stages import StageLike
+from swiftprof.errors import SwiftprofError
 from swiftprof.methods.view import PromptView, Vision
-from swiftprof.runtime.decode import Segment
+from swiftprof.runtime.cache import (
+    CacheState,
+    Segment,
+    Segments,
+    columns,
+    joined,
+    rotate_at,
+    spread,
+)
 from swiftprof.runtime.schedule import Schedule
 
 Rope = tuple[Tensor, Tensor]
@@ -27,15 +37,23 @@ class Tokens:
         slots: `(B, n)` int64.
         valid: `(B, n)` bool, false at padding.
         candidates: `(B, n)` bool, visual tokens.
+        merged: `(B, n)` bool, those among them that stand for several.
         last: `(B,)` int64, column of the last prompt token.
-        whole: the columns are the slots of the prompt, none has left.
+        whole: the columns are the slots of the call, none has left.
     """
 
     slots: Tensor
     valid: Tensor
     candidates: Tensor
+    merged: Tensor
     last: Tensor
     whole: bool
+
+    @property
+    def visible(self) -> Tensor:
+        """`(B, n)` bool, what the last prompt token can see."""
+        end = self.slots.gather(1, self.last[:, None])
+        return self.valid & (self.slots <= end)
 
 
 @dataclass
@@ -46,48 +64,137 @@ class Prefill:
         schedule: token counts, on the host.
         counts: `(J, 3, B, 1)` int64: kept, rest and merged tokens of each stage and row, on the
             device.
-        prompt: the whole prompt.
+        prompt: all tokens of the call.
         tokens: the tokens present now.
+        tail: slots at the end, behind the prompts of all rows; they stay as they are.
         index: `(B, L)` int64, place of each visual token among the row's visual tokens; -1
             elsewhere.
-        segments: runs of layers with equally long sequences, in order.
+        before: what a cache that lost nothing holds of the conversation before this call.
+        past: what each layer's cache holds of it.
+        segments: what layers are given, each with the first of them, in order.
         waiting: the bypassed tokens; None when there are none.
         compacts: survivors are renumbered after every stage.
         memo: `(B, L)`, what the method noted about the prompt.
         vision: what the vision tower knew, for a method that reads it.
         scores: `(B, L)` over the slots of the prompt, by stage: scores of stages that cut behind
             the layer that judged them, from its hook until then.
-        rope: cos and sin of the tokens present; None until they are needed, see `positions`.
-        mask: attention mask for the tokens present.
+        ropes: cos and sin of the tokens present, by what the layer's cache holds.
+        masks: attention masks for the tokens present, likewise.
+        compared: ids of Hugging Face's masks that were found to be causal.
     """
 
     schedule: Schedule
     counts: Tensor
     prompt: Tokens
     tokens: Tokens
+    tail: int
     index: Tensor
+    before: Segment
+    past: Segments
     compacts: bool = False
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[tuple[int, Segment]] = field(default_factory=list)
     memo: Tensor | None = None
     vision: Vision | None = None
     waiting: Bypassed | None = None
     scores: dict[int, Tensor] = field(default_factory=dict)
-    rope: Rope | None = None
-    mask: Tensor | None = None
+    ropes: dict[tuple[int, torch.device], Rope] = field(default_factory=dict)
+    masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
+    compared: set[int] = field(default_factory=set)
 
     @property
     def length(self) -> int:
-        """L, slots of the prompt."""
+        """L, slots of the call."""
         return self.prompt.slots.shape[1]
 
-    def positions(self, whole: Rope) -> Rope:
-        """Rotary tables of the tokens present, gathered once from those of the whole prompt."""
-        if self.tokens.whole:
+    def is_as_given(self, layer: int) -> bool:
+        """Whether a layer (0-based) gets what Hugging Face made for it: no token has left."""
+        return self.tokens.whole and self.past[layer] is None
+
+    def replace_tokens(self, tokens: Tokens) -> None:
+        """From here on other tokens are present."""
+        self.tokens = tokens
+        self.ropes.clear()
+        self.masks.clear()
+
+    def rope(
+        self,
+        layer: int,
+        whole: Rope,
+        hidden: Tensor,
+        position_ids: Tensor | None,
+        rotate: Callable[..., Any],
+    ) -> Rope:
+        """Rotary tables of the tokens present.
+
+        Args:
+            layer: 0-based layer index.
+            whole: those of the whole call.
+            hidden: `(B, L or n, D)`.
+            position_ids: the call's positions, for layers whose older tokens were renumbered.
+            rotate: `rotate(hidden, position_ids=…)`.
+        """
+        past = self.past[layer]
+        shifted = past is not None and past.dropped is not None
+        if self.tokens.whole and not shifted:
             return whole
-        if self.rope is None:
+        key = (id(past) if shifted else 0, hidden.device)
+        if key not in self.ropes:
             slots = self._renumbered() if self.compacts else self.tokens.slots
-            self.rope = (gather_rope(whole[0], slots), gather_rope(whole[1], slots))
-        return self.rope
+            table = whole
+            if past is not None and shifted:
+                table = rotate_at(past, hidden, position_ids, rotate)
+            self.ropes[key] = (gather_rope(table[0], slots), gather_rope(table[1], slots))
+        return self.ropes[key]
+
+    def mask(self, layer: int, hidden: Tensor, kind: str) -> Tensor | None:
+        """Attention mask of the tokens present, for a layer that is not as given.
+
+        Args:
+            layer: 0-based layer index.
+            hidden: `(B, n, D)`.
+            kind: form of the mask, see `swiftprof.core.masks.mask_kind`.
+        """
+        past = self.past[layer] or self.before
+        key = (id(past), hidden.device)
+        if key not in self.masks:
+            batch, device = hidden.shape[0], hidden.device
+            both = past.then(self._given(), batch, device)
+            self.masks[key] = attention_mask(
+                kind,
+                both.valid,
+                batch=batch,
+                queries=hidden.shape[1],
+                keys=both.length,
+                dtype=hidden.dtype,
+                device=device,
+            )
+        return self.masks[key]
+
+    def seen_before(self, layer: int) -> Tensor:
+        """Which tokens of a layer's cache can be seen: `(B, n)` bool."""
+        past = self.past[layer] or self.before
+        return columns(past, len(self.tokens.slots), self.tokens.slots.device)
+
+    def state(self) -> CacheState:
+        """What the caches hold after this call."""
+        batch, device = self.prompt.valid.shape[0], self.prompt.valid.device
+        new = [(cut, self._without_tail(each)) for cut, each in self.segments]
+        given = self._without_tail(Segment(self.length, self.prompt.valid))
+        return CacheState(
+            self.before.length + given.length,
+            joined(self.past, spread(new, len(self.past)), (self.before, given), device, batch),
+        )
+
+    def _given(self) -> Segment:
+        """What a layer is given now."""
+        if self.segments:
+            return self.segments[-1][1]
+        return Segment(self.length, self.prompt.valid)
+
+    def _without_tail(self, segment: Segment) -> Segment:
+        length = segment.length - self.tail
+        valid = segment.valid
+        return replace(segment, length=length, valid=None if valid is None else valid[:, :length])
 
     def by_slot(self, scores: Tensor) -> Tensor:
         """Scores of the tokens present, `(B, n)`, at their slots, `(B, L)`; 0 elsewhere."""
@@ -106,13 +213,11 @@ class Prefill:
     def prompt_view(self, hidden: Tensor) -> PromptView:
         """What a method may note about the prompt; `hidden` are the input embeddings."""
         visual, text = max(self.schedule.visual), max(self.schedule.text)
-        return PromptView(hidden, self.prompt.candidates, self.prompt.valid, visual, text)
+        return PromptView(hidden, self.prompt.candidates, self.prompt.visible, visual, text)
 
     def _renumbered(self) -> Tensor:
-        """Slots whose positions the tokens present take: the first ones of the prompt, in order."""
-        valid = self.tokens.valid
-        columns = valid.shape[1]
-        place = torch.arange(columns, device=valid.device) - (columns - valid.sum(1, keepdim=True))
+        """Slots whose positions the tokens present take: the first ones of the call, in order."""
+        place = self.tokens.valid.long().cumsum(1) - 1
         first = (~self.prompt.valid).long().argsort(dim=1, stable=True)
         return first.gather(1, place.clamp_min(0))
 
@@ -125,58 +230,84 @@ class Prefill:
     def move(self, device: torch.device) -> None:
         """Bring everything to a layer's device; mostly it is there already."""
         if self.counts.device != device:
-            for key in (each.name for each in fields(self)):
+            for key in (
+                "counts",
+                "prompt",
+                "tokens",
+                "index",
+                "memo",
+                "vision",
+                "waiting",
+                "scores",
+            ):
                 setattr(self, key, _moved(getattr(self, key), device))
 
 
 def begin_prefill(
-    input_ids: Tensor,
-    attention_mask: Tensor | None,
-    visual_ids: Sequence[int],
+    visual: Tensor,
+    valid: Tensor,
+    last: Tensor,
     stages: Sequence[StageLike],
     *,
     merges: bool,
     bypass: bool,
-    compacts: bool = False,
+    compacts: bool,
+    before: Segment,
+    past: Segments,
 ) -> Prefill | None:
-    """Read the prompt and count its tokens: the only place where the host waits for the device.
+    """Count a call's tokens: the only place where the host waits for the device.
 
     Args:
-        input_ids: `(B, L)` token ids, one per slot.
-        attention_mask: `(B, L)`, 0 at padding on either side; None when there is none.
-        visual_ids: token ids that stand for a visual token.
+        visual: `(B, L)` bool, placeholders of image and video features.
+        valid: `(B, L)` bool, false at padding on either side.
+        last: `(B,)` int64, last token of each prompt.
         stages: the plan's stages.
         merges: the method merges.
         bypass: the method brings unselected tokens back.
         compacts: the method renumbers the survivors.
+        before: what a cache that lost nothing holds of the conversation before this call.
+        past: what each layer's cache holds of it.
 
     Returns:
         None when no row has a visual token. The last prompt token counts as text even if it is
         visual: it asks the question, so it cannot leave.
+
+    Raises:
+        SwiftprofError: visual tokens behind the end of the prompt.
     """
-    slots = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-    valid = torch.ones_like(input_ids, dtype=torch.bool)
-    if attention_mask is not None:
-        valid = attention_mask.to(input_ids.device).bool()
-    last = torch.where(valid, slots, 0).amax(1)
-    visual = torch.zeros_like(valid)
-    for token in visual_ids:
-        visual |= input_ids == token
-    visual &= valid & (slots != last[:, None])
-    n_visual, n_valid = torch.stack(
-        [visual.sum(1), valid.sum(1)]
-    ).tolist()  # the one host sync of a prefill
+    slots = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
+    behind = (visual & valid & (slots > last[:, None])).sum(1)
+    visual = visual & valid & (slots < last[:, None])
+    end = last.amax()
+    text = (valid & ~visual & (slots <= end)).sum(1)
+    numbers = torch.stack([visual.sum(1), text, behind, end.expand_as(text)])
+    n_visual, n_text, n_behind, ends = numbers.tolist()  # the one host sync of a prefill
+    if any(n_behind):
+        raise SwiftprofError(
+            "image tokens stand behind the end of the prompt (before the first label, or what "
+            "logits_to_keep or prompt_lengths leave), so nothing in it can judge them: end the "
+            "prompt behind its images"
+        )
     if not any(n_visual):
         return None
-    text = [total - some for total, some in zip(n_valid, n_visual, strict=True)]
-    schedule = Schedule.make(stages, n_visual, text, merges=merges, bypass=bypass)
-    counts = torch.tensor([schedule.kept, schedule.rest, schedule.merged]).transpose(0, 1)[
-        ..., None
-    ]
+    tail = valid.shape[1] - 1 - ends[0]
+    schedule = Schedule.make(
+        stages, n_visual, [n + tail for n in n_text], merges=merges, bypass=bypass
+    )
+    counts = torch.tensor([schedule.kept, schedule.rest, schedule.merged]).transpose(0, 1)
     index = torch.where(visual, visual.long().cumsum(1) - 1, -1)
-    prompt = Tokens(slots, valid, visual, last, whole=True)
-    counts = counts.to(slots.device, non_blocking=True)
-    return Prefill(schedule, counts, prompt, prompt, index, compacts)
+    prompt = Tokens(slots, valid, visual, torch.zeros_like(visual), last, whole=True)
+    return Prefill(
+        schedule=schedule,
+        counts=counts[..., None].to(slots.device, non_blocking=True),
+        prompt=prompt,
+        tokens=prompt,
+        tail=tail,
+        index=index,
+        before=before,
+        past=past,
+        compacts=compacts,
+    )
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from swiftprof.core.layout import compact, gather_tokens
 from swiftprof.core.merge import Bypassed, Rest, restore
 from swiftprof.core.select import rank, top
+from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
-from swiftprof.runtime.attention import attention_scores
-from swiftprof.runtime.decode import Segment
+from swiftprof.runtime.attention import Rope, attention_scores
+from swiftprof.runtime.cache import Segment
 from swiftprof.runtime.prefill import Prefill, Tokens
 from swiftprof.runtime.trace import OnStage, StageEvent
 
@@ -29,7 +30,8 @@ def restore_bypassed(call: Prefill, hidden: Tensor) -> Tensor:
         return hidden
     tokens = call.tokens
     hidden = restore(hidden, tokens.slots, tokens.valid, call.waiting, call.length)
-    call.tokens, call.waiting = call.prompt, None
+    call.replace_tokens(call.prompt)
+    call.waiting = None
     return hidden
 
 
@@ -39,7 +41,8 @@ def score(
     stage: int,
     layer: nn.Module,
     hidden: Tensor,
-    whole_rope: tuple[Tensor, Tensor],
+    position_embeddings: Rope,
+    cached: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """The method's scores for the tokens present, `(B, n)`.
 
@@ -47,32 +50,39 @@ def score(
         call: the prefill.
         method: the method.
         stage: 0-based stage.
-        layer: the stage's decoder layer.
+        layer: the decoder layer that judges.
         hidden: `(B, n, D)`, input of the layer.
-        whole_rope: cos and sin of the whole prompt.
+        position_embeddings: cos and sin of the tokens present.
+        cached: the layer's cached keys of the conversation before, and which of them can be seen.
     """
     tokens, memo = call.tokens, call.memo
 
     def attention(
         *, rope: bool = True, among: Tensor | None = None, queries: Tensor | None = None
     ) -> Tensor:
+        if cached is not None and not rope and among is None:
+            raise SwiftprofError(
+                "images in a later turn cannot be judged without RoPE among all keys: those in the "
+                "cache are rotated; set options.rope to true, or options.domain to 'visual'"
+            )
         return attention_scores(
             layer,
             hidden,
-            call.positions(whole_rope),
+            position_embeddings,
             tokens.last,
-            tokens.valid,
+            tokens.visible,
             rope=rope,
             among=among,
             asking=queries,
             most_asking=call.most_asking(method.attends),
+            cached=cached if among is None else None,
         )
 
     view = StageView(
         stage=stage,
         candidates=tokens.candidates,
         index=torch.where(tokens.candidates, call.index.gather(1, tokens.slots), -1),
-        visible=tokens.valid,
+        visible=tokens.visible,
         keep=call.counts[stage, 0],
         n_keep=call.schedule.kept[stage],
         n_visual=call.schedule.visual,
@@ -115,11 +125,8 @@ def select(
     pool = _merge(call, method, stage, order, hidden)
     hidden = _lay_out(call, method, stage, cut, chosen, pool)
     if on_stage is not None:
-        on_stage(
-            StageEvent.make(
-                call, stage, layer, cut, before.slots, chosen, pool.merged >= 0, pool.rest
-            )
-        )
+        kept, merged = chosen & ~before.merged, (chosen & before.merged) | (pool.merged >= 0)
+        on_stage(StageEvent.make(call, stage, layer, cut, before.slots, kept, merged, pool.rest))
     return hidden
 
 
@@ -196,27 +203,33 @@ def _lay_out(
     """
     tokens, schedule = call.tokens, call.schedule
     text, seeded = tokens.valid & ~tokens.candidates, pool.merged >= 0
+    # Behind the prompts nothing moves, padding included, so that it lines up with what comes later.
+    text = text | (tokens.slots >= call.length - call.tail)
     lengths = schedule.lengths(stage)
     length = max(lengths)
-    picked, valid = compact(text | chosen | seeded, length)
+    picked, there = compact(text | chosen | seeded, length)
     if max(schedule.merged[stage]) and method.merged_apart and method.compacts:
         slots, merged = tokens.slots.gather(1, picked), pool.merged.gather(1, picked)
-        picked = picked.gather(1, _apart(call, slots, merged, valid, pool.front))
-    call.tokens = Tokens(
-        slots=tokens.slots.gather(1, picked),
-        valid=valid,
-        candidates=(chosen | seeded).gather(1, picked) & valid,
-        last=torch.full_like(tokens.last, length - 1),
-        whole=False,
+        picked = picked.gather(1, _apart(call, slots, merged, there, pool.front))
+    slots, valid = tokens.slots.gather(1, picked), there & tokens.valid.gather(1, picked)
+    merged = (chosen & tokens.merged) | seeded
+    call.replace_tokens(
+        Tokens(
+            slots=slots,
+            valid=valid,
+            candidates=(chosen | seeded).gather(1, picked) & valid,
+            merged=merged.gather(1, picked) & valid,
+            last=(valid & (slots == call.prompt.last[:, None])).int().argmax(1),
+            whole=False,
+        )
     )
     call.waiting = pool.rest if method.bypass and not schedule.is_last(stage) else None
-    call.rope = None
-    uneven = min(lengths) < length
-    call.segments.append(Segment(cut, length, valid if uneven else None, call.dropped()))
+    padded = min(lengths) < length or call.tail > 0
+    call.segments.append((cut, Segment(length, valid if padded else None, call.dropped())))
     return gather_tokens(pool.hidden, pool.source.gather(1, picked))
 
 
-def _apart(call: Prefill, slots: Tensor, merged: Tensor, valid: Tensor, front: int) -> Tensor:
+def _apart(call: Prefill, slots: Tensor, merged: Tensor, there: Tensor, front: int) -> Tensor:
     """Order of columns in which merged tokens stand before or behind all kept visual tokens.
 
     From left to right: padding, the text before the first visual token, the first `front` merged
@@ -227,7 +240,7 @@ def _apart(call: Prefill, slots: Tensor, merged: Tensor, valid: Tensor, front: i
         call: the prefill.
         slots: `(B, n)`, slots of the columns.
         merged: `(B, n)`, which merged token a column holds; -1 for the others.
-        valid: `(B, n)`, false at padding.
+        there: `(B, n)`, false at the padding on the left.
         front: how many merged tokens stand before.
 
     Returns:
@@ -240,7 +253,7 @@ def _apart(call: Prefill, slots: Tensor, merged: Tensor, valid: Tensor, front: i
     middle, end = front + 1, length + 2  # merged token k is the k-th of those before or behind
     kind = torch.where(slots < first, 0, torch.where(slots > last, end, middle))
     kind = torch.where(merged >= 0, merged + 1 + (merged >= front).long(), kind)
-    return torch.where(valid, kind, -1).argsort(dim=1, stable=True)
+    return torch.where(there, kind, -1).argsort(dim=1, stable=True)
 
 
 def _put(row: Tensor, at: Tensor, value: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import NoReturn
 
 from torch import nn
 
@@ -39,6 +40,19 @@ _TEXT_ARGUMENTS = {
     "output_hidden_states",
     "return_dict",
 }
+
+
+class NotCopied:
+    """What hangs on a pruned model and belongs to it alone."""
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise SwiftprofError(
+            "a model cannot be copied while it is being pruned: copy it before the prune block, "
+            "and prune the copy in a block of its own"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        self.__deepcopy__(None)
 
 
 def changed(name: str, what: str) -> SwiftprofError:

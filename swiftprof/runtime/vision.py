@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.view import Vision
 from swiftprof.runtime.decoder import Decoder
+from swiftprof.runtime.structure import NotCopied
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def locate_tower(decoder: Decoder) -> Tower:
     return Tower(layer, layer.self_attn, projector)
 
 
-class VisionTap:
+class VisionTap(NotCopied):
     """Hooks on a vision tower. What they saw belongs to the thread that ran it."""
 
     def __init__(self, decoder: Decoder) -> None:

@@ -24,6 +24,7 @@ class Token:
     state: Tensor
     slot: int
     kind: str  # text, visual, new
+    merged: bool = False  # stands for several
 
 
 def attention_map(
@@ -185,7 +186,7 @@ class Reference:
         numbers = [n for n, t in enumerate(self.tokens) if t.kind == "visual"]
         ranked = sorted(numbers, key=lambda n: (-score[n].item(), n))
         kept, dropped = sorted(ranked[:keep]), ranked[keep:]
-        self.kept.append([self.tokens[n].slot for n in kept])
+        self.kept.append([self.tokens[n].slot for n in kept if not self.tokens[n].merged])
         visual = [self.tokens[n] for n in kept]
         if self.plan.method == "sparsevlm" and merge:
             visual = self._place(visual, self._recycle(dropped, merge))
@@ -221,7 +222,7 @@ class Reference:
         for a in range(size):
             if a not in groups:
                 groups[min(centres, key=lambda c: distance[a, c].item())].append(a)
-        return [Token(states[groups[c]].mean(0), pool[c].slot, "visual") for c in centres]
+        return [Token(states[groups[c]].mean(0), pool[c].slot, "visual", True) for c in centres]
 
     def _contextual(self, kept: list[Token], rest: list[int], count: int) -> list[Token]:
         _, keys, features = self._tower()

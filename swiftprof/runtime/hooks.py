@@ -1,0 +1,239 @@
+"""The hooks of a pruned model: what its layers are given instead, call by call.
+
+What has to outlive a forward pass lives on the cache object, what does not in a thread-local, so
+several threads may generate at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+
+from swiftprof.core.layout import scatter_tokens
+from swiftprof.core.stages import StageLike, cut_layers, judging_layers
+from swiftprof.errors import SwiftprofError
+from swiftprof.methods.base import Method
+from swiftprof.runtime.cache import cached_keys, held, write_state
+from swiftprof.runtime.calls import Uncached, Wanted, arguments, begin_call, what_is_wanted
+from swiftprof.runtime.conformance import check_mask
+from swiftprof.runtime.decode import Step
+from swiftprof.runtime.decoder import Decoder
+from swiftprof.runtime.prefill import Prefill
+from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
+from swiftprof.runtime.structure import NotCopied
+from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
+from swiftprof.runtime.vision import VisionTap
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+class Hook:
+    """A hook that can be told from other people's hooks."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
+        return self._function(module, args, kwargs)
+
+
+class _Local(threading.local):
+    """What a thread knows of the call that it is in, and of the one before."""
+
+    wanted: Wanted = Wanted()
+    call: Prefill | Step | None = None
+    uncached: Uncached | None = None
+
+
+class Hooks(NotCopied):
+    """The hooks for one model and one plan; `swiftprof.runtime.prune` puts them in place.
+
+    Attributes:
+        prompt_lengths: tokens of each row's prompt in the calls to come; None where its end is
+            known otherwise.
+        judges: for each stage the 0-based index of the layer that judges.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        method: Method,
+        stages: Sequence[StageLike],
+        prompt_lengths: int | Sequence[int] | Tensor | None,
+        on_stage: OnStage | None,
+        on_span: OnSpan | None,
+    ) -> None:
+        self.prompt_lengths = prompt_lengths
+        self.judges = judging_layers(stages, method.scoring, method.first)
+        self.vision = VisionTap(decoder) if stages and method.reads_vision else None
+        self._decoder, self._method, self._stages = decoder, method, stages
+        self._cuts = cut_layers(stages, method.first)
+        self._prepares = bool(stages) and type(method).prepare is not Method.prepare
+        self._on_stage = on_stage
+        self._span = on_span or _no_span
+        self._local = _Local()
+
+    def forget(self) -> None:
+        """Nothing of earlier calls is kept."""
+        self._local = _Local()
+
+    # --- on the model
+
+    def before_head(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Note what the module around the decoder is asked for."""
+        self._local.wanted = what_is_wanted(arguments(module, args, kwargs))
+
+    def after_head(self, module: nn.Module, args: Args, output: object) -> None:
+        """Forget it, also after an exception."""
+        self._local.wanted = Wanted()
+
+    def before_model(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Find out what kind of call this is."""
+        local = self._local
+        local.call = None
+        local.call, local.uncached = begin_call(
+            self._decoder,
+            self._method,
+            self._stages,
+            arguments(module, args, kwargs),
+            local.wanted,
+            self.prompt_lengths,
+            local.uncached,
+        )
+
+    def after_model(self, module: nn.Module, args: Args, output: object) -> None:
+        """Forget the call, also after an exception."""
+        self._local.call = None
+        if self.vision is not None:
+            self.vision.clear()
+
+    def after_text(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
+        """Leave the state on the cache, and give the caller one hidden state per slot.
+
+        It is zero where tokens left. Labels and log-likelihoods thus keep their shapes.
+        """
+        call = self._local.call
+        if not isinstance(call, Prefill) or (not call.segments and not any(call.past)):
+            return None
+        cache = getattr(output, "past_key_values", None)
+        cache = kwargs.get("past_key_values") if cache is None else cache
+        if cache is not None:
+            write_state(cache, call.state())
+        if not call.segments:
+            return None
+        hidden = output[0]
+        call.move(hidden.device)
+        full = hidden.new_zeros(hidden.shape[0], call.length, hidden.shape[-1])
+        full = scatter_tokens(full, hidden, call.tokens.slots, call.tokens.valid)
+        if isinstance(output, tuple):
+            return (full, *output[1:])
+        output.last_hidden_state = full
+        return output
+
+    # --- on the layers
+
+    def before_layer(self, i: int, layer: nn.Module, args: Args, kwargs: Kwargs) -> Inputs | None:
+        """Change what a layer (0-based index `i`) is given."""
+        call = self._local.call
+        if call is None:
+            return None
+        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        if isinstance(call, Step):
+            return self._on_pruned_cache(call, i, hidden, args, kwargs)
+        return self._prefilling(call, i, layer, hidden, args, kwargs)
+
+    def _on_pruned_cache(
+        self, step: Step, i: int, hidden: Tensor, args: Args, kwargs: Kwargs
+    ) -> Inputs | None:
+        if step.state.segments[i] is None:
+            return None
+        mask = step.mask(i, hidden, kwargs["past_key_values"], kwargs.get("attention_mask"))
+        changed = {**kwargs, "attention_mask": mask, "position_ids": None}
+        rope = step.positions(i, hidden, kwargs.get("position_ids"))
+        if rope is not None:
+            changed["position_embeddings"] = rope
+        return args, changed
+
+    def _prefilling(
+        self, call: Prefill, i: int, layer: nn.Module, hidden: Tensor, args: Args, kwargs: Kwargs
+    ) -> Inputs | None:
+        if not isinstance(kwargs.get("position_embeddings"), tuple):
+            raise SwiftprofError(
+                f"{type(layer).__name__} cannot be pruned: it is not given position_embeddings"
+            )
+        if not self._decoder.known:
+            check_mask(layer, kwargs.get("attention_mask"), call)
+        call.move(hidden.device)
+        if i == 0 and self._prepares:
+            call.memo = self._method.prepare(call.prompt_view(hidden))
+        for j, cut in enumerate(self._cuts):
+            if cut == i:
+                hidden = self._stage(call, j, i, layer, hidden, kwargs)
+        for j, judge in enumerate(self.judges):
+            if judge == i < self._cuts[j] and not changes_nothing(call, self._method, j):
+                call.scores[j] = call.by_slot(self._score(call, j, i, layer, hidden, kwargs))
+        if call.is_as_given(i):
+            return None
+        # No position_ids: the tables hold the positions, and gaps would look like packed sequences.
+        changed = {
+            **kwargs,
+            "attention_mask": call.mask(i, hidden, self._decoder.mask_kind),
+            "position_embeddings": self._rope(call, i, hidden, kwargs),
+            "position_ids": None,
+        }
+        if args:
+            return (hidden, *args[1:]), changed
+        return args, {**changed, "hidden_states": hidden}
+
+    def _stage(
+        self, call: Prefill, j: int, i: int, layer: nn.Module, hidden: Tensor, kwargs: Kwargs
+    ) -> Tensor:
+        number = self._stages[j].layer
+        if changes_nothing(call, self._method, j):
+            if self._on_stage is not None:
+                tokens = call.tokens
+                kept = tokens.candidates & ~tokens.merged
+                self._on_stage(
+                    StageEvent.make(call, j, number, i, tokens.slots, kept, tokens.merged)
+                )
+            return hidden
+        if self.vision is not None and call.vision is None:
+            call.vision = self.vision.rows(call.schedule.visual)
+            if self._local.uncached is not None:
+                self._local.uncached.vision = call.vision
+        with self._span("restore"):
+            hidden = restore_bypassed(call, hidden)
+        if j in call.scores:
+            scores = call.scores.pop(j).gather(1, call.tokens.slots)
+        else:
+            scores = self._score(call, j, i, layer, hidden, kwargs)
+        with self._span("select"):
+            return select(call, self._method, j, i, scores, hidden, self._on_stage, number)
+
+    def _score(
+        self, call: Prefill, j: int, i: int, layer: nn.Module, hidden: Tensor, kwargs: Kwargs
+    ) -> Tensor:
+        cached, cache = None, kwargs.get("past_key_values")
+        if self._method.attends != "nothing" and cache is not None and held(cache, i):
+            cached = cached_keys(cache, i), call.seen_before(i)
+        with self._span("score"):
+            rope = self._rope(call, i, hidden, kwargs)
+            return score(call, self._method, j, layer, hidden, rope, cached)
+
+    def _rope(self, call: Prefill, i: int, hidden: Tensor, kwargs: Kwargs) -> tuple[Tensor, Tensor]:
+        whole, positions = kwargs["position_embeddings"], kwargs.get("position_ids")
+        return call.rope(i, whole, hidden, positions, self._decoder.rotary)
+
+
+def _no_span(name: str) -> AbstractContextManager[None]:
+    """Around pruning work that nobody times."""
+    return _NOTHING
+
+
+_NOTHING = nullcontext()
