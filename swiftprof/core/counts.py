@@ -24,3 +24,8 @@ def kept_count(fraction: float, n_visual: int) -> int:
 def merged_count(fraction: float, n_visual: int, kept: int) -> int:
     """Merged tokens a stage adds: never more than the tokens that it did not keep."""
     return max(0, min(round_half_up(fraction * n_visual), n_visual - kept))
+
+
+def best_count(keep: int, share: float) -> int:
+    """How many of `keep` tokens are chosen by score when a share is spread; at least one."""
+    return min(keep, max(1, round_half_up(keep * (1 - share))))

@@ -32,7 +32,10 @@ def compact(keep: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 def gather_tokens(tokens: Tensor, columns: Tensor) -> Tensor:
     """Pick columns of each row: `(B, n, D)` by `(B, m)` gives `(B, m, D)`."""
-    return tokens.gather(1, columns[..., None].expand(-1, -1, tokens.shape[-1]))
+    batch, width, size = tokens.shape
+    # Whole tokens are copied; `gather` would look up an index for each of the B * m * D numbers.
+    picked = tokens.reshape(-1, size).index_select(0, _flat(columns, width))
+    return picked.view(batch, -1, size)
 
 
 def scatter_tokens(into: Tensor, tokens: Tensor, slots: Tensor, valid: Tensor | None) -> Tensor:
@@ -47,12 +50,35 @@ def scatter_tokens(into: Tensor, tokens: Tensor, slots: Tensor, valid: Tensor | 
     Returns:
         `(B, L, D)`.
     """
-    length = into.shape[1]
-    spare = (
-        slots if valid is None else slots.masked_fill(~valid, length)
-    )  # one slot too many takes the padding
-    roomy = torch.cat([into, into[:, :1]], dim=1)
-    return roomy.scatter(1, spare[..., None].expand_as(tokens), tokens)[:, :length]
+    batch, length, size = into.shape
+    buffer = into.new_empty(batch * length + 1, size)
+    full = buffer[:-1].view(batch, length, size)
+    full.copy_(into)
+    put_tokens(buffer, length, tokens, slots, valid)
+    return full
+
+
+def put_tokens(
+    buffer: Tensor, length: int, tokens: Tensor, slots: Tensor, valid: Tensor | None
+) -> None:
+    """Put tokens at their slots, in place.
+
+    Args:
+        buffer: `(B * L + 1, D)`, the rows one after the other; the last entry takes the padding, so
+            that no row has a column too many and `buffer[:-1]` is `(B, L, D)` without a copy.
+        length: L.
+        tokens, slots, valid: see `scatter_tokens`.
+    """
+    at = _flat(slots, length)
+    if valid is not None:
+        at = at.masked_fill(~valid.flatten(), len(buffer) - 1)
+    buffer.index_copy_(0, at, tokens.reshape(-1, tokens.shape[-1]))
+
+
+def _flat(columns: Tensor, width: int) -> Tensor:
+    """Columns of B rows as places in the rows one after the other: `(B, m)` to `(B * m,)`."""
+    start = torch.arange(len(columns), device=columns.device)[:, None] * width
+    return (columns + start).flatten()
 
 
 def gather_rope(table: Tensor, columns: Tensor) -> Tensor:

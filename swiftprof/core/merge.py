@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swiftprof.core.layout import gather_tokens, scatter_tokens
+from swiftprof.core.layout import gather_tokens, put_tokens
 from swiftprof.core.select import hashed_scores
 
 
@@ -198,10 +198,13 @@ def restore(
     Returns:
         `(B, L, D)` in the type of `hidden`; zero at slots that hold no token (padding).
     """
-    empty = hidden.new_zeros(hidden.shape[0], length, hidden.shape[-1])
-    full = scatter_tokens(empty, hidden, slots, valid)
+    batch, _, size = hidden.shape
+    buffer = hidden.new_zeros(batch * length + 1, size)
+    full = buffer[:-1].view(batch, length, size)
+    put_tokens(buffer, length, hidden, slots, valid)
     tokens = waiting.hidden
     if waiting.group is not None and waiting.seeds is not None and waiting.merged is not None:
         offset = gather_tokens(full, waiting.seeds).float() - waiting.merged.float()
         tokens = (tokens.float() + gather_tokens(offset, waiting.group)).to(hidden.dtype)
-    return scatter_tokens(full, tokens, waiting.slots, waiting.valid)
+    put_tokens(buffer, length, tokens, waiting.slots, waiting.valid)
+    return full

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
+from swiftprof.core.counts import best_count
 from swiftprof.core.stages import First
 from swiftprof.methods.base import Method
 from swiftprof.methods.options import one_of, share
@@ -41,8 +42,10 @@ class Placed(Method):
         share("spread", self.spread)
 
     def spreading_cost(self, present: int, kept: int) -> float:
-        """Every kept token is compared with all that are present."""
-        return float(kept * present) if self.spread else 0.0
+        """Every token not chosen by score is compared with those that are, and with its like."""
+        best = best_count(kept, self.spread)
+        rest = present - best
+        return float(rest * (best + rest)) if kept > best else 0.0
 
     def spread_out(self, view: StageView, scores: Tensor) -> Tensor:
         """Raise the tokens that the stage keeps above all others; `scores` lie in [0, 1]."""
@@ -52,6 +55,13 @@ class Placed(Method):
         from swiftprof.core.spread import spread_out
 
         order = rank(scores, view.candidates)
-        most = max(view.n_keep)
-        chosen = spread_out(view.hidden, order, view.candidates, view.keep, self.spread, most)
+        chosen = spread_out(
+            view.hidden,
+            order,
+            view.candidates,
+            view.keep,
+            self.spread,
+            view.n_keep,
+            view.n_candidates,
+        )
         return scores + 2 * chosen

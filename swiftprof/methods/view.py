@@ -82,6 +82,7 @@ class StageView:
         visible: `(B, n)` bool, false at padding.
         keep: `(B, 1)` int64, how many candidates will be kept.
         n_keep: the same of each row, on the host.
+        n_candidates: candidates of each row, on the host.
         n_visual: visual tokens of each row's prompt, on the host.
         hidden: `(B, n, D)`, input of the layer that judges.
         attention: T-V scores of that layer; by default those of the last prompt token.
@@ -95,6 +96,7 @@ class StageView:
     visible: Tensor
     keep: Tensor
     n_keep: tuple[int, ...]
+    n_candidates: tuple[int, ...]
     n_visual: tuple[int, ...]
     hidden: Tensor
     attention: Attention

@@ -107,6 +107,10 @@ class Schedule:
         """Whether no stage follows."""
         return stage == len(self.kept) - 1
 
+    def present(self, stage: int) -> tuple[int, ...]:
+        """Visual tokens of each row from which a stage chooses."""
+        return tuple(k + r for k, r in zip(self.kept[stage], self.rest[stage], strict=True))
+
     def keeps_all(self, stage: int) -> bool:
         """Whether a stage leaves every row as it is."""
         return not any(self.rest[stage])

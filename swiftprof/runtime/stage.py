@@ -85,6 +85,7 @@ def score(
         visible=tokens.visible,
         keep=call.counts[stage, 0],
         n_keep=call.schedule.kept[stage],
+        n_candidates=call.schedule.present(stage),
         n_visual=call.schedule.visual,
         hidden=hidden,
         attention=attention,

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from swiftprof.core import spread
+from swiftprof.core.counts import best_count
 from swiftprof.core.select import rank
-from swiftprof.core.spread import best_count, spread_out
+from swiftprof.core.spread import spread_out
 
 
 def slowly(
@@ -25,7 +27,7 @@ def slowly(
         return (hidden[a].double() @ hidden[b].double() / (length[a] * length[b])).item()
 
     while len(chosen) < keep:
-        left = [c for c in columns if c not in chosen]
+        left = [c for c in ranked if c not in chosen]  # ties go to the better score
         chosen.append(min(left, key=lambda c: max(similar(c, other) for other in chosen)))
     return chosen
 
@@ -39,6 +41,16 @@ def selection(case: int, rows: int, columns: int) -> tuple[Tensor, Tensor, Tenso
     return hidden, scores, candidates
 
 
+def together(
+    hidden: Tensor, scores: Tensor, candidates: Tensor, keep: list[int], share: float
+) -> list[list[int]]:
+    """The chosen columns of each row, ascending."""
+    there = candidates.sum(1).tolist()
+    order, wanted = rank(scores, candidates), torch.tensor(keep)[:, None]
+    chosen = spread_out(hidden, order, candidates, wanted, share, keep, there)
+    return [row.nonzero()[:, 0].tolist() for row in chosen]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     case=st.integers(0, 10_000),
@@ -49,54 +61,39 @@ def selection(case: int, rows: int, columns: int) -> tuple[Tensor, Tensor, Tenso
 def test_it_is_the_definition(case: int, columns: int, share: float, data: st.DataObject) -> None:
     hidden, scores, candidates = selection(case, 3, columns)
     keep = [data.draw(st.integers(1, int(c.sum()))) for c in candidates]
-    chosen = spread_out(
-        hidden,
-        rank(scores, candidates),
-        candidates,
-        torch.tensor(keep)[:, None],
-        share,
-        max(keep),
-    )
+    chosen = together(hidden, scores, candidates, keep, share)
     for row, number in enumerate(keep):
         expected = slowly(hidden[row], scores[row], candidates[row], number, share)
-        assert chosen[row].nonzero()[:, 0].tolist() == sorted(expected)
+        assert chosen[row] == sorted(expected)
         assert best_count(number, share) == max(1, int(number * (1 - share) + 0.5))
 
 
-def test_equal_tokens_go_by_column_and_none_is_chosen_twice() -> None:
-    hidden = torch.ones(1, 6, 4)
+def test_equal_tokens_go_by_score_and_none_is_chosen_twice() -> None:
     everyone = torch.ones(1, 6, dtype=torch.bool)
-    order = torch.tensor([[5, 4, 3, 2, 1, 0]])
-    chosen = spread_out(hidden, order, everyone, torch.tensor([[4]]), 0.5, 4)
-    assert chosen.tolist() == [[True, True, False, False, True, True]]
+    scores = torch.tensor([[0.1, 0.2, 0.4, 0.3, 0.5, 0.6]])
+    assert together(torch.ones(1, 6, 4), scores, everyone, [4], 0.5) == [[2, 3, 4, 5]]
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
+def test_a_row_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, scores, candidates = selection(7, 2, 30)
-    order, keep = rank(scores, candidates), torch.tensor([[4], [15]])
-    both = spread_out(hidden, order, candidates, keep, 0.5, 15)
-    for row in (0, 1):
+    both = together(hidden, scores, candidates, [4, 15], 0.5)
+    for row, keep in enumerate((4, 15)):
         here = slice(row, row + 1)
-        alone = spread_out(
-            hidden[here], order[here], candidates[here], keep[here], 0.5, int(keep[row])
-        )
-        assert torch.equal(both[here], alone)
+        assert together(hidden[here], scores[here], candidates[here], [keep], 0.5) == [both[row]]
+    monkeypatch.setattr(spread, "_PAIRS", 1)  # each row for itself
+    assert together(hidden, scores, candidates, [4, 15], 0.5) == both
 
 
 def test_a_row_without_candidates_chooses_none() -> None:
     hidden, scores, candidates = selection(3, 2, 12)
     candidates[1] = False
-    keep = torch.tensor([[3], [0]])
-    chosen = spread_out(hidden, rank(scores, candidates), candidates, keep, 0.5, 3)
-    assert chosen.sum(1).tolist() == [3, 0]
+    chosen = together(hidden, scores, candidates, [3, 0], 0.5)
+    assert [len(row) for row in chosen] == [3, 0]
 
 
-@pytest.mark.parametrize("columns", [300])
-def test_many_kept_tokens_are_compared_in_parts(columns: int) -> None:
-    hidden, scores, candidates = selection(1, 1, columns)
+def test_many_kept_tokens_are_compared_in_parts() -> None:
+    hidden, scores, candidates = selection(1, 1, 350)
     keep = int(candidates.sum()) - 5
-    chosen = spread_out(
-        hidden, rank(scores, candidates), candidates, torch.tensor([[keep]]), 0.05, keep
-    )
-    expected = slowly(hidden[0], scores[0], candidates[0], keep, 0.05)
-    assert chosen[0].nonzero()[:, 0].tolist() == sorted(expected)
+    assert keep > 257
+    expected = slowly(hidden[0], scores[0], candidates[0], keep, 0.03)
+    assert together(hidden, scores, candidates, [keep], 0.03) == [sorted(expected)]
