@@ -21,7 +21,7 @@ DATASET_EXAMPLES = (
 def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
     """List the data sets: splits, sizes, metric, licence, and what of them is on this disk.
 
-    Any .jsonl or .parquet file of your own works too, wherever the name of a data set does.
+    Data of your own work too, wherever the name of a data set does: files, folders, hub:org/name:split.
     """
     from swiftprof.data.registry import DATASETS, dataset_names, get_dataset
     from swiftprof.errors import SwiftprofError

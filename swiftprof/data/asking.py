@@ -24,6 +24,10 @@ class Asked(Protocol):
     def seen_size(self, width: int, height: int) -> tuple[int, int]: ...
 
 
+LONGEST_REASON = 300
+"""Characters of the reason for a skipped sample."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A sample that could not be used."""
@@ -75,7 +79,26 @@ def ask_all(
     bad: list[Skipped] = []
     for index in indices:
         try:
-            good.append(ask(dataset, dataset.sample(split, index), vlm))
+            good.append(ask(dataset, _sample(dataset, split, index), vlm))
         except BadSample as error:
-            bad.append(Skipped(index, " ".join(str(error).split())))
+            bad.append(Skipped(index, readable(" ".join(str(error).split()))[:LONGEST_REASON]))
     return good, bad
+
+
+def readable(text: str) -> str:
+    """A text that any file can hold: halves of surrogate pairs are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _sample(dataset: Dataset, split: str, index: int) -> Sample:
+    """A sample that can be asked and written down. Raises BadSample."""
+    try:
+        sample = dataset.sample(split, index)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # a value of a kind that the set does not expect, in a file that may come from anyone
+        raise BadSample(f"cannot be read ({type(error).__name__}: {error})") from error
+    texts = (sample.id, sample.question, *sample.answers, sample.kind, sample.group, sample.hint)
+    for text in (*texts, *sample.choices):
+        if readable(text) != text:
+            raise BadSample(f"holds half a surrogate pair: {text[:60]}")
+    return sample

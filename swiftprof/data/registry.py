@@ -45,7 +45,7 @@ def dataset_names() -> list[str]:
 
 
 def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
-    """The data set of a name, of a ``.jsonl`` or ``.parquet`` file, or of ``module:Class``.
+    """The data set of a name, of own data (see `data.own.naming`), or of ``module:Class``.
 
     Args:
         data_root: folder with local copies.
@@ -66,15 +66,17 @@ def get_dataset(name: str, data_root: Path | None = None) -> Dataset:
         if dataset.name != name:
             raise PluginError(f"{where} calls itself '{dataset.name}'; the two must be equal")
         return dataset.at(data_root)
-    from swiftprof.data.own import OwnDataset, is_path
+    from swiftprof.data.own.naming import is_own
 
-    if is_path(name):
-        return OwnDataset(Path(name).expanduser()).at(data_root)
+    if is_own(name):
+        from swiftprof.data.own.dataset import OwnDataset
+
+        return OwnDataset(name, data_root)
     if ":" in name:
         return _made(read_reference(name, "data set"), f"data set '{name}'").at(data_root)
     raise SwiftprofError(
         f"unknown data set {name!r}: {did_you_mean(name, dataset_names())} "
-        "(or give a .jsonl or .parquet file)"
+        "(or give a file or folder of your own)"
     )
 
 

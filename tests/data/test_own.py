@@ -111,13 +111,26 @@ def reason_of(dataset):
     [
         ("not json", "line 2: not a line of JSON"),
         ("[1, 2]", "no JSON object"),
-        (row(question=None), "question is 'None'"),
-        (row(answers=[]), "answers is '[]'"),
+        (row(question=None), "question is None"),
+        (row(question="<image>"), "no text beside <image>"),
+        (row(question="\ud800"), "surrogate"),
+        (row(answers=["a", "\udfff"]), "surrogate"),
+        (row(id="\ud800"), "surrogate"),
+        (row(answers=[]), "answers is []"),
+        (row(answers=""), "answers is ''"),
+        (row(answers=["a", ""]), "answers is ''"),
+        (row(answers=float("nan")), "answers is nan"),
+        (row(answers=[True]), 'write "yes" or "no"'),
+        (row(answers=True), 'write "yes" or "no"'),
+        (row(image=[]), "0 images"),
+        (row(image="https://example.org/a.png"), "is a URL"),
+        (row(image="data:image/png;base64,AAAA"), "not a PNG"),
         (row(answers=[None]), "no text"),
         (row(image=None), "no path"),
         (row(image="images/none.png"), "no such file"),
         (row(image="images"), "no such file"),
         (row(image="mine.jsonl"), "not a PNG"),
+        (row(image="images/\ud800.png"), "UnicodeEncodeError"),
         (row(metric="vqa"), "began with 'exact'"),
         (row(image="../secret.png"), "lies outside"),
         (row(image="images/../../secret.png"), "lies outside"),
@@ -147,7 +160,10 @@ def test_absolute_paths_need_the_data_root(folder, repositories, tmp_path):
     assert get_dataset(str(inside)).sample("all", 1).image.size == (64, 48)
 
 
-@pytest.mark.parametrize("box", [[1, 2, 3], [9, 9, 1, 1], [0, 0, 900, 9], "x", [0, 0, 5, None]])
+@pytest.mark.parametrize(
+    "box",
+    [[1, 2, 3], [9, 9, 1, 1], [0, 0, 900, 9], "x", [0, 0, 5, None], [0, 0, 5, 10**401], {"x": 1}],
+)
 def test_boxes_must_lie_on_the_image(folder, box):
     path = lines(folder, row(answers=None, box=[8, 10, 40, 30]), row(answers=None, box=box))
     assert "box" in reason_of(get_dataset(str(path)))
@@ -162,8 +178,8 @@ def test_vqa_needs_several_people(folder):
     ("content", "message"),
     [
         ("", "holds no rows"),
-        ("nonsense", "none of its lines is a JSON object"),
-        ('{"img": "a.png", "question": "q", "answers": "a"}', "column 'image' is missing"),
+        ("nonsense", "none of its rows is a JSON object"),
+        ('{"pixels": "a.png", "question": "q", "answers": "a"}', "no column for the image"),
         ('{"image": "a.png", "questions": "q", "answers": "a"}', "did you mean 'questions'"),
         ('{"image": "a.png", "question": "q", "anwsers": "a"}', "did you mean 'anwsers'"),
         ('{"image": "a", "question": "q", "answer": "a", "metric": "bleu"}', "metric 'bleu'"),
@@ -182,15 +198,17 @@ def test_unusable_files_are_refused_in_one_line(tmp_path, content, message):
 def test_names_of_files(folder, tmp_path):
     for name, message in (
         ("no.jsonl", "no such file"),
-        ("mine", "is a folder"),
+        ("mine", "is a folder without data"),
         ("x.csv", "no such file"),
         ("bin.jsonl", "UTF-8"),
-        ("bad.parquet", "not a readable parquet"),
-        ("some.json", "data comes as"),
+        ("bad.parquet", "cannot read"),
+        ("some.json", "0 lists of rows"),
+        ("some.txt", "data come as"),
     ):
         (tmp_path / "bin.jsonl").write_bytes(b"\xff\xfe\x00")
         (tmp_path / "bad.parquet").write_bytes(b"PAR1")
         (tmp_path / "some.json").write_text("{}")
+        (tmp_path / "some.txt").write_text("{}")
         with pytest.raises(SwiftprofError, match=message):
             get_dataset(f"{tmp_path}/{name}")
     one, two = lines(folder, row()), lines(tmp_path, row(image="mine/images/0.png"))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swiftprof.data.errors import BadSample
-from swiftprof.data.own import OwnDataset
+from swiftprof.data.own.dataset import OwnDataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve

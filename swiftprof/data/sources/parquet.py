@@ -2,6 +2,10 @@
 
 Only the columns asked for are read, and only the row group that holds a row. Row groups that come
 over the network are kept on disk, so a draw is paid for once and works without a network later.
+
+A file may come from anyone: a row that cannot be read is a `BadSample`, and what a row group would
+take in memory is judged first. A column that says one text a million times is small on disk; it is
+read as a dictionary, so it stays small.
 """
 
 from __future__ import annotations
@@ -20,12 +24,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from swiftprof.data.errors import BadSample
 from swiftprof.data.sources.find import Found
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.files import write_text_atomic
 
 HELD = 2
 """Row groups held in memory."""
+MAX_VALUES = 1 << 24
+"""Values of one column in a row group."""
+MAX_RATIO = 200
+"""Bytes of a row group in memory for one on disk, where that makes more than `UNSUSPICIOUS`."""
+UNSUSPICIOUS = 1 << 26
 REMOTE = "hf://"
 
 
@@ -47,29 +57,56 @@ class Rows:
         self.in_part = in_part
         self._open_files: dict[int, pq.ParquetFile] = {}
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
+        self._damaged: dict[int, str] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def names(self) -> list[str]:
+        """All columns of the first file."""
+        return list(self._file(0).schema_arrow.names)
+
+    def use(self, columns: Sequence[str]) -> Rows:
+        """The same rows with other columns."""
+        return Rows(self.found, self.where, columns, in_part=self.in_part)
+
+    def place(self, index: int) -> str:
+        return f"row {index + 1}"
+
     def row(self, index: int) -> dict[str, Any]:
-        """One row as Python values."""
+        """One row as Python values. Raises BadSample where it is damaged in a local file."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.where} has {len(self)} rows, no number {index}")
         group = bisect_right(self._ends, index)
         start = self._ends[group - 1] if group else 0
-        row: dict[str, Any] = self._group(group).slice(index - start, 1).to_pylist()[0]
-        return row
+        if group in self._damaged:
+            raise BadSample(self._damaged[group])
+        try:
+            rows: list[dict[str, Any]] = self._group(group).slice(index - start, 1).to_pylist()
+        except (ValueError, OverflowError, pa.ArrowException) as error:
+            raise BadSample(f"cannot be read ({str(error)[:100]})") from None
+        except SwiftprofError as error:
+            if self.found.files[self._groups[group][0]].startswith(REMOTE):
+                raise  # the network's trouble; the rows may be whole
+            self._damaged[group] = str(error)
+            raise BadSample(str(error)) from None
+        if not rows:
+            raise BadSample("is not in its file, which promises more rows than it has")
+        return rows[0]
 
     def column(self, name: str) -> list[Any]:
         """One whole column as Python values."""
         kept = self._kept(f"column-{name}.parquet")
         if kept is not None and kept.is_file():
-            return pq.read_table(kept, partitioning=None)[name].to_pylist()
-        tables = [self._read(i, None, [name]) for i in range(len(self.found.files))]
-        table = pa.concat_tables(tables)
-        if kept is not None:
-            _keep(table, kept)
-        values: list[Any] = table[name].to_pylist()
+            return _values(pq.read_table(kept, partitioning=None)[name])
+        tables = [self._read(file, group, [name]) for file, group, _ in self._groups]
+        try:
+            values = [value for table in tables for value in _values(table[name])]
+        except (ValueError, OverflowError, pa.ArrowException) as error:
+            raise self._unreadable(0, error) from None
+        if kept is not None and tables:
+            _keep(pa.concat_tables(tables), kept)
         return values
 
     def _kept(self, name: str) -> Path | None:
@@ -114,13 +151,15 @@ class Rows:
             self._held.popitem(last=False)
         return table
 
-    def _read(self, file: int, group: int | None, columns: list[str]) -> pa.Table:
+    def _read(self, file: int, group: int, columns: list[str]) -> pa.Table:
         opened = self._file(file)
         try:
-            if group is None:
-                return opened.read(columns=columns)
-            return opened.read_row_group(group, columns=columns)
-        except (OSError, pa.ArrowException) as error:
+            try:
+                return opened.read_row_group(group, columns=columns)
+            except pa.ArrowNotImplementedError:  # lists whose texts are a dictionary only in part
+                plain = pq.ParquetFile(self.found.files[file])
+                return plain.read_row_group(group, columns=columns)
+        except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
             raise self._unreadable(file, error) from error
 
     def _file(self, number: int) -> pq.ParquetFile:
@@ -128,7 +167,11 @@ class Rows:
             return self._open_files[number]
         address = self.found.files[number]
         try:
-            opened = pq.ParquetFile(self._source(address), pre_buffer=True)
+            source = self._source(address)
+            opened = pq.ParquetFile(source, pre_buffer=True)
+            if isinstance(source, str):
+                repeated = self._judged(number, opened)
+                opened = pq.ParquetFile(source, pre_buffer=True, read_dictionary=repeated)
         except SwiftprofError:
             raise
         except Exception as error:  # pyarrow's, the file system's and the HTTP library's kinds
@@ -142,6 +185,29 @@ class Rows:
                 )
         self._open_files[number] = opened
         return opened
+
+    def _judged(self, number: int, opened: pq.ParquetFile) -> list[str]:
+        """Columns of texts to be read as dictionaries. Raises SwiftprofError for a bomb."""
+        meta = opened.metadata
+        texts: dict[str, int] = {}
+        for g in range(meta.num_row_groups):
+            for c in range(meta.num_columns):
+                column = meta.row_group(g).column(c)
+                if column.path_in_schema.partition(".")[0] not in self.columns:
+                    continue
+                packed, size = column.total_compressed_size, column.total_uncompressed_size
+                if column.num_values > MAX_VALUES or (
+                    size > UNSUSPICIOUS and size > MAX_RATIO * max(1, packed)
+                ):
+                    raise SwiftprofError(
+                        f"data set {self.where}: {self.found.files[number]}: row group {g} would "
+                        f"take too much memory (column {column.path_in_schema[:60]}); write the "
+                        "file again with smaller row groups"
+                    )
+                if column.physical_type == "BYTE_ARRAY":
+                    path = column.path_in_schema
+                    texts[path] = max(texts.get(path, 0), size)
+        return [path for path, size in texts.items() if size <= UNSUSPICIOUS >> 6 * ("." in path)]
 
     def _source(self, address: str) -> Any:
         if not address.startswith(REMOTE):
@@ -167,6 +233,18 @@ class Rows:
             else "it is damaged or no parquet file; fetch or write it again"
         )
         return SwiftprofError(f"data set {self.where}: {address}: cannot read ({first}); {advice}")
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """Python values; equal texts of a dictionary are one object."""
+    values: list[Any] = []
+    for chunk in column.chunks:
+        if isinstance(chunk, pa.DictionaryArray):
+            words = chunk.dictionary.to_pylist()
+            values += [None if i is None else words[i] for i in chunk.indices.to_pylist()]
+        else:
+            values += chunk.to_pylist()
+    return values
 
 
 def _keep(table: pa.Table, path: Path) -> None:
