@@ -21,7 +21,8 @@ DATASET_EXAMPLES = (
 def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
     """List the data sets: splits, sizes, metric, licence, and what of them is on this disk.
 
-    Data of your own work too, wherever the name of a data set does: files, folders, hub:org/name:split.
+    Data of your own work too, wherever the name of a data set does: a file (.jsonl, .json, .csv,
+    .tsv, .parquet), a folder of save_to_disk, or hub:org/name:split.
     """
     from swiftprof.data.registry import DATASETS, dataset_names, get_dataset
     from swiftprof.errors import SwiftprofError
@@ -52,7 +53,8 @@ def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
             table.add_row("", f"[dim]{line}[/dim]")
     output.print(table)
     output.print(
-        "\nYour own: a .jsonl or .parquet file instead of a name (image, question, answers or box)"
+        "\nYour own: a file (.jsonl, .json, .csv, .tsv, .parquet), a folder of save_to_disk or "
+        "hub:org/name:split\n(columns: image, question, and answers, box or choices)"
     )
 
 
