@@ -170,7 +170,7 @@ def main() -> None:
             pruned = phases.run("pruned", lambda: model.generate(**inputs, **answer))
     run = trace.prefills[0]
     phases.document["pruned"] = {
-        "plan": "profiles/llava-1.5-7b-published/plan.json",
+        "plan": "llava-1.5-7b",
         "kept": [len(run.kept(j, 0)) for j in range(len(plan.stages))],
         "merged": [len(run.merged(j, 0)) for j in range(len(plan.stages))],
         "visual_tokens_per_layer": run.visual_per_layer(0, 32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,23 +11,25 @@ import typer
 from typer.core import TyperGroup
 
 from swiftprof.cli.errors import DONE, SOME_FAILED
-from swiftprof.cli.options import DataRootOpt, DatasetsOpt, JsonOpt, LoadOptions, grouped
+from swiftprof.cli.options import (
+    DataOptions,
+    DataRootOpt,
+    DatasetsOpt,
+    JsonOpt,
+    LoadOptions,
+    ProfileOpt,
+    grouped,
+)
 from swiftprof.cli.output import Output
 
 if TYPE_CHECKING:
     from swiftprof.analysis.base import Analysis, Subject
     from swiftprof.analysis.document import Document
-    from swiftprof.data.base import Dataset
     from swiftprof.models.loading import VLM
-    from swiftprof.profiling.store import Profile
 
 FOLDER = Path("analyses")
 """Where analyses are written by default, relative to the working directory."""
 
-ProfileOpt = Annotated[
-    Path | None,
-    typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),
-]
 OutOpt = Annotated[
     Path, typer.Option("--out", help="Folder for the figure (PNG) and table (JSON, Markdown).")
 ]
@@ -188,45 +190,19 @@ def _show(output: Output, document: Document, out: Path, short: bool) -> None:
 
 
 def _subject(output: Output, load: LoadOptions, data: Data, read: Read) -> Subject:
-    """Model, profile and data of an analysis: a profile brings its model and its data sets."""
+    """Model, profile and data of an analysis, by the rule of `resolve`."""
     from swiftprof.analysis.base import Subject
+    from swiftprof.cli.resolve import check_out, newest_profile, read_profile, resolve
 
-    profile = _profile(read.profile, load)
+    check_out(read.out, folder=True)
+    asked = DataOptions(datasets=data.datasets, data_root=data.data_root)
+    if read.profile is not None:
+        profile = read_profile(read.profile)
+    else:
+        profile = newest_profile(resolve(load).source.name)
+    chosen = resolve(load, asked, profile=profile)
 
     def loaded() -> VLM:
-        from swiftprof.cli.loading import load_model
-        from swiftprof.models.registry import ALIASES
+        return chosen.load_model(output)
 
-        options = load
-        if options.model is None and profile is not None:
-            model = profile.model
-            name = model.name if model.name in ALIASES else model.id or model.name
-            options = replace(options, model=name)
-        return load_model(output, options)
-
-    def found() -> Sequence[Dataset]:
-        from swiftprof.cli.options import split_list
-        from swiftprof.data.registry import BUNDLED, get_datasets
-        from swiftprof.errors import SwiftprofError
-
-        names = split_list(data.datasets) if data.datasets is not None else None
-        if names == []:
-            raise SwiftprofError("--datasets: no name given; see swiftprof datasets")
-        wanted = names or (list(profile.datasets) if profile is not None else list(BUNDLED))
-        return get_datasets(wanted, data.data_root)
-
-    return Subject(profile, loaded, found, read.out, output.progress)
-
-
-def _profile(path: Path | None, load: LoadOptions) -> Profile | None:
-    """The profile that was named, or the model's newest; None where there is none."""
-    from swiftprof.errors import SwiftprofError
-    from swiftprof.models.registry import BUNDLED_MODEL, find_model
-    from swiftprof.profiling.store import Profile, find_newest
-
-    if path is not None:
-        return Profile.load(path)
-    try:
-        return find_newest(model=find_model(load.model or BUNDLED_MODEL).name)
-    except SwiftprofError:
-        return None
+    return Subject(profile, loaded, chosen.datasets, read.out, output.progress)

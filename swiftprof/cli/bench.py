@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftprof.cli.options import (
-    JsonOpt,
-    LoadOptions,
-    SeedOpt,
-    grouped,
-    numbers,
-    split_list,
-)
-from swiftprof.cli.output import Output
-from swiftprof.errors import SwiftprofError
+from swiftprof.cli.options import BudgetOptions, JsonOpt, LoadOptions, SeedOpt, grouped
+from swiftprof.cli.output import Output, command
+from swiftprof.cli.values import numbers, split_list
+from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
     from swiftprof.bench.random_model import Subject
@@ -29,7 +24,7 @@ SCHEMA = "swiftprof.bench/1"
 EXAMPLES = (
     "swiftprof bench",
     "swiftprof bench --config llava-1.5-7b --random-weights --scale 0.125 --retain 192,128",
-    "swiftprof bench --config llava-1.5-7b --random-weights --dtype bfloat16 --batch 1,8,32 --json",
+    "swiftprof bench --config llava-1.5-7b --random-weights --dtype bfloat16 --batch-size 1,8,32",
     "swiftprof bench --model llava-1.5-7b --methods plan.json --out benchmarks/results/mine.json",
 )
 
@@ -56,24 +51,22 @@ OutOpt = Annotated[
 @grouped()
 def bench(
     load: LoadOptions,
+    tokens: BudgetOptions,
     config: ConfigOpt = None,
     random_weights: RandomOpt = False,
     scale: ScaleOpt = 1.0,
     methods: Annotated[
         str, typer.Option("--methods", help="Methods with commas, or plan files.")
     ] = METHODS,
-    retain: Annotated[
-        str | None, typer.Option("--retain", help="Visual tokens to retain, as 192,128.")
-    ] = None,
-    ratio: Annotated[
-        str | None,
-        typer.Option("--ratio", help="The same as fractions.", show_default=RATIOS),
-    ] = None,
-    batch: Annotated[str, typer.Option("--batch", help="Batch sizes, as 1,8,32.")] = "1",
+    sizes: Annotated[
+        str, typer.Option("--batch-size", help="Prompts that run together; several as 1,8,32.")
+    ] = "1",
     text_tokens: Annotated[
         int, typer.Option("--text-tokens", min=2, help="Tokens beside the visual ones (--config).")
     ] = 70,
-    new_tokens: Annotated[int, typer.Option("--new-tokens", min=1, help="Tokens to generate.")] = 8,
+    new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Tokens to generate.")
+    ] = 8,
     repeats: RepeatsOpt = 5,
     warmup: Annotated[
         int, typer.Option("--warmup", min=0, help="Rounds before those that count.")
@@ -90,17 +83,18 @@ def bench(
     ratio of FLOPs (paper eq. 17-19), and their quotient, the efficiency.
     """
     output = Output(json)
+    from swiftprof.cli.resolve import check_out
+
     _check_sizes(config, random_weights, scale, load)
-    if retain is not None and ratio is not None:
-        raise SwiftprofError("--retain and --ratio: give only one of them")
-    batches = _whole("--batch", batch)
+    check_out(out)
+    batches = _whole("batch_size", sizes)
     _set_threads(threads)
     subject = (
         _sized(config, scale, text_tokens, load, seed)
         if config is not None
         else _loaded(output, load)
     )
-    plans = _plans(subject, split_list(methods), retain, ratio)
+    plans = _plans(subject, methods, tokens)
     from swiftprof.bench.speed import compare_speed
 
     with output.progress(f"timing {subject.name}") as step:
@@ -133,15 +127,15 @@ def bench(
 
 def _check_sizes(config: str | None, random_weights: bool, scale: float, load: LoadOptions) -> None:
     if config is None and (random_weights or scale != 1.0):
-        raise SwiftprofError("--random-weights and --scale: go with --config NAME")
+        raise BadParameter("random_weights and scale", None, "go with `config` NAME")
     if config is not None and load.model is not None:
-        raise SwiftprofError("--config and --model: give only one of them")
+        raise BadParameter("config and model", None, "give only one of them")
 
 
-def _whole(option: str, text: str) -> list[int]:
-    values = numbers(option, text)
-    if not values or any(v < 1 or v != int(v) for v in values):
-        raise SwiftprofError(f"{option} {text}: must be whole numbers above 0, as 1,8,32")
+def _whole(parameter: str, text: str) -> list[int]:
+    values = numbers(parameter, text)
+    if any(v < 1 or v != int(v) for v in values):
+        raise BadParameter(parameter, text, "must be whole numbers above 0, as 1,8,32")
     return [int(v) for v in values]
 
 
@@ -180,42 +174,24 @@ def _options(load: LoadOptions) -> dict[str, Any]:
 
 def _loaded(output: Output, load: LoadOptions) -> Subject:
     from swiftprof.bench.random_model import loaded_model
-    from swiftprof.cli.loading import load_model
+    from swiftprof.cli.resolve import resolve
 
-    return loaded_model(load_model(output, load))
+    return loaded_model(resolve(load).load_model(output))
 
 
-def _plans(
-    subject: Subject, methods: list[str], retain: str | None, ratio: str | None
-) -> dict[str, Plan]:
+def _plans(subject: Subject, methods: str, tokens: BudgetOptions) -> dict[str, Plan]:
     """Every method at every budget, at the method's own layers."""
-    from dataclasses import replace
-
-    from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
-    from swiftprof.planning.fill import Cost, Target
+    from swiftprof.cli.budgets import plans_at
+    from swiftprof.planning.fill import Cost
     from swiftprof.planning.plan_file import ModelInfo
 
-    option, text = ("--retain", retain) if retain is not None else ("--ratio", ratio or RATIOS)
-    budgets = numbers(option, text)
-    if not budgets:
-        raise SwiftprofError(f"{option} {text}: no budget given, as in 192,128")
-    targets = [
-        TargetText(f"{b:g}", Target(retain=b))
-        if retain is not None
-        else TargetText(f"{b * subject.visual_tokens:.0f}", Target(ratio=b))
-        for b in budgets
-    ]
-    specs = [replace(s, layers=s.layers or "own") for s in map(parse_spec, methods)]
-    if not specs:
-        raise SwiftprofError(f"--methods: no name given, as in {METHODS}")
     info = ModelInfo(
         name=subject.name,
         num_layers=subject.shape.num_layers,
         visual_tokens=subject.visual_tokens,
     )
-    planner = Planner(Cost(info, subject.shape, subject.text_tokens))
-    loaded = {v.name: v.load() for v in planner.variants(specs, targets)}
-    return {name: plan for name, plan in loaded.items() if plan is not None}
+    cost = Cost(info, subject.shape, subject.text_tokens)
+    return plans_at(cost, split_list(methods), tokens.given(RATIOS))
 
 
 def _stages(plan: Plan) -> list[dict[str, Any]]:
@@ -229,7 +205,7 @@ def _document(subject: Subject) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "kind": "speed",
-        "command": _command(),
+        "command": command(*sys.argv[1:]),
         "environment": environment(parameter.device),
         "model": {
             "name": subject.name,
@@ -243,13 +219,6 @@ def _document(subject: Subject) -> dict[str, Any]:
             "attention": str(subject.model.config._attn_implementation),
         },
     }
-
-
-def _command() -> str:
-    import shlex
-    import sys
-
-    return shlex.join(["swiftprof", *sys.argv[1:]])
 
 
 def _finish(output: Output, document: dict[str, Any], out: Path | None) -> None:

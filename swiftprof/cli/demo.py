@@ -32,12 +32,12 @@ def demo(
     beside vanilla, beside dropping the same tokens, and beside a random choice of them.
     """
     output = Output(json)
-    from swiftprof.cli.loading import load_model
     from swiftprof.cli.options import LoadOptions
+    from swiftprof.cli.resolve import resolve
     from swiftprof.data.drawing import draw
     from swiftprof.data.registry import BUNDLED, get_dataset
 
-    vlm = load_model(output, LoadOptions())
+    vlm = resolve(LoadOptions()).load_model(output)
     from swiftprof.cli.plan import quietly
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_plan import show_plan

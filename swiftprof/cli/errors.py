@@ -17,6 +17,8 @@ UNEXPECTED = 1
 BAD_INPUT = 2
 SOME_FAILED = 3
 INTERRUPTED = 130
+_SPELLINGS = {"--dataset": "--datasets", "--limit": "--samples"}
+"""Other spellings of options."""
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
@@ -26,6 +28,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     a `--`, lets the traceback through instead.
     """
     arguments, debug = _take_debug(arguments)
+    arguments = [_SPELLINGS.get(each, each) for each in arguments]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a bar that a terminal lacks is no reason to die

@@ -2,62 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swiftprof.cli import complete
 from swiftprof.cli.options import (
+    BudgetOptions,
     JsonOpt,
-    MergeOpt,
-    MethodOptionOpt,
+    LoadOptions,
     ModelOpt,
-    PlanOpt,
-    ScheduleOpt,
     TextTokensOpt,
     VisualTokensOpt,
-    layer_numbers,
-    numbers,
-    option_values,
-    split_list,
+    grouped,
 )
 from swiftprof.cli.output import Output, flops_text, percent
-from swiftprof.errors import SwiftprofError
+from swiftprof.cli.values import layer_numbers, split_list
+from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from swiftprof.methods.base import Method
     from swiftprof.models.known import KnownModel
-    from swiftprof.planning.plan_file import Stage
+    from swiftprof.planning.plan_file import Plan
 
 EXAMPLES = (
     "swiftprof flops --model llava-1.5-7b",
-    "swiftprof flops --model llava-1.5-7b --method fastv --retain 192",
-    "swiftprof flops --model llava-1.5-7b --method all --retain 192,128",
-    "swiftprof flops --model llava-1.5-7b --layers 3,11,15 --ratio 0.25 --text-tokens 40 --json",
-    "swiftprof flops --model llava-1.5-7b --plan plan.json",
+    "swiftprof flops --model llava-1.5-7b --methods fastv --retain 192",
+    "swiftprof flops --model llava-1.5-7b --methods all --retain 192,128",
+    "swiftprof flops --model llava-1.5-7b --layers 3,11,15 --ratio 1/4 --text-tokens 40 --json",
+    "swiftprof flops --plan plan.json",
 )
 
 
+@grouped()
 def flops(
+    tokens: BudgetOptions,
     model: ModelOpt = None,
-    method: Annotated[
+    methods: Annotated[
         str | None,
         typer.Option(
-            "--method",
             "--methods",
-            help="What prunes; several with commas, or all.",
+            "--method",
+            help="What prunes, with commas, as for swiftprof eval; or all.",
             show_default="swiftvlm",
+            autocompletion=complete.methods,
         ),
-    ] = None,
-    retain: Annotated[
-        str | None,
-        typer.Option("--retain", help="Visual tokens to retain on average; several with commas."),
-    ] = None,
-    ratio: Annotated[
-        str | None,
-        typer.Option("--ratio", help="The same as fractions of the prompt's visual tokens."),
     ] = None,
     layers: Annotated[
         str | None,
@@ -65,10 +54,9 @@ def flops(
             "--layers", help="Pruning layers, as 3,11,15.", show_default="the method's published"
         ),
     ] = None,
-    schedule: ScheduleOpt = None,
-    merge: MergeOpt = 0.05,
-    option: MethodOptionOpt = None,
-    plan: PlanOpt = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", help="A plan.json; it brings its model.")
+    ] = None,
     visual_tokens: VisualTokensOpt = None,
     text_tokens: TextTokensOpt = None,
     json: JsonOpt = False,
@@ -76,33 +64,29 @@ def flops(
     """Count the FLOPs of a prefill without loading weights.
 
     The paper's formulas (eq. 17-19): decoder layers only, a multiply-add as one operation. Without
-    --retain, --ratio and --plan, the cost of the unpruned model. Several methods or budgets make a
-    table. --retain means the average over layers of the visual tokens that enter each layer.
+    a budget or --plan, the cost of the unpruned model. Several methods or budgets make a table.
     """
+    from swiftprof.cli.resolve import read_plan, resolve
     from swiftprof.models.known import known_model
     from swiftprof.models.registry import BUNDLED_MODEL
 
-    known = known_model(model or BUNDLED_MODEL)
-    visual = visual_tokens or known.visual_tokens
-    if visual is None:
-        raise SwiftprofError(
-            f"--visual-tokens: needed, because {known.name} has as many as the image asks for"
-        )
-    text = known.text_tokens if text_tokens is None else text_tokens
     if plan is not None:
-        _alone("--plan", method=method, retain=retain, ratio=ratio, layers=layers)
-        rows = [_of_plan(known, visual, text, plan)]
+        given = {"methods": methods, "layers": layers, **vars(tokens)}
+        for name, value in given.items():
+            if value is not None:
+                raise BadParameter(name, None, "does not go with `plan`, which says it already")
+        found = read_plan(plan)
+        source = resolve(LoadOptions(model=model), plan=found).source
+        known = known_model(source.name if source.bundled else source.id)
+        plans: list[Plan | None] = [found[1]]
     else:
-        budgets = _budgets(visual, retain, ratio)
-        names = _names(method, bool(budgets), layers)
-        chosen = layer_numbers(layers) if layers is not None else None
-        options = option_values(option)
-        wanted: list[float | None] = [*budgets] or [None]
-        rows = [
-            _of_method(known, visual, text, name, options, chosen, tokens, schedule, merge)
-            for tokens in wanted
-            for name in names
-        ]
+        known, plans = known_model(model or BUNDLED_MODEL), []
+    if visual_tokens is not None:
+        known = replace(known, visual_tokens=visual_tokens)
+    if text_tokens is not None:
+        known = replace(known, text_tokens=text_tokens)
+    plans = plans or _plans(known, methods, layers, tokens)
+    rows = [_row(known, each) for each in plans]
     output = Output(json)
     if len(rows) == 1:
         output.document(rows[0])
@@ -113,82 +97,37 @@ def flops(
         _table(output, rows)
 
 
-def _budgets(visual: int, retain: str | None, ratio: str | None) -> list[float]:
-    if retain is not None and ratio is not None:
-        raise SwiftprofError("--retain and --ratio: give only one of them")
-    shares = numbers("--ratio", ratio)
-    for share in shares:
-        if not 0 < share < 1:
-            raise SwiftprofError(f"--ratio {share:g}: must be between 0 and 1")
-    return [share * visual for share in shares] or numbers("--retain", retain)
-
-
-def _names(method: str | None, budgeted: bool, layers: str | None) -> list[str]:
+def _plans(
+    known: KnownModel, methods: str | None, layers: str | None, tokens: BudgetOptions
+) -> list[Plan | None]:
+    """Every method at every budget; the unpruned model where there is no budget."""
+    from swiftprof.cli.budgets import plans_at
     from swiftprof.methods import REGISTRY
+    from swiftprof.planning.fill import Cost
+    from swiftprof.planning.plan_file import ModelInfo
 
-    if not budgeted:
-        if layers is not None or method not in (None, "vanilla"):
-            raise SwiftprofError("--retain: missing; say how many tokens are retained (or --ratio)")
-        return ["vanilla"]
-    if method == "all":
-        return [name for name in REGISTRY if name != "vanilla"]
-    return split_list(method or "swiftvlm")
-
-
-def _of_plan(known: KnownModel, visual: int, text: float, path: Path) -> dict[str, Any]:
-    from swiftprof.methods import create
-    from swiftprof.planning.plan_file import Plan
-
-    read = Plan.load(path)
-    read.check_model(known.shape.num_layers, known.name)
-    return _row(known, visual, text, read.method, create(read.method, read.options), read.stages)
-
-
-def _of_method(
-    known: KnownModel,
-    visual: int,
-    text: float,
-    name: str,
-    options: dict[str, object],
-    layers: tuple[int, ...] | None,
-    tokens: float | None,
-    schedule: str | None,
-    merge: float,
-) -> dict[str, Any]:
-    from swiftprof.core.stages import check_layers
-    from swiftprof.planning.budget import fill_budget
-    from swiftprof.planning.fill import Setting
-
-    setting = Setting.of(name, options, schedule=schedule, merge_share=merge)
-    if tokens is None or name == "vanilla":
-        return _row(known, visual, text, name, setting.method, ())
-    depth = known.shape.num_layers
-    if layers is not None:
-        try:
-            check_layers(layers, depth, setting.method.earliest)
-        except ValueError as error:
-            raise SwiftprofError(f"--layers {','.join(map(str, layers))}: {error}") from None
-    chosen = layers or setting.method.default_layers(depth, tokens / visual)
-    stages = fill_budget(
-        chosen,
-        depth,
-        visual,
-        tokens,
-        method=setting.method,
-        merge_share=merge,
-        schedule=schedule,
+    name, texts, values = tokens.given()
+    if not values:
+        if layers is not None or methods not in (None, "vanilla"):
+            raise BadParameter(
+                "retain", None, "missing; say how many tokens are retained (or `ratio`)"
+            )
+        return [None]
+    if known.visual_tokens is None:
+        raise BadParameter(
+            "visual_tokens", None, f"needed: {known.name} has as many as the image asks for"
+        )
+    every = [name for name in REGISTRY if name != "vanilla"]
+    names = every if methods == "all" else split_list(methods or "swiftvlm")
+    info = ModelInfo(
+        name=known.name, num_layers=known.shape.num_layers, visual_tokens=known.visual_tokens
     )
-    return _row(known, visual, text, name, setting.method, stages)
+    at = layer_numbers(layers) if layers is not None else "own"
+    cost = Cost(info, known.shape, known.text_tokens)
+    return [*plans_at(cost, names, (name, texts, values), at).values()] or [None]
 
 
-def _row(
-    known: KnownModel,
-    visual: int,
-    text: float,
-    name: str,
-    method: Method,
-    stages: Sequence[Stage],
-) -> dict[str, Any]:
+def _row(known: KnownModel, plan: Plan | None) -> dict[str, Any]:
     from swiftprof.core.stages import tokens_per_layer
     from swiftprof.costs.flops import (
         FORMULA,
@@ -197,22 +136,30 @@ def _row(
         stages_overhead_flops,
         vanilla_flops,
     )
+    from swiftprof.methods import create
 
-    shape = known.shape
+    shape, visual, text = known.shape, known.visual_tokens, known.text_tokens
+    if visual is None:
+        raise BadParameter(
+            "visual_tokens", None, f"needed: {known.name} has as many as the image asks for"
+        )
+    stages = plan.stages if plan is not None else ()
+    method = create(plan.method, plan.options) if plan is not None else create("vanilla")
     counts = tokens_per_layer(stages, shape.num_layers, visual, method.first)
-    total = plan_flops(shape, stages, visual, text, method=method) / 1e12
-    overhead = stages_overhead_flops(shape, stages, visual, text, method=method) / 1e12
-    if not stages:
-        total, overhead = vanilla_flops(shape, visual, text) / 1e12, 0.0
-    decoding = decode_flops(shape, stages, visual, text, method.first) / 1e12
+    vanilla = vanilla_flops(shape, visual, text)
+    total = plan_flops(shape, stages, visual, text, method=method) if stages else vanilla
+    overhead = stages_overhead_flops(shape, stages, visual, text, method=method) if stages else 0.0
+    tera = {
+        "tflops": total,
+        "tflops_vanilla": vanilla,
+        "tflops_layers": total - overhead,
+        "tflops_overhead": overhead,
+        "tflops_decode_per_token": decode_flops(shape, stages, visual, text, method.first),
+    }
     return {
         "model": known.name,
-        "method": name,
-        "tflops": float(f"{total:.6g}"),
-        "tflops_vanilla": float(f"{vanilla_flops(shape, visual, text) / 1e12:.6g}"),
-        "tflops_layers": float(f"{total - overhead:.6g}"),
-        "tflops_overhead": float(f"{overhead:.6g}"),
-        "tflops_decode_per_token": float(f"{decoding:.6g}"),
+        "method": plan.method if plan is not None else "vanilla",
+        **{name: float(f"{value / 1e12:.6g}") for name, value in tera.items()},
         "formula": FORMULA,
         "retained_tokens": round(sum(counts) / len(counts), 4),
         "visual_tokens": visual,
@@ -222,60 +169,58 @@ def _row(
     }
 
 
-def _alone(option: str, **others: object) -> None:
-    for name, value in others.items():
-        if value is not None:
-            raise SwiftprofError(f"--{name}: does not go with {option}, which says it already")
-
-
-def _show(output: Output, result: dict[str, Any]) -> None:
-    output.print(
-        f"[bold]{result['model']}[/bold], {result['visual_tokens']} visual and "
-        f"{result['text_tokens']:g} other tokens"
-    )
-    output.print(f"vanilla   {flops_text(result['tflops_vanilla'])}")
-    if result["stages"]:
-        less = percent(1 - result["tflops"] / result["tflops_vanilla"])
-        layers = ", ".join(map(str, result["pruning_layers"]))
-        output.print(
-            f"{result['method']:<9} {flops_text(result['tflops'], result['tflops_vanilla'])} "
-            f"({less} less), {percent(result['tflops_overhead'] / result['tflops'], 1)} of it for "
-            f"pruning itself\n"
-            f"retained  {result['retained_tokens']:.1f} visual tokens, averaged over layers; "
-            f"pruning layers {layers}"
-        )
-    output.print(
-        f"decoding  {flops_text(result['tflops_decode_per_token'])} for the first new token"
-    )
-    output.print(f"[dim]{result['formula']}[/dim]")
+def _show(output: Output, row: dict[str, Any]) -> None:
+    vanilla = flops_text(row["tflops_vanilla"])
+    lines = [
+        "[bold]{model}[/bold], {visual_tokens} visual and {text_tokens:g} other tokens",
+        f"vanilla   {vanilla}",
+    ]
+    if row["stages"]:
+        less = percent(1 - row["tflops"] / row["tflops_vanilla"])
+        own = percent(row["tflops_overhead"] / row["tflops"], 1)
+        lines += [
+            f"{{method:<9}} {flops_text(row['tflops'], row['tflops_vanilla'])} "
+            f"({less} less), {own} of it for pruning itself",
+            f"retained  {row['retained_tokens']:.1f} visual tokens, averaged over layers; "
+            f"pruning layers {', '.join(map(str, row['pruning_layers']))}",
+        ]
+    lines += [
+        f"decoding  {flops_text(row['tflops_decode_per_token'])} for the first new token",
+        "[dim]{formula}[/dim]",
+    ]
+    for line in lines:
+        output.print(line, **row)
 
 
 def _table(output: Output, rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from swiftprof.tables import Table
 
     first = rows[0]
     unit, factor = ("TFLOPs", 1) if first["tflops_vanilla"] >= 0.1 else ("GFLOPs", 1000)
-    output.print(
-        f"[bold]{first['model']}[/bold], {first['visual_tokens']} visual and "
-        f"{first['text_tokens']:g} other tokens; vanilla {flops_text(first['tflops_vanilla'])}\n"
-    )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("method", no_wrap=True)
-    for name in ("retained", unit, "pruning", "layers", "kept + merged"):
-        table.add_column(name, justify="left" if name in ("layers", "kept + merged") else "right")
-    for row in rows:
+
+    def parts(row: dict[str, Any]) -> str:
         visual = row["visual_tokens"]
-        parts = [
+        return ", ".join(
             f"{s['keep'] * visual:.0f}" + (f"+{s['merge'] * visual:.0f}" if s["merge"] else "")
             for s in row["stages"]
-        ]
-        table.add_row(
-            row["method"],
-            f"{row['retained_tokens']:.1f}",
-            f"{row['tflops']:.2f}" if factor == 1 else f"{factor * row['tflops']:.3g}",
-            f"{factor * row['tflops_overhead']:.3f}",
-            ", ".join(map(str, row["pruning_layers"])),
-            ", ".join(parts),
         )
-    output.print(table)
-    output.print(f"\n[dim]{first['formula']}[/dim]")
+
+    table = Table(
+        ("method", "retained", unit, "pruning", "layers", "kept + merged"),
+        tuple(
+            (
+                row["method"],
+                f"{row['retained_tokens']:.1f}",
+                f"{row['tflops']:.2f}" if factor == 1 else f"{factor * row['tflops']:.3g}",
+                f"{factor * row['tflops_overhead']:.3f}",
+                ", ".join(map(str, row["pruning_layers"])),
+                parts(row),
+            )
+            for row in rows
+        ),
+        title=f"{first['model']}, {first['visual_tokens']} visual and {first['text_tokens']:g} "
+        f"other tokens; vanilla {flops_text(first['tflops_vanilla'])}",
+        note=first["formula"],
+        left=(0, 4, 5),
+    )
+    output.print(table.terminal())

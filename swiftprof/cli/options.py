@@ -11,8 +11,14 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from swiftprof.errors import SwiftprofError
-from swiftprof.methods.options import read_value
+from swiftprof.cli import complete
+from swiftprof.cli.values import numbers, split_list
+from swiftprof.errors import BadParameter
+
+BUDGET_PANEL = "Token budget (give at most one)"
+DATA_PANEL = "Data"
+METHOD_PANEL = "Method"
+LOAD_PANEL = "How the model is loaded"
 
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
@@ -20,15 +26,32 @@ JsonOpt = Annotated[
 ModelOpt = Annotated[
     str | None,
     typer.Option(
-        "--model", help="Alias, Hugging Face id or local folder.", show_default="the bundled model"
+        "--model",
+        help="Short name, Hugging Face id or local folder.",
+        show_default="the plan's or profile's, else the bundled model",
+        autocompletion=complete.models,
     ),
 ]
 DatasetsOpt = Annotated[
     str | None,
     typer.Option(
         "--datasets",
-        help="Data sets or .jsonl and .parquet files, separated by commas.",
-        show_default="those of the bundled model",
+        "--dataset",
+        help="Data sets, or .jsonl and .parquet files, with commas.",
+        show_default="the plan's or profile's, else the bundled ones",
+        autocompletion=complete.datasets,
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+SamplesOpt = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        "--limit",
+        min=1,
+        help="Samples of each data set, drawn once for all.",
+        show_default="see above",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 DataRootOpt = Annotated[
@@ -36,42 +59,57 @@ DataRootOpt = Annotated[
     typer.Option(
         "--data-root",
         envvar="SWIFTPROF_DATA_ROOT",
-        help="Folder with local copies of data sets and of COCO's train2014.",
+        show_envvar=False,
+        help="Folder with local copies of data sets and of COCO's train2014 (or set "
+        "SWIFTPROF_DATA_ROOT).",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 PromptStyleOpt = Annotated[
     str | None,
     typer.Option(
         "--prompt-style",
-        help="Wording of the data sets' prompts: llava, lmms, qwen or internvl.",
+        help="Wording of prompts: llava, lmms, qwen or internvl.",
         show_default="the model family's own",
+        autocompletion=complete.words("llava", "lmms", "qwen", "internvl"),
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 PlanOpt = Annotated[Path | None, typer.Option("--plan", help="A plan.json.")]
+ProfileOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="A profile folder, or hf://owner/name.", show_default="the model's newest"
+    ),
+]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
 SplitOpt = Annotated[
     str | None,
-    typer.Option("--split", help="Split to run on.", show_default="the usual one to report"),
-]
-LimitOpt = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Use at most this many samples of a data set.")
+    typer.Option(
+        "--split",
+        help="Split of the data sets.",
+        show_default="each one's usual",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
 BatchSizeOpt = Annotated[
-    str, typer.Option("--batch-size", help="Samples that run together, or auto.")
+    str,
+    typer.Option("--batch-size", help="Samples that run together; auto: as many as memory allows."),
 ]
 BudgetOpt = Annotated[int, typer.Option("--budget", help="How many pruning layers, at most.")]
-RetainOpt = Annotated[
-    float | None,
-    typer.Option("--retain", help="Visual tokens to retain, averaged over all layers."),
+MethodOpt = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="The method that prunes.",
+        autocompletion=complete.methods,
+        rich_help_panel=METHOD_PANEL,
+    ),
 ]
-RatioOpt = Annotated[
-    float | None,
-    typer.Option("--ratio", help="The same as a fraction of the prompt's visual tokens."),
+MethodsOpt = Annotated[
+    str,
+    typer.Option("--methods", help="Methods, with commas.", autocompletion=complete.methods),
 ]
-FlopsOpt = Annotated[
-    float | None, typer.Option("--flops", help="TFLOPs that the prefill may cost, in all.")
-]
-MethodOpt = Annotated[str, typer.Option("--method", help="The method that prunes.")]
 ScheduleOpt = Annotated[
     str | None,
     typer.Option(
@@ -79,11 +117,19 @@ ScheduleOpt = Annotated[
         help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
         "(0 is uniform, 1 geometric), published, or nominal.",
         show_default="the method's",
+        autocompletion=complete.words(
+            "uniform", "gentle", "geometric", "steep", "published", "nominal"
+        ),
+        rich_help_panel=METHOD_PANEL,
     ),
 ]
 MergeOpt = Annotated[
     float,
-    typer.Option("--merge", help="Merged tokens of a stage, as a fraction of the visual tokens."),
+    typer.Option(
+        "--merge",
+        help="Merged tokens of a stage, as a fraction of the visual tokens.",
+        rich_help_panel=METHOD_PANEL,
+    ),
 ]
 LayersOpt = Annotated[
     str | None,
@@ -92,11 +138,17 @@ LayersOpt = Annotated[
         help="Where to prune: planned, own (the method's published layers), equal (equal depths), "
         "or layers as 3,11,15.",
         show_default="planned, or the method's own",
+        autocompletion=complete.words("planned", "own", "equal"),
+        rich_help_panel=METHOD_PANEL,
     ),
 ]
 MethodOptionOpt = Annotated[
     list[str] | None,
-    typer.Option("--option", help="An option of the method, as seeds=even; may be repeated."),
+    typer.Option(
+        "--option",
+        help="An option of the method, as seeds=even; may be repeated.",
+        rich_help_panel=METHOD_PANEL,
+    ),
 ]
 VisualTokensOpt = Annotated[
     int | None, typer.Option("--visual-tokens", min=1, help="Visual tokens of a prompt.")
@@ -107,56 +159,70 @@ TextTokensOpt = Annotated[
 ]
 
 
-def split_list(text: str) -> list[str]:
-    """`"a, b"` as `["a", "b"]`, each once, in order."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+@dataclass(frozen=True)
+class DataOptions:
+    """Which samples a command asks about."""
+
+    datasets: DatasetsOpt = None
+    samples: SamplesOpt = None
+    split: SplitOpt = None
+    data_root: DataRootOpt = None
+    prompt_style: PromptStyleOpt = None
 
 
-def batch_size(text: str) -> int | None:
-    """The value of `--batch-size`; None for auto. Raises SwiftprofError."""
-    if text == "auto":
-        return None
-    if text.isascii() and text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise SwiftprofError(f"--batch-size {text}: must be a whole number above 0, or auto")
+@dataclass(frozen=True)
+class BudgetOptions:
+    """How many tokens are left. Each option takes several numbers, where the command does."""
 
+    retain: Annotated[
+        str | None,
+        typer.Option(
+            "--retain",
+            help="Visual tokens to retain, averaged over all layers.",
+            rich_help_panel=BUDGET_PANEL,
+        ),
+    ] = None
+    ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--ratio",
+            help="The same as a fraction of the prompt's visual tokens, as 1/3.",
+            rich_help_panel=BUDGET_PANEL,
+        ),
+    ] = None
+    flops: Annotated[
+        str | None,
+        typer.Option(
+            "--flops",
+            help="TFLOPs that the prefill may cost, in all.",
+            rich_help_panel=BUDGET_PANEL,
+        ),
+    ] = None
 
-def layer_numbers(text: str) -> tuple[int, ...]:
-    """`"3, 11"` as layers. Raises SwiftprofError."""
-    parts = split_list(text.replace("+", ","))
-    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise SwiftprofError(f"--layers {text}: must be layer numbers with commas, as 3,11,15")
-    return tuple(int(part) for part in parts)
+    def given(self, default: str | None = None) -> tuple[str, list[str], list[float]]:
+        """What was given: its name, the texts, the numbers; a ratio of `default` if nothing was.
 
+        Raises:
+            SwiftprofError: more than one of them, or no numbers.
+        """
+        texts = {name: text for name, text in vars(self).items() if text is not None}
+        if len(texts) > 1:
+            raise BadParameter(" and ".join(texts), None, "give only one of them")
+        if not texts and default is None:
+            return "ratio", [], []
+        name, text = next(iter(texts.items())) if texts else ("ratio", str(default))
+        return name, split_list(text), numbers(name, text)
 
-def numbers(option: str, text: str | None) -> list[float]:
-    """`"192, 128"` or `"1/3"` as numbers; empty for None. Raises SwiftprofError."""
-    found = []
-    try:
-        for part in split_list(text or ""):
-            above, sign, below = part.partition("/")
-            found.append(float(above) / float(below) if sign else float(above))
-        return found
-    except (ValueError, ZeroDivisionError):
-        raise SwiftprofError(f"{option} {text}: must be numbers with commas, as 192,128") from None
-
-
-def option_values(given: list[str] | None) -> dict[str, object]:
-    """`["seeds=even", "rope=false"]` as values: true, false, whole numbers, numbers or words."""
-    values: dict[str, object] = {}
-    for each in given or ():
-        name, sign, text = each.partition("=")
-        if not sign or not name:
-            raise SwiftprofError(f"--option {each}: must be name=value, as seeds=even")
-        values[name] = read_value(text)
-    return values
-
-
-_PANEL = "How the model is loaded"
+    def one(self) -> dict[str, float]:
+        """The one number that was given, by name; empty if none was. Raises SwiftprofError."""
+        name, texts, values = self.given()
+        if len(values) > 1:
+            raise BadParameter(name, ",".join(texts), "give one number")
+        return {name: values[0]} if values else {}
 
 
 def _option(*names: str, **facts: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=_PANEL, **facts)
+    return typer.Option(*names, rich_help_panel=LOAD_PANEL, **facts)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,6 +54,16 @@ def option(parameter: str) -> str:
     return "--" + _OPTIONS.get(parameter, parameter).replace("_", "-")
 
 
+def command(*words: object) -> str:
+    """A swiftprof command that can be pasted into a shell, as `command("plan", "a b")`.
+
+    Examples:
+        >>> command("plan", "my profile", "--budget", 3)
+        "swiftprof plan 'my profile' --budget 3"
+    """
+    return shlex.join(["swiftprof", *map(str, words)])
+
+
 def one_line(text: str) -> str:
     """A message as it is printed: one safe line of bounded length, parameters as options."""
     text = _PARAMETER.sub(lambda found: option(found[1]), printable(" ".join(text.split())))
@@ -95,10 +106,19 @@ class Output:
         """Columns of the terminal; 80 where there is none."""
         return self._people.width
 
-    def print(self, *what: Any) -> None:
-        """Print text or rich renderables for people; nothing with `--json`."""
+    def print(self, *what: Any, **values: object) -> None:
+        """Print texts with rich markup, or rich renderables, for people; nothing with `--json`.
+
+        Args:
+            values: put into the texts' {names}; whatever is in them, it is no markup.
+        """
         if not self.as_json:
-            self._people.print(*what)
+            safe = {
+                name: value if isinstance(value, int | float) else plain(value)
+                for name, value in values.items()
+            }
+            for each in what or ("",):
+                self._people.print(each.format(**safe) if safe else each)
 
     def document(self, value: Mapping[str, Any]) -> None:
         """Print the command's result as JSON; nothing without `--json`. Call it once."""

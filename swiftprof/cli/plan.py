@@ -3,53 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swiftprof.cli import complete
 from swiftprof.cli.options import (
     BudgetOpt,
-    FlopsOpt,
+    BudgetOptions,
     JsonOpt,
     LayersOpt,
     MergeOpt,
     MethodOpt,
     MethodOptionOpt,
-    RatioOpt,
-    RetainOpt,
     ScheduleOpt,
     SeedOpt,
     TextTokensOpt,
     VisualTokensOpt,
-    layer_numbers,
-    option_values,
+    grouped,
 )
-from swiftprof.cli.output import Output
-from swiftprof.errors import SwiftprofError
+from swiftprof.cli.output import Output, command
+from swiftprof.cli.values import layer_numbers, option_values
+from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
     from swiftprof.planning.curve import Curve, Normalize
     from swiftprof.planning.plan_file import Plan
-    from swiftprof.profiling.store import Profile
 
 EXAMPLES = (
     "swiftprof plan --budget 3",
-    "swiftprof plan profiles/llava-1.5-7b-1a2b3c4d --budget 3 --retain 192",
-    "swiftprof plan --budget 2 --ratio 0.25 --out half.json --plot curve.png",
+    "swiftprof plan --budget 2 --ratio 1/4 --out half.json --plot curve.png",
+    "swiftprof plan profiles/mine --budget 3 --retain 192",
     "swiftprof plan --curve curve.json --model llava-1.5-7b --flops 1.75 --json",
 )
 
 
+@dataclass(frozen=True)
+class Pruning:
+    """What prunes, and how."""
+
+    method: MethodOpt = "swiftvlm"
+    layers: LayersOpt = None
+    schedule: ScheduleOpt = None
+    merge: MergeOpt = 0.05
+    option: MethodOptionOpt = None
+
+    def setting(self) -> dict[str, Any]:
+        """As the planner takes it. Raises SwiftprofError."""
+        from swiftprof.planning.api import LAYER_RULES
+
+        rule = self.layers is None or self.layers in LAYER_RULES
+        return {
+            "method": self.method,
+            "layers": self.layers if rule else layer_numbers(str(self.layers)),
+            "schedule": self.schedule,
+            "merge_share": self.merge,
+            "options": option_values(self.option),
+        }
+
+
+@grouped()
 def plan(
+    tokens: BudgetOptions,
+    pruning: Pruning,
     profile: Annotated[
-        Path | None,
-        typer.Argument(help="A profile folder.", show_default="the newest one"),
+        str | None,
+        typer.Argument(
+            help="A profile folder, or hf://owner/name.",
+            show_default="the newest in profiles/, else the bundled one",
+        ),
     ] = None,
     budget: BudgetOpt = 3,
-    retain: RetainOpt = None,
-    ratio: RatioOpt = None,
-    flops: FlopsOpt = None,
     curve: Annotated[
         Path | None,
         typer.Option(
@@ -57,30 +83,25 @@ def plan(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The model that --curve was measured on.")
+        str | None,
+        typer.Option(
+            "--model",
+            help="Take this model's newest profile; with --curve, the model it belongs to.",
+            autocompletion=complete.models,
+        ),
     ] = None,
     visual_tokens: VisualTokensOpt = None,
     text_tokens: TextTokensOpt = None,
-    method: MethodOpt = "swiftvlm",
-    layers: LayersOpt = None,
-    schedule: ScheduleOpt = None,
-    merge: MergeOpt = 0.05,
-    option: MethodOptionOpt = None,
-    calibrate: Annotated[
-        int,
-        typer.Option(
-            "--calibrate",
-            min=0,
-            help="Samples a set of the train split on which schedules are scored; the best is "
-            "taken. Loads the model.",
-        ),
-    ] = 0,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
     normalize: Annotated[
         str,
-        typer.Option("--normalize", help="Scale of a data set's scores: relative or minmax."),
+        typer.Option(
+            "--normalize",
+            help="Scale of a data set's scores: relative or minmax.",
+            autocompletion=complete.words("relative", "minmax"),
+        ),
     ] = "relative",
     seed: SeedOpt = 0,
     out: Annotated[Path, typer.Option("--out", help="Where the plan goes.")] = Path("plan.json"),
@@ -89,41 +110,31 @@ def plan(
     ] = None,
     json: JsonOpt = False,
 ) -> None:
-    """Choose pruning layers and fill a token budget.
+    """Choose pruning layers from a profile and fill a token budget: plan.json.
 
-    An exact dynamic program chooses the layers from the profile's curve. Give at most one of
-    --retain, --ratio and --flops: without them a third of the visual tokens is retained. The
-    options --model, --visual-tokens and --text-tokens belong to --curve. Methods other than
-    swiftvlm and its ablations prune at layers of their own.
+    An exact dynamic program chooses the layers from the profile's curve. Without --retain, --ratio
+    and --flops a third of the visual tokens is retained. --visual-tokens and --text-tokens belong
+    to --curve. Methods other than swiftvlm and its ablations prune at layers of their own.
     """
     output = Output(json)
     if normalize not in ("relative", "minmax"):
-        raise SwiftprofError(f"--normalize {normalize}: must be relative or minmax")
-    if curve is not None and profile is not None:
-        raise SwiftprofError(f"--curve: {profile} is given too; plan from one of them")
-    setting: dict[str, Any] = {
-        "budget": budget,
-        "retain": retain,
-        "ratio": ratio,
-        "flops": flops,
-        "method": method,
-        "layers": _layers(layers),
-        "schedule": schedule,
-        "merge_share": merge,
-        "options": option_values(option),
-    }
+        raise BadParameter("normalize", normalize, "must be relative or minmax")
+    from swiftprof.cli.resolve import PICTURES, check_out
+
+    check_out(out)
+    check_out(plot, "plot", suffixes=PICTURES)
+    setting = {"budget": budget, **tokens.one(), **pruning.setting()}
     per_dataset = None
     if curve is not None:
-        if calibrate:
-            raise SwiftprofError("--calibrate: needs a profile, whose data sets and model it uses")
+        if profile is not None:
+            raise BadParameter("curve", None, f"{profile} is given too; plan from one of them")
         drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting)
     else:
-        alone = {"model": model, "visual-tokens": visual_tokens, "text-tokens": text_tokens}
-        for name, value in alone.items():
+        for name, value in {"visual_tokens": visual_tokens, "text_tokens": text_tokens}.items():
             if value is not None:
-                raise SwiftprofError(f"--{name}: only goes with --curve; a profile knows its model")
+                raise BadParameter(name, None, "only goes with `curve`; a profile knows its model")
         setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
-        drawn, made, per_dataset = _from_profile(output, profile, setting, calibrate)
+        drawn, made, per_dataset = _from_profile(profile, model, setting)
     made.save(out)
     for note in made.notes:
         output.warn(note)
@@ -138,13 +149,7 @@ def plan(
         from swiftprof.cli.show_plan import show_plan
 
         show_plan(output, drawn, made)
-        output.print(f"\nWrote {out}. Next: swiftprof run --plan {out}")
-
-
-def _layers(text: str | None) -> str | tuple[int, ...] | None:
-    from swiftprof.planning.api import LAYER_RULES
-
-    return text if text is None or text in LAYER_RULES else layer_numbers(text)
+        output.print("\nWrote {out}. Next: {next}", out=out, next=command("run", "--plan", out))
 
 
 def _from_curve(
@@ -184,17 +189,13 @@ def _from_curve(
 
 
 def _from_profile(
-    output: Output, path: Path | None, setting: dict[str, Any], calibrate: int
+    path: str | None, model: str | None, setting: dict[str, Any]
 ) -> tuple[Curve, Plan, dict[str, Curve]]:
+    from swiftprof.cli.resolve import read_profile
     from swiftprof.planning.api import plan as make
     from swiftprof.planning.curve import Curve, combine
-    from swiftprof.profiling.store import Profile, find_newest
 
-    profile = Profile.load(path) if path is not None else find_newest()
-    if calibrate:
-        if setting["schedule"] is not None:
-            raise SwiftprofError("--schedule: does not go with --calibrate, which chooses it")
-        setting = {**setting, "schedule": _calibrated(output, profile, setting, calibrate)}
+    profile = read_profile(path, model)
     made = quietly(make, profile, **setting)
 
     def curve_of(names: list[str]) -> Curve:
@@ -204,21 +205,6 @@ def _from_profile(
 
     names = list(profile.samples)
     return curve_of(names), made, {name: curve_of([name]) for name in names}
-
-
-def _calibrated(output: Output, profile: Profile, setting: dict[str, Any], samples: int) -> str:
-    """The schedule with the best measured score on calibration samples."""
-    from swiftprof.cli.loading import load_model
-    from swiftprof.cli.options import LoadOptions
-    from swiftprof.evaluation.search import search_schedule
-
-    vlm = load_model(output, LoadOptions(model=profile.model.name))
-    with output.progress("calibrating") as step:
-        found = search_schedule(vlm, profile, setting, samples=samples, progress=step)
-    for name, score in found.scores.items():
-        output.note(f"schedule {name}: {score:.4f} of vanilla on {samples} samples a set")
-    output.note(f"chosen: {found.best}")
-    return found.best
 
 
 def quietly(make: Callable[..., Plan], *arguments: object, **named: object) -> Plan:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftprof.cli.options import JsonOpt, LoadOptions, grouped, split_list
+from swiftprof.cli.options import JsonOpt, LoadOptions, grouped
 from swiftprof.cli.output import Output
+from swiftprof.cli.values import split_list
 from swiftprof.errors import BadParameter, SwiftprofError
 
 if TYPE_CHECKING:
@@ -89,14 +90,14 @@ def serve(
     plans = _plans(plan)
     variants = catalog(plans, split_list(ratio or ""))
     listening = listen(host, port)
-    from swiftprof.cli.loading import load_for_plan, load_model
+    from swiftprof.cli.resolve import resolve
     from swiftprof.runtime.prune import prune
     from swiftprof.serve.app import create_app
     from swiftprof.serve.fetch import fetch
     from swiftprof.serve.service import Limits, Service
 
-    first = next(iter(plans.values()), None)
-    vlm = load_model(output, load) if first is None else load_for_plan(output, first, load)
+    first = next(iter(plans.items()), None)
+    vlm = resolve(load, plan=first).load_model(output)
     for each in variants.values():
         if each.plan is not None:
             each.plan.check_model(vlm.num_layers, vlm.name)
@@ -114,7 +115,7 @@ def serve(
 
 def _plans(given: list[str] | None) -> dict[str, Plan]:
     """Plans by name, all of one model. Raises SwiftprofError."""
-    from swiftprof.planning.plan_file import Plan
+    from swiftprof.cli.resolve import read_plan
 
     if given is None:
         given = ["plan.json"] if Path("plan.json").is_file() else []
@@ -125,7 +126,7 @@ def _plans(given: list[str] | None) -> dict[str, Plan]:
             name, file = Path(text).stem, text
         if name in found:
             raise BadParameter("plan", text, f"the name {name} is taken; type another as NAME=FILE")
-        found[name] = Plan.load(file)
+        found[name] = read_plan(file)[1]
     models = {plan.model.name: name for name, plan in found.items()}
     if len(models) > 1:
         told = ", ".join(f"{name} for {model}" for model, name in models.items())

@@ -33,7 +33,7 @@ class KnownModel:
     id: str
     shape: DecoderShape
     visual_tokens: int | None
-    text_tokens: int = PAPER_TEXT_TOKENS
+    text_tokens: float = PAPER_TEXT_TOKENS
     vocabulary: int = 32064
     vision_parameters: int = 302_000_000
 

@@ -23,6 +23,7 @@ from swiftprof.planning.checks import (
     earliest_layer,
     first_error,
 )
+from swiftprof.planning.shipped import shipped_plans
 
 MAX_BYTES = 1 << 20
 """No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""
@@ -198,8 +199,12 @@ class Plan(_Part):
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
-        """Read and check a plan. Raises SwiftprofError, one line naming file and field."""
-        path = Path(path)
+        """Read and check a plan: a file, or the model whose plan comes with swiftprof.
+
+        Raises:
+            SwiftprofError: one line naming file and field.
+        """
+        path = _located(path)
         document = read_json_object(path, "plan", MAX_BYTES)
         if "schema" not in document:
             raise SwiftprofError(
@@ -251,6 +256,12 @@ class Plan(_Part):
 def schema_text() -> str:
     """The JSON Schema of plan.json as it is published beside this module."""
     return json.dumps(Plan.model_json_schema(by_alias=True, mode="validation"), indent=2) + "\n"
+
+
+def _located(reference: str | Path) -> Path:
+    """The file of a plan."""
+    path = Path(reference)
+    return path if path.exists() else shipped_plans().get(str(reference), path)
 
 
 def _get(value: object, name: str) -> Any:

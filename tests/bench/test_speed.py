@@ -138,7 +138,7 @@ def test_scaled_model_runs_with_all_its_visual_tokens():
 
 def test_command_writes_one_document(tmp_path, capsys, monkeypatch):
     out = tmp_path / "result.json"
-    arguments = ["bench", "--methods", "drop,swiftvlm", "--ratio", "1/3", "--new-tokens", "2"]
+    arguments = ["bench", "--methods", "drop,swiftvlm", "--ratio", "1/3", "--max-new-tokens", "2"]
     code = main([*arguments, "--repeats", "1", "--warmup", "0", "--out", str(out), "--json"])
     document = json.loads(capsys.readouterr().out)
     assert code == 0
@@ -156,8 +156,8 @@ def test_command_writes_one_document(tmp_path, capsys, monkeypatch):
         (["--scale", "0.5"], "go with --config"),
         (["--config", "llava-1.5-7b", "--model", "tiny-llava"], "only one of them"),
         (["--config", "llava"], "its sizes are not known"),
-        (["--batch", "0"], "--batch 0"),
-        (["--batch", "x"], "--batch x"),
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--batch-size", "x"], "--batch-size x"),
         (["--methods", "fastvv"], "did you mean"),
         (["--retain", "1"], "smallest possible"),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,14 +13,15 @@ from swiftprof.evaluation.compare import compare
 from swiftprof.evaluation.variants import variants_of
 from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.profiling.store import Profile
+from swiftprof.tiny import bundled_profiles
 
-SHIPPED = Path(__file__).parents[2] / "profiles" / "tiny-llava"
+SHIPPED = bundled_profiles()["tiny-llava"]
 SAMPLES = 100
 
 
 @pytest.fixture(scope="module")
 def outcomes(bundled):
-    plan = Plan.load(SHIPPED / "plan.json")
+    plan = Plan.load("tiny-llava")
     blind = Plan(model=plan.model, method="random", stages=(Stage(layer=2, keep=1 / 3),))
     variants = {VANILLA: None, **variants_of(plan), "random third from layer 3": blind}
     out = {}
@@ -109,7 +108,7 @@ def test_the_plain_model_sees(name):
 
 
 def test_shipped_profile_and_plan_belong_together():
-    profile, plan = Profile.load(SHIPPED), Plan.load(SHIPPED / "plan.json")
+    profile, plan = Profile.load(SHIPPED), Plan.load("tiny-llava")
     assert plan.source.sha256 == profile.sha256
     assert plan.pruning_layers
     assert len(profile.samples) == 3

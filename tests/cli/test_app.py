@@ -13,8 +13,8 @@ import typer
 
 from swiftprof import __version__
 from swiftprof.cli import errors
-from swiftprof.cli.options import batch_size, split_list
 from swiftprof.cli.output import Output
+from swiftprof.cli.values import batch_size, split_list
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 
 Run = Callable[..., Any]
@@ -139,7 +139,7 @@ def test_lists_and_batch_sizes_are_read() -> None:
     assert batch_size("auto") is None
     assert batch_size("16") == 16
     for wrong in ("0", "-1", "many", "1.5", ""):
-        with pytest.raises(SwiftprofError, match="--batch-size"):
+        with pytest.raises(SwiftprofError, match="batch_size"):
             batch_size(wrong)
 
 

@@ -43,7 +43,7 @@ class FakeProfile:
 def newest(monkeypatch: pytest.MonkeyPatch) -> FakeProfile:
     """The profile that `swiftprof plan` finds."""
     profile = FakeProfile()
-    monkeypatch.setattr(store, "find_newest", lambda: profile)
+    monkeypatch.setattr(store, "find_newest", lambda model=None: profile)
     return profile
 
 
@@ -159,11 +159,12 @@ def test_plot_draws_a_picture(swiftprof: Run, newest: FakeProfile) -> None:
         (["--method", "swiftvml"], "did you mean 'swiftvlm'"),
         (["--schedule", "cubic"], "--schedule cubic"),
         (["--bootstrap", "-1"], "--bootstrap"),
-        (["--model", "llava-1.5-7b"], "--model: only goes with --curve"),
+        (["--visual-tokens", "9"], "--visual-tokens: only goes with --curve"),
         (["--curve", "none.json"], "none.json: no such curve file"),
         (["here", "--curve", "curve.json"], "--curve: here is given too"),
-        (["--out", "curve.json/plan.json"], "cannot write here"),
-        (["--plot", "curve.xyz"], "curve.xyz: cannot draw"),
+        (["--out", "curve.json/plan.json"], "--out curve.json/plan.json: cannot be written"),
+        (["--out", ""], "is a folder"),
+        (["--plot", "curve.xyz"], "--plot curve.xyz: must end in .png"),
         (["nowhere"], "nowhere: no such profile folder"),
         (["--bugdet", "3"], "--budget"),
     ],
@@ -174,8 +175,19 @@ def test_a_bad_input_is_one_line_that_names_it(
     assert named in swiftprof("plan", *arguments).complaint
 
 
-def test_without_any_profile_the_next_command_is_named(swiftprof: Run) -> None:
-    assert "swiftprof profile" in swiftprof("plan").complaint
+def test_without_any_profile_the_bundled_one_is_planned_from(swiftprof: Run) -> None:
+    plan = swiftprof("plan", "--bootstrap", 0, "--json").document
+    assert plan["model"]["name"] == "tiny-llava"
+    assert plan["pruning_layers"] == list(Plan.load("tiny-llava").pruning_layers)
+
+
+def test_without_a_profile_of_a_model_the_next_command_is_named(swiftprof: Run) -> None:
+    assert "swiftprof profile" in swiftprof("plan", "--model", "llava-1.5-7b").complaint
+
+
+def test_a_ratio_may_be_a_fraction(swiftprof: Run, newest: FakeProfile) -> None:
+    by_fraction = swiftprof("plan", "--ratio", "1/3", "--bootstrap", 0, "--json").document
+    assert by_fraction["budget"]["ratio"] == pytest.approx(1 / 3, abs=1e-5)
 
 
 def test_a_refused_plan_writes_no_file(swiftprof: Run, newest: FakeProfile) -> None:
@@ -217,7 +229,6 @@ def test_a_peer_is_planned_at_its_own_layers_and_its_options_are_kept(
         (["--merge", "2"], "--merge 2"),
         (["--schedule", "late"], "--schedule late"),
         (["--schedule", "published"], "--schedule published"),
-        (["--calibrate", "5"], "--calibrate: needs a profile"),
         (["--method", "feather", "--layers", "3,9", "--retain", "60"], "smallest possible is 65"),
     ],
 )

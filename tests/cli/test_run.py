@@ -108,7 +108,7 @@ def test_streamed_answer_is_printed(capsys, plan_path, image_path):
 
 
 def test_dataset_run_scores_plan_beside_vanilla(capsys, plan_path):
-    arguments = ["run", "--plan", plan_path, "--dataset", "scenes-text", "--samples", 6, "--json"]
+    arguments = ["run", "--plan", plan_path, "--datasets", "scenes-text", "--samples", 6, "--json"]
     assert main([str(a) for a in arguments]) == 0
     vanilla, plan = json.loads(capsys.readouterr().out)["results"]
     assert (vanilla["variant"], plan["variant"]) == ("vanilla", "plan")
@@ -129,8 +129,7 @@ def test_bad_input_is_one_line(capsys, plan_path, image_path, tmp_path):
     one_error_line(capsys, [*base, "--image", missing, "--prompt", "x"], missing, "no such file")
     one_error_line(capsys, [*base, "--image", text, "--prompt", "x"], text, "not a PNG")
     one_error_line(capsys, [*base, "--image", cut, "--prompt", "x"], cut, "not a readable image")
-    one_error_line(capsys, [*base, "--dataset", "scene-text"], "scenes-text")
-    one_error_line(capsys, [*base, "--compare"], "--compare", "--image")
+    one_error_line(capsys, [*base, "--datasets", "scene-text"], "scenes-text")
     one_error_line(capsys, [*base, "--model", "tiny-lava"], "tiny-llava")
     one_error_line(capsys, ["run", "--plan", missing], missing)
     one_error_line(capsys, ["profile", "--keep", "1.5"], "--keep 1.5", "(0, 1]")
@@ -142,7 +141,7 @@ def test_bad_input_is_one_line(capsys, plan_path, image_path, tmp_path):
 def test_plan_for_another_model_is_refused(capsys, tmp_path):
     model = ModelInfo(name="tiny-llava", num_layers=12, visual_tokens=144)
     path = Plan(model=model, stages=(Stage(layer=3, keep=0.5),)).save(tmp_path / "plan.json")
-    arguments = ["run", "--plan", path, "--dataset", "scenes-qa", "--samples", 2]
+    arguments = ["run", "--plan", path, "--datasets", "scenes-qa", "--samples", 2]
     one_error_line(capsys, arguments, "12 layers")
 
 
@@ -153,7 +152,7 @@ def test_profile_then_plan_then_run_by_name(capsys, tmp_path, monkeypatch):
     assert document["samples"] == {"scenes-qa": 6}
     assert (tmp_path / document["path"] / "profile.json").is_file()
     assert main(["plan", "--budget", "3"]) == 0
-    assert main(["run", "--plan", "plan.json", "--dataset", "scenes-qa", "--samples", "2"]) == 0
+    assert main(["run", "--plan", "plan.json", "--datasets", "scenes-qa", "--samples", "2"]) == 0
     assert "vanilla" in capsys.readouterr().out
 
 

@@ -197,34 +197,3 @@ def test_the_command_resumes_marks_failures_and_refuses_nonsense(
     ):
         assert main([*common, *arguments]) == 2
         assert named in capsys.readouterr().err
-
-
-def test_calibration_takes_the_schedule_with_the_best_measured_score(
-    capsys: pytest.CaptureFixture[str],
-    small_profile: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    arguments = ["plan", str(small_profile.path), "--ratio", "0.3", "--calibrate", "4", "--json"]
-    assert main(arguments) == 0
-    captured = capsys.readouterr()
-    scores = {
-        line.split()[1].rstrip(":"): float(line.split()[2])
-        for line in captured.err.splitlines()
-        if line.startswith("schedule ")
-    }
-    named = {"geometric": 1.0, "uniform": 0.0, "gentle": 0.5, "steep": 2.0}
-    assert set(named) < set(scores)
-    best = max(named, key=lambda name: scores[name])
-    nearby = {float(name) for name in scores if name not in named}
-    below = [t for t in named.values() if t < named[best]]
-    above = [t for t in named.values() if t > named[best]]
-    edges = [max(below)] if below else []
-    edges += [min(above)] if above else []
-    assert nearby == {(named[best] + edge) / 2 for edge in edges}
-    [chosen] = [line.split()[1] for line in captured.err.splitlines() if line.startswith("chosen:")]
-    assert scores[chosen] == max(scores.values())
-    plan = json.loads(captured.out)
-    assert main([*arguments[:4], "--schedule", chosen, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["stages"] == plan["stages"]

@@ -64,7 +64,7 @@ def test_profile_and_run(
     )
     plan.save(Path("plan.json"))
     vanilla, pruned = command(
-        "run", "--plan", "plan.json", "--model", "model", "--dataset", file, "--samples", 3
+        "run", "--plan", "plan.json", "--model", "model", "--datasets", file, "--samples", 3
     )["results"]
     assert vanilla["score"] == 1.0
     assert pruned["score"] < 1

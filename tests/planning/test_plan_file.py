@@ -272,8 +272,7 @@ def test_the_published_json_schema_is_current_and_knows_the_example() -> None:
 
 
 def test_the_shipped_published_plan_says_what_it_knows_and_no_more() -> None:
-    root = Path(__file__).parents[2]
-    plan = Plan.load(root / "profiles" / "llava-1.5-7b-published" / "plan.json")
+    plan = Plan.load("llava-1.5-7b")
     assert plan.pruning_layers == (3, 11, 15)
     assert plan.source.published is not None
     assert "2602.03134" in plan.source.published

@@ -110,7 +110,7 @@ def test_the_risk_holds_where_all_layers_are_equally_good():
 
 def test_the_committed_profile_raced_gives_the_same_plans():
     """Its samples in other orders: every budget's plan stays, most re-runs are saved."""
-    whole = Profile.load("profiles/tiny-llava")
+    whole = Profile.load("swiftprof/tiny/profiles/tiny-llava")
     depth, every, chance = whole.model.num_layers, whole.layers, np.random.default_rng(0)
     drawn = {name: len(s.vanilla) for name, s in whole.samples.items()}
     fixed = Rules.of(depth, len(every), drawn, race.DEFAULT_RISK, 3)

@@ -20,10 +20,11 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.plan_file import Plan
+from swiftprof.planning.shipped import shipped_plans
 from swiftprof.profiling import parts
 from swiftprof.profiling.store import Profile, read_run
 
-PUBLISHED = Path(__file__).parents[2] / "profiles" / "llava-1.5-7b-published" / "plan.json"
+PUBLISHED = shipped_plans()["llava-1.5-7b"]
 FEW = settings(
     max_examples=80,
     deadline=None,
