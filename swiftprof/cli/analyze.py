@@ -196,10 +196,8 @@ def _subject(output: Output, load: LoadOptions, data: Data, read: Read) -> Subje
 
     check_out(read.out, folder=True)
     asked = DataOptions(datasets=data.datasets, data_root=data.data_root)
-    if read.profile is not None:
-        profile = read_profile(read.profile)
-    else:
-        profile = newest_profile(resolve(load).source.name)
+    named = read.profile and read_profile(read.profile)
+    profile = named or newest_profile(resolve(load).source.name)
     chosen = resolve(load, asked, profile=profile)
 
     def loaded() -> VLM:

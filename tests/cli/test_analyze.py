@@ -52,7 +52,6 @@ def test_people_get_findings_and_a_table(swiftprof: Callable[..., Any], made_pro
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["stability"], "swiftprof profile"),
         (["curve", "--profile", "absent"], "absent"),
         (["alignment", "--profile", "P", "--merge", "2"], "merge"),
         (["pictures", "--profile", "P", "--pick", "best"], "pick"),
