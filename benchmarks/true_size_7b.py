@@ -38,7 +38,6 @@ from swiftprof.runtime.trace import Trace
 IMAGE, VOCABULARY = 32000, 32064
 BEFORE, VISUAL, AFTER = 35, 576, 35
 KEEP = 0.2
-PLAN = Path(__file__).parent.parent / "profiles" / "llava-1.5-7b-published" / "plan.json"
 
 
 def configuration() -> LlavaConfig:
@@ -141,7 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    plan, inputs = Plan.load(PLAN), prompt(options.seed)
+    plan, inputs = Plan.load("llava-1.5-7b"), prompt(options.seed)
     phases = Phases(
         options.out,
         {
