@@ -21,8 +21,8 @@ from swiftprof.models.batch_size import Prompt, profiling
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import batches, measure_batch
-from swiftprof.profiling.parts import Row
 from swiftprof.profiling.record import record
+from swiftprof.profiling.rows import Row
 from swiftprof.profiling.settings import Settings
 
 _SIDE = 2048
@@ -199,7 +199,7 @@ def _tokens(vlm: VLM, text: str) -> int:
 def _fast(vlm: VLM, work: _Set, settings: Settings, size: int) -> list[Row]:
     return [
         row
-        for batch in batches(work.samples, size)
+        for batch in _batches(work.samples, size)
         for row in measure_batch(vlm, work.dataset, batch, settings)
     ]
 
@@ -209,7 +209,7 @@ def _recording(vlm: VLM, work: Sequence[_Set], size: int, clock: Clock) -> tuple
     """Seconds of plain runs of the first batches, and of the same runs with all layers' scores."""
     plain = recorded = 0.0
     for each in work:
-        batch = batches(each.samples, size)[0]
+        batch = _batches(each.samples, size)[0]
         inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
         new = each.dataset.max_new_tokens
         model: Any = vlm.model
@@ -235,3 +235,7 @@ def _matmul_speed(clock: Clock, dtype: torch.dtype) -> float:
 
 def _rates(seconds: float, candidates: int) -> dict[str, float]:
     return {"samples_per_second": 1 / seconds, "reruns_per_second": candidates / seconds}
+
+
+def _batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    return [[samples[i] for i in each] for each in batches(dict(enumerate(samples)), size)]

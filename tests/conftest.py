@@ -197,9 +197,10 @@ def made_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from swiftprof.data.registry import get_dataset
     from swiftprof.planning.curve import combine
     from swiftprof.planning.plan_file import ModelInfo
-    from swiftprof.profiling.parts import Row, part_path, read_scores, write_part
+    from swiftprof.profiling.rows import Row, parts_of, read_scores, series_of
     from swiftprof.profiling.settings import Settings
-    from swiftprof.profiling.store import Profile, RunFile, Summary, open_run, write_summary
+    from swiftprof.profiling.store import Profile, Summary, write_summary
+    from swiftprof.runs.folder import Run, open_run
 
     depth, visual, size = bundled.num_layers, bundled.visual_tokens, 30
     good = {3: 0.7, 7: 0.85, 11: 0.95}
@@ -209,40 +210,40 @@ def made_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
             name=bundled.name, id=bundled.source.id, num_layers=depth, visual_tokens=visual
         ),
         datasets=("scenes-ref", "scenes-qa"),
+        splits={"scenes-ref": "train", "scenes-qa": "train"},
+        decoder=bundled.decoder_shape,
         samples=size,
         keep=0.2,
         layers=layers,
     )
     folder = tmp_path_factory.mktemp("profiles") / "made"
     drawn = {n: draw(get_dataset(n), "train", size, 0) for n in settings.datasets}
-    open_run(folder, RunFile(settings=settings, draw=drawn))
+    run = Run[Settings](settings=settings, draw=drawn)
+    open_run(folder, run)
     chance = random.Random(0)
     for name, indices in drawn.items():
-        rows = []
+        rows = {}
         for place, index in enumerate(indices):
             sample = get_dataset(name).sample("train", index)
             turn = 7 * place % size  # right and wrong ones mixed
             right = [turn < round(size * good.get(layer, 0.5)) for layer in layers]
-            rows.append(
-                Row(
-                    id=sample.id,
-                    dataset=name,
-                    kind=sample.kind,
-                    question=sample.question,
-                    answers=list(sample.answers),
-                    prediction=sample.answers[0],
-                    score=1.0,
-                    n_visual=visual,
-                    prompt_tokens=visual + 20,
-                    selection=[
-                        sorted(chance.sample(range(visual), visual // 5)) for _ in range(depth)
-                    ],
-                    rerun_prediction=[sample.answers[0] if r else "nothing" for r in right],
-                    rerun_score=[float(r) for r in right],
-                )
+            row = Row(
+                id=sample.id,
+                dataset=name,
+                kind=sample.kind,
+                question=sample.question,
+                answers=list(sample.answers),
+                prediction=sample.answers[0],
+                score=1.0,
+                n_visual=visual,
+                prompt_tokens=visual + 20,
+                selection=[sorted(chance.sample(range(visual), visual // 5)) for _ in range(depth)],
+                rerun_prediction=[sample.answers[0] if r else "nothing" for r in right],
+                rerun_score=[float(r) for r in right],
             )
-        write_part(part_path(folder, name, 0), rows)
-    scores = {n: read_scores([part_path(folder, n, 0)], len(layers)) for n in settings.datasets}
+            rows[index] = vars(row)
+        parts_of(folder).add(series_of(run, name), 0, rows)
+    scores = {n: read_scores(parts_of(folder), series_of(run, n), len(layers)) for n in drawn}
 
     def by_layer(values: Any) -> dict[str, float]:
         return {str(layer): float(v) for layer, v in zip(layers, values, strict=True)}
@@ -250,7 +251,7 @@ def made_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     summary = Summary(
         schema="swiftprof.profile/1",
         settings=settings,
-        decoder=bundled.decoder_shape,
+        draw=drawn,
         samples=dict.fromkeys(settings.datasets, size),
         text_tokens=20.0,
         vanilla=dict.fromkeys(settings.datasets, 1.0),

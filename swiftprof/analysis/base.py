@@ -98,7 +98,7 @@ class Subject:
     def cost(self) -> Cost:
         """The model's sizes."""
         from swiftprof.planning.fill import Cost
-        from swiftprof.profiling.job import model_info
+        from swiftprof.runs.settings import model_info
 
         text = self.needed_profile.text_tokens
         return Cost(model_info(self.vlm), self.vlm.decoder_shape, text)

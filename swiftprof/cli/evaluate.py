@@ -172,7 +172,7 @@ def _planner(
 ) -> Planner:
     from swiftprof.evaluation.specs import Planner
     from swiftprof.planning.fill import Cost
-    from swiftprof.profiling.job import model_info
+    from swiftprof.runs.settings import model_info
 
     if profile is not None and profile.model.num_layers != vlm.num_layers:
         raise SwiftprofError(

@@ -31,6 +31,6 @@ def merge(
     """
     output = Output(json)
     from swiftprof.cli.profile import show_done
-    from swiftprof.profiling.merge import merge as bring_together
+    from swiftprof.profiling.merge import merge_shards
 
-    raise typer.Exit(show_done(output, bring_together(folders, out)))
+    raise typer.Exit(show_done(output, merge_shards(folders, out)))

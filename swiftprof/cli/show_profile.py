@@ -26,20 +26,13 @@ def show_profile(output: Output, profile: Profile) -> None:
         key, x = str(layer), summary.curve[str(layer)]
         low, high = summary.interval[key]
         per_set = [f"{summary.curve_per_dataset[d][key]:.3f}" for d in names]
-        dropped = summary.dropped.get(key)
-        new = layer > every[0] and x > record and dropped is None
-        record = record if dropped else max(record, x)
-        of = f" of {dropped}" if dropped else ""
-        row = [key, *per_set, f"{x:.3f}", f"{low:.3f}–{high:.3f}{of}"]
-        table.add_row(*row, style="dim" if dropped else "bold green" if new else None)
+        new = layer > every[0] and x > record
+        record = max(record, x)
+        row = [key, *per_set, f"{x:.3f}", f"{low:.3f}–{high:.3f}"]
+        table.add_row(*row, style="bold green" if new else None)
     scores = "  ".join(f"{d} {summary.vanilla[d]:.3f}" for d in names)
     output.print(table)
     output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")
-    if summary.dropped:
-        output.print(
-            f"[dim]Dim: {len(summary.dropped)} layers that left the race, with the number of "
-            "samples they were measured on.[/dim]"
-        )
-    for name, protocol in summary.protocol.items():
-        split = summary.settings.splits.get(name, summary.settings.split)
+    for name, protocol in summary.settings.protocol.items():
+        split = summary.settings.splits[name]
         output.print(f"[dim]{name} {plain(split)}: {plain(protocol)}[/dim]")

@@ -26,7 +26,7 @@ def show_skipped(
         if not each:
             continue
         code = SOME_FAILED
-        output.warn(f"{name}: {len(each)} of {len(each) + used[name]} samples skipped")
+        output.warn(f"{name}: {len(each)} of {len(each) + used.get(name, 0)} samples skipped")
         for one in each[:NAMED]:
             output.note(f"  {name} {one.index}: {one.reason}")
         if len(each) > NAMED:

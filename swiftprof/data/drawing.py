@@ -46,7 +46,17 @@ def draw(dataset: Dataset, split: str, n: int, seed: int, *, at_most: bool = Fal
         return _whole_groups([tuple(g) for g in groups], n, rng)
     if dataset.block:
         return list(islice(_by_block(size, dataset.block, rng), n))
-    return rng.sample(range(size), n)
+    return _plain(size, n, rng)
+
+
+def _plain(size: int, n: int, rng: random.Random) -> list[int]:
+    """The first n different numbers below `size`. Unlike ``rng.sample``, which draws in another way
+    when n comes near `size`, every draw is the start of a larger one.
+    """
+    drawn: dict[int, None] = {}
+    while len(drawn) < n:
+        drawn[rng.randrange(size)] = None
+    return list(drawn)
 
 
 def _whole_groups(groups: list[tuple[int, ...]], n: int, rng: random.Random) -> list[int]:

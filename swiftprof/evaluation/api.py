@@ -39,7 +39,7 @@ from swiftprof.evaluation.table import markdown
 from swiftprof.files import write_text_atomic
 from swiftprof.models.batch_size import Prompt, answering
 from swiftprof.models.loading import VLM
-from swiftprof.profiling.job import model_info
+from swiftprof.runs.settings import model_info
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,6 @@ class ProfileLike(Protocol):
     def path(self) -> Path | None: ...
     @property
     def sha256(self) -> str: ...
-    @property
-    def dropped(self) -> Mapping[str, int]: ...
 
 
 def plan(
@@ -108,13 +106,6 @@ def plan(
         SwiftprofError: an impossible budget (the message names the smallest possible), unknown
             names, or a profile in which no layer beats layer 2.
     """
-    if profile.dropped and normalize == "minmax":
-        raise BadParameter(
-            "normalize",
-            "minmax",
-            "needs every layer on every sample, and this profile is of a race, "
-            "which some left; use relative, or profile without `race`",
-        )
     samples = profile.samples
     curve = Curve(profile.model.num_layers, profile.layers, combine(samples, normalize))
     cost = Cost(profile.model, DecoderShape.of(profile.decoder), profile.text_tokens)
@@ -130,8 +121,6 @@ def plan(
     if reading is not None:
         return _by_reading(reading, curve, budget, target, cost, setting, layers, source)
     made = _make(curve, budget, target, cost, setting, layers, source)
-    if profile.dropped and setting.method.planned:
-        made = made.model_copy(update={"notes": (*made.notes, _raced(profile))})
     if bootstrap < 0:
         raise BadParameter("bootstrap", bootstrap, "must be 0 (none) or more")
     if not bootstrap or not setting.method.planned or layers not in (None, "planned"):
@@ -257,14 +246,6 @@ def _make(
     made = fill_plan(chosen, tokens, cost, setting, source=source, area=worth, notes=notes)
     asked = made.budget.model_copy(update={"layers": budget}) if made.budget else None
     return made.model_copy(update={"budget": asked}) if where == "planned" else made
-
-
-def _raced(profile: ProfileLike) -> str:
-    left = ", ".join(profile.dropped)
-    return (
-        f"the profile was raced: layers {left} left it after fewer samples, so they were no "
-        "candidates, nor were they in any resample"
-    )
 
 
 def _with_stability(made: Plan, stability: Stability) -> Plan:

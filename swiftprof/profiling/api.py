@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
-from swiftprof.errors import BadParameter
+from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.engines.local import run_units
-from swiftprof.profiling.job import Request, Unit, prepare, units
-from swiftprof.profiling.race import next_units
-from swiftprof.profiling.settings import Score
+from swiftprof.profiling.job import Request, Unit, missing_units, prepare, units
+from swiftprof.profiling.settings import Score, Settings
 from swiftprof.profiling.sharding import Shard
-from swiftprof.profiling.store import FOLDER, Profile, RunFile, open_run
-from swiftprof.profiling.summary import missing_units, write_profile
+from swiftprof.profiling.store import FOLDER, Profile
+from swiftprof.profiling.summary import write_profile
 from swiftprof.profiling.worker import Worker
+from swiftprof.runs.folder import Run, open_run
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
@@ -46,7 +46,6 @@ def profile(
     split: str | None = None,
     data_root: str | Path | None = None,
     score: Score = "generation",
-    race: float | None = None,
     batch_size: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -63,21 +62,20 @@ def profile(
         data_root: folder with local copies of data sets.
         score: "generation" decodes an answer and scores it with the set's metric; "nll" scores how
             likely the reference answer is (see ``likelihood``), which needs no decoding.
-        race: stop re-running layers that can no longer be planned, at this risk of being wrong
-            (`swiftprof.profiling.race`); by default all layers run on all samples.
         batch_size: samples that run together; by default what memory allows. Halved where memory
             runs out. No result depends on it.
-        out: folder; by default ``profiles/<model>-<digest of the settings>``. Parts that are
-            already there are kept, so the same call goes on where an interrupted one stopped.
+        out: folder; by default ``profiles/<model>-<digest of the settings>``. Samples that were
+            measured there are not measured again: an interrupted call goes on where it stopped, and
+            more samples or data sets add to what is there.
         progress: called after every batch.
         warn: told in one line what went wrong but did not stop the run.
-        note: told in one line how much runs together.
+        note: told in one line how much runs together, and how each data set begins.
 
     Raises:
         SwiftprofError: unknown data set, a set without such a split, impossible settings, a
-            folder with other settings, a set whose every sample is broken.
+            folder with other settings, no data set that says anything.
     """
-    request = Request(tuple(datasets), keep, samples, seed, split, data_root, score, race)
+    request = Request(tuple(datasets), keep, samples, seed, split, data_root, score)
     done = run_shard(
         vlm, request, batch_size=batch_size, out=out, progress=progress, warn=warn, note=note
     )
@@ -101,38 +99,21 @@ def run_shard(
     The shards may share a folder: the one that finds all parts there writes ``profile.json``.
     Otherwise `swiftprof.profiling.merge.merge` brings the folders together.
     """
-    began, shard = time.monotonic(), shard or Shard()
-    check_race(request, shard)
+    began, shard, note = time.monotonic(), shard or Shard(), note or (lambda text: None)
     run = prepare(vlm, request)
     folder = begin(run, out)
-    mine = shard.of(units(run.draw, run.settings.datasets))
-    absent = set(missing_units(folder, run))
-    missing = [unit for unit in mine if unit in absent]
-    if missing:
+    mine = shard.of(units(run))
+    numbers = {(unit.dataset, unit.number) for unit in mine}
+    absent = [u for u in missing_units(folder, run) if (u.dataset, u.number) in numbers]
+    if absent:
         worker = Worker(vlm, request, run.settings, batch_size, warn)
-        if note is not None:
-            note(str(worker.fitting))
-        counter = _Counter(count(mine), count(mine) - count(missing), progress)
-        if run.settings.race is None:
-            run_units(worker, folder, missing, counter.add)
-        else:
-            while now := next_units(folder, run):
-                run_units(worker, folder, now, counter.add)
-    return finish(folder, run, bool(missing), time.monotonic() - began)
+        note(str(worker.fitting))
+        counter = _Counter(count(mine), count(mine) - count(absent), progress)
+        run_units(worker, folder, run, absent, counter.add, note)
+    return finish(folder, run, bool(absent), time.monotonic() - began)
 
 
-def check_race(request: Request, shard: Shard) -> None:
-    """Refuse a race of shards. Raises SwiftprofError."""
-    if request.race is not None and shard.count > 1:
-        raise BadParameter(
-            "race",
-            None,
-            f"does not go with shards (from {shard.origin or 'run_shard'}), each of which "
-            "would have to wait for the others' parts; use `engine` ray, or `num_shards` 1",
-        )
-
-
-def begin(run: RunFile, out: str | Path | None) -> Path:
+def begin(run: Run[Settings], out: str | Path | None) -> Path:
     """Open the folder of a run; refuses one of another run."""
     settings = run.settings
     folder = Path(out) if out else FOLDER / f"{settings.model.name}-{settings.digest()}"
@@ -140,7 +121,7 @@ def begin(run: RunFile, out: str | Path | None) -> Path:
     return folder
 
 
-def finish(folder: Path, run: RunFile, new: bool, seconds: float) -> Profile | Unfinished:
+def finish(folder: Path, run: Run[Settings], new: bool, seconds: float) -> Profile | Unfinished:
     """Write the summary if every part is there.
 
     Args:
@@ -148,10 +129,23 @@ def finish(folder: Path, run: RunFile, new: bool, seconds: float) -> Profile | U
     """
     missing = missing_units(folder, run)
     if missing:
-        return Unfinished(folder, len(units(run.draw, run.settings.datasets)), len(missing))
-    if new or not (folder / "profile.json").is_file():
+        return Unfinished(folder, len(units(run)), len(missing))
+    if new or not _is_of(folder, run):
         write_profile(folder, run, seconds)
     return Profile.load(folder)
+
+
+def _is_of(folder: Path, run: Run[Settings]) -> bool:
+    """Whether a sound ``profile.json`` of this very run is there."""
+    try:
+        there = Profile.load(folder).summary
+    except SwiftprofError:
+        return False
+    names = [name for name in run.settings.datasets if name not in there.left_out]
+    return (there.settings, there.draw) == (
+        run.settings.only(names),
+        {name: run.draw[name] for name in names},
+    )
 
 
 def count(work: Sequence[Unit]) -> int:

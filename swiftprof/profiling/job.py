@@ -1,25 +1,24 @@
 """What one profile consists of: settings, drawn samples, and the units that the work is cut into.
 
-A unit is a chunk of one data set's drawn samples and becomes one parquet part. Which samples it
-holds depends on the settings alone, never on who measures it, so units may be handed to any number
-of processes on any number of machines, in any order, and be measured again after a failure.
+A unit is what one part still lacks: samples of one data set. Which samples a part holds depends on
+the settings alone, never on who measures it, so units may be handed to any number of processes on
+any number of machines, in any order, and be measured again after a failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
-from swiftprof.data.registry import BUNDLED, get_datasets
+from swiftprof.data.registry import get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.models.loading import VLM
-from swiftprof.planning.plan_file import ModelInfo
-from swiftprof.profiling.parts import chunks
-from swiftprof.profiling.settings import SET_NAME, Score, Settings
-from swiftprof.profiling.store import RunFile
+from swiftprof.profiling.rows import parts_of, series_of
+from swiftprof.profiling.settings import Score, Settings
+from swiftprof.runs.folder import Run
+from swiftprof.runs.settings import common_settings
 
 SAMPLES = 1000
 """Samples a data set, as in the paper."""
@@ -38,7 +37,6 @@ class Request:
     split: str | None = None
     data_root: str | Path | None = None
     score: Score = "generation"
-    race: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -49,10 +47,6 @@ class Request:
             raise SwiftprofError("no data set named: give at least one, see swiftprof datasets")
         if self.score not in ("generation", "nll"):
             raise BadParameter("score", self.score, "must be generation or nll")
-        if self.race is not None and not 0 < self.race < 1:
-            raise BadParameter(
-                "race_risk", self.race, "must lie between 0 and 1; 0.01 is a small risk"
-            )
 
     def sets(self) -> list[Dataset]:
         """The data sets."""
@@ -66,77 +60,65 @@ class Request:
 
 @dataclass(frozen=True)
 class Unit:
-    """One part of the work.
+    """One piece of the work.
 
     Attributes:
         dataset: name of the data set.
-        number: which chunk of its drawn samples.
-        indices: the samples, in order.
-        layers: whose selections are re-run; None is all candidates of the settings.
+        number: of the part that it fills.
+        indices: the samples, in the order drawn.
     """
 
     dataset: str
     number: int
     indices: tuple[int, ...] = field(repr=False)
-    layers: tuple[int, ...] | None = field(default=None, repr=False)
 
 
-def prepare(vlm: VLM, request: Request) -> RunFile:
+def prepare(vlm: VLM, request: Request) -> Run[Settings]:
     """Draw the samples and write down everything that decides the result.
 
     Raises:
-        SwiftprofError: a data set or split that does not exist.
+        SwiftprofError: a data set or split that does not exist, weights that are not finite.
     """
     sets = request.sets()
-    for each in sets:
-        if not SET_NAME.fullmatch(each.name):
-            raise SwiftprofError(
-                f"data set {each.name[:80]!r}: its name becomes a file's name, so it may only hold "
-                "letters, digits and . _ + -"
-            )
-    at_most = request.samples is None
+    splits = {d.name: request.split_of(d) for d in sets}
+    common = common_settings(vlm, sets, splits, request.score)
     samples = SAMPLES if request.samples is None else request.samples
-    drawn = {
-        d.name: draw(d, request.split_of(d), samples, request.seed, at_most=at_most) for d in sets
-    }
-    protocol = {d.name: d.protocol(vlm.conventions, request.score) for d in sets}
-    usual = request.split or Dataset.train_split
-    sources = {d.name: d.source(request.split_of(d)) for d in sets}
     settings = Settings(
-        model=model_info(vlm),
-        datasets=tuple(d.name for d in sets),
-        split=usual,
+        **common,
+        decoder=vlm.decoder_shape,
         samples=samples,
         keep=request.keep,
         seed=request.seed,
         layers=tuple(range(FIRST_CANDIDATE, vlm.num_layers + 1)),
-        dtype=str(vlm.model.dtype).removeprefix("torch."),
-        attention=str(vlm.model.config._attn_implementation),
         score=request.score,
-        splits={d.name: s for d in sets if (s := request.split_of(d)) != usual},
-        protocol={name: line for name, line in protocol.items() if name not in BUNDLED},
-        sources={name: source for name, source in sources.items() if source},
-        loading=vlm.loading,
-        race=request.race,
     )
-    return RunFile(settings=settings, draw=drawn, decoder=vlm.decoder_shape, protocol=protocol)
+    at_most = request.samples is None
+    drawn = {d.name: draw(d, splits[d.name], samples, request.seed, at_most=at_most) for d in sets}
+    return Run[Settings](settings=settings, draw=drawn)
 
 
-def units(draw: Mapping[str, Sequence[int]], order: Sequence[str]) -> list[Unit]:
-    """All units of a run, data set by data set."""
-    return [
+def units(run: Run[Settings]) -> list[Unit]:
+    """All units of a run: the first of every data set, so that trouble shows early, then the rest,
+    set by set.
+    """
+    every = [
         Unit(name, number, indices)
-        for name in order
-        for number, indices in enumerate(chunks(draw[name]))
+        for name in run.settings.datasets
+        for number, indices in enumerate(series_of(run, name).chunks())
     ]
+    return sorted(every, key=lambda unit: unit.number > 0)
 
 
-def model_info(vlm: VLM) -> ModelInfo:
-    """What files say of a model."""
-    return ModelInfo(
-        name=vlm.name,
-        id=vlm.source.id,
-        revision=vlm.source.revision,
-        num_layers=vlm.num_layers,
-        visual_tokens=vlm.visual_tokens,
-    )
+def missing_units(folder: Path, run: Run[Settings]) -> list[Unit]:
+    """What is still to be measured, in the order of `units`.
+
+    Raises:
+        SwiftprofError: a part of other settings lies in the folder.
+    """
+    parts = parts_of(folder)
+    lacking = {name: parts.missing(series_of(run, name)) for name in run.settings.datasets}
+    return [
+        Unit(unit.dataset, unit.number, lacking[unit.dataset][unit.number])
+        for unit in units(run)
+        if unit.number in lacking[unit.dataset]
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -12,9 +12,9 @@ from swiftprof.data.base import Dataset, Sample
 from swiftprof.models.batch_size import most_rows
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.likelihood import answer_scores, answer_tokens, rerun_scores
-from swiftprof.profiling.parts import Row
 from swiftprof.profiling.record import Recording, record
 from swiftprof.profiling.rerun import rerun
+from swiftprof.profiling.rows import Row
 from swiftprof.profiling.settings import Settings
 
 
@@ -125,9 +125,9 @@ def _rows(
     ]
 
 
-def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """Samples of similar question length together: less padding."""
-    by_length = sorted(samples, key=lambda s: len(s.question))
+def batches(samples: Mapping[int, Sample], size: int) -> list[list[int]]:
+    """Indices of samples of similar question length together: less padding."""
+    by_length = sorted(samples, key=lambda index: len(samples[index].question))
     return [by_length[i : i + size] for i in range(0, len(samples), size)]
 
 

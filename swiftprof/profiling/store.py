@@ -4,43 +4,42 @@ and ``profile.json`` (the curve, written last: a folder without it is unfinished
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from swiftprof.core.stages import BASE_LAYER
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.planning.curve import Curve, SampleScores
 from swiftprof.planning.plan_file import ModelInfo
-from swiftprof.profiling.parts import part_count, part_path, read_measured
+from swiftprof.profiling.rows import parts_of, read_rows, read_scores, series_of
 from swiftprof.profiling.settings import Settings
+from swiftprof.runs.folder import MAX_BYTES, Index, Run, chunks
 
 SCHEMA = "swiftprof.profile/1"
 FOLDER = Path("profiles")
 """Where profiles are written and looked for, relative to the working directory."""
-MAX_BYTES = 1 << 26
-
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
+Value = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 class Summary(BaseModel):
     """``profile.json``. Curves map layer → value; x_i is relative to the vanilla model.
 
     Attributes:
-        samples: samples that were measured.
-        protocol: how each data set's scores came about, in one line.
+        draw: the samples that the profile is of, as indices of their splits.
+        samples: how many of them were measured.
         skipped: samples that were drawn but could not be used, and why.
-        dropped: layers that left the race, and on how many samples they were measured; their values
-            are of these samples alone, and they are not planned.
+        left_out: data sets that were asked for but say nothing, and why.
     """
 
     model_config = ConfigDict(
@@ -49,19 +48,18 @@ class Summary(BaseModel):
 
     schema_: str = Field(SCHEMA, alias="schema")
     settings: Settings
-    decoder: DecoderShape
+    draw: dict[str, list[Index]]
     samples: dict[str, Count]
     text_tokens: float
-    vanilla: dict[str, float]
-    curve: dict[str, float]
-    curve_per_dataset: dict[str, dict[str, float]]
-    interval: dict[str, tuple[float, float]]
+    vanilla: dict[str, Value]
+    curve: dict[str, Value]
+    curve_per_dataset: dict[str, dict[str, Value]]
+    interval: dict[str, tuple[Value, Value]]
     created: str
     seconds: float
     versions: dict[str, str]
-    protocol: dict[str, str] = Field(default_factory=dict)
     skipped: dict[str, list[Skipped]] = Field(default_factory=dict)
-    dropped: dict[str, Count] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_settings(self) -> Summary:
@@ -72,9 +70,8 @@ class Summary(BaseModel):
         for field, values in by_layer.items():
             if set(values) != layers:
                 raise ValueError(f"{field}: must have the layers of settings.layers")
-        if not set(self.dropped) <= layers - {str(BASE_LAYER)}:
-            raise ValueError(f"dropped: must be layers of settings.layers, but not {BASE_LAYER}")
         by_set: dict[str, Mapping[str, object]] = {
+            "draw": self.draw,
             "samples": self.samples,
             "vanilla": self.vanilla,
             "curve_per_dataset": self.curve_per_dataset,
@@ -82,32 +79,6 @@ class Summary(BaseModel):
         for field, values in by_set.items():
             if set(values) != names:
                 raise ValueError(f"{field}: must have the data sets of settings.datasets")
-        return self
-
-    def drawn(self, dataset: str) -> int:
-        """Samples that were drawn from a data set, usable or not."""
-        return self.samples[dataset] + len(self.skipped.get(dataset, ()))
-
-
-class RunFile(BaseModel):
-    """``run.json``: what this folder measures, and on which samples (indices of the split).
-
-    Attributes:
-        decoder, protocol: what the summary says of the model and the scores, so that parts can be
-            brought together without the model; None and empty where an older version began.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    settings: Settings
-    draw: dict[str, list[Count]]
-    decoder: DecoderShape | None = None
-    protocol: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _draws_all(self) -> RunFile:
-        if set(self.draw) != set(self.settings.datasets):
-            raise ValueError("draw: must have the data sets of settings.datasets")
         return self
 
 
@@ -143,11 +114,10 @@ class Profile:
         document = read_json_object(file, "profile", max_bytes=MAX_BYTES)
         if document.get("schema") != SCHEMA:
             raise SwiftprofError(
-                f"{file}: schema is {document.get('schema')!r}, this version reads {SCHEMA!r}; "
-                "make the profile again"
+                f"{file}: schema is {str(document.get('schema'))[:80]!r}, this version reads "
+                f"{SCHEMA!r}; make the profile again"
             )
-        summary = _validated(Summary, document, file)
-        profile = cls(folder, summary, hashlib.sha256(file.read_bytes()).hexdigest())
+        profile = cls(folder, _validated(document, file), _sha256(file))
         for part in profile.parts():
             if not part.is_file():
                 raise SwiftprofError(
@@ -157,23 +127,22 @@ class Profile:
         return profile
 
     @property
+    def run(self) -> Run[Settings]:
+        """What it measures."""
+        return Run[Settings](settings=self.summary.settings, draw=self.summary.draw)
+
+    @property
     def model(self) -> ModelInfo:
         return self.summary.settings.model
 
     @property
     def decoder(self) -> DecoderShape:
-        return self.summary.decoder
+        return self.summary.settings.decoder
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Candidate layers, 1-based: those that were measured on every sample."""
-        dropped = self.summary.dropped
-        return tuple(i for i in self.summary.settings.layers if str(i) not in dropped)
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Layers that left the race -> samples they were measured on."""
-        return self.summary.dropped
+        """Candidate layers, 1-based."""
+        return self.summary.settings.layers
 
     @property
     def keep(self) -> float:
@@ -190,28 +159,19 @@ class Profile:
 
     def parts(self, dataset: str | None = None) -> list[Path]:
         """Paths of all parts, or of one data set's."""
+        parts, draw = parts_of(self.path), self.summary.draw
         names = self.datasets if dataset is None else (dataset,)
-        return [
-            part_path(self.path, name, i)
-            for name in names
-            for i in range(part_count(self.summary.drawn(name)))
-        ]
+        return [parts.path(n, i) for n in names for i in range(len(chunks(draw[n])))]
+
+    def rows(self, dataset: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """What was measured on a data set's samples, in the order drawn (see `rows.SCHEMA`)."""
+        return read_rows(parts_of(self.path), series_of(self.run, dataset), columns)
 
     @cached_property
     def samples(self) -> dict[str, SampleScores]:
         """Per-sample scores of each data set: vanilla (S,) and re-runs (S, candidates)."""
-        every = self.summary.settings.layers
-        columns = [every.index(layer) for layer in self.layers]
-        found = {}
-        for name in self.datasets:
-            vanilla, reruns = read_measured(self.parts(name), len(every))
-            if np.isnan(reruns[:, columns]).any():
-                raise SwiftprofError(
-                    f"{self.path}: parts of {name} lack re-runs of layers that profile.json does "
-                    "not call dropped; run the swiftprof profile command that made it again"
-                )
-            found[name] = SampleScores(vanilla, reruns[:, columns])
-        return found
+        parts, run, size = parts_of(self.path), self.run, len(self.layers)
+        return {name: read_scores(parts, series_of(run, name), size) for name in self.datasets}
 
     @property
     def curve(self) -> Curve:
@@ -246,59 +206,19 @@ def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile:
     return Profile.load(max(found)[1].parent)
 
 
-def read_run(folder: Path) -> RunFile:
-    """What a folder measures.
-
-    Raises:
-        SwiftprofError: no such folder, or no run in it.
-    """
-    file = folder / "run.json"
-    if not file.is_file():
-        raise SwiftprofError(
-            f"{folder}: holds no run (no run.json); give a folder that swiftprof profile wrote"
-        )
-    run: RunFile = _validated(RunFile, read_json_object(file, "run", MAX_BYTES), file)
-    return run
-
-
-def open_run(folder: Path, run: RunFile) -> None:
-    """Begin a run in a folder, or go on with one of the same settings and samples.
-
-    Raises:
-        SwiftprofError: the folder holds a run with other settings or other samples.
-    """
-    file = folder / "run.json"
-    if file.is_file():
-        check_same(folder, run)
-        return
-    write_text_atomic(file, run.model_dump_json(indent=1) + "\n")
-
-
-def check_same(folder: Path, run: RunFile) -> None:
-    """Refuse a folder with a run of other settings or samples. Raises SwiftprofError."""
-    there = read_run(folder)
-    if there.settings != run.settings:
-        raise SwiftprofError(
-            f"{folder}: holds a profile with other settings "
-            f"({run.settings.difference(there.settings)}); choose another `out`"
-        )
-    for name, indices in run.draw.items():
-        if there.draw[name] != indices:
-            raise SwiftprofError(
-                f"{folder}: holds another draw of {name}, so the data set has changed since; "
-                "choose another `out`"
-            )
-
-
 def write_summary(folder: Path, summary: Summary) -> None:
     write_text_atomic(
         folder / "profile.json", summary.model_dump_json(indent=1, by_alias=True) + "\n"
     )
 
 
-def _validated(kind: type[Any], document: dict[str, Any], file: Path) -> Any:
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _validated(document: dict[str, Any], file: Path) -> Summary:
     try:
-        return kind.model_validate(document)
+        return Summary.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])

@@ -7,92 +7,81 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from swiftprof import __version__
+from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.curve import SampleScores, combine
 from swiftprof.planning.stability import curve_intervals
-from swiftprof.profiling.job import Unit, units
-from swiftprof.profiling.parts import is_complete, part_path, read_measured, read_part, read_skipped
+from swiftprof.profiling.rows import parts_of, read_rows, read_scores, read_skipped, series_of
 from swiftprof.profiling.settings import Settings
-from swiftprof.profiling.store import SCHEMA, RunFile, Summary, write_summary
-
-Floats = NDArray[np.float64]
-
-
-def missing_units(folder: Path, run: RunFile) -> list[Unit]:
-    """Units whose part is not there, or damaged, in order."""
-    return [
-        unit
-        for unit in units(run.draw, run.settings.datasets)
-        if not is_complete(part_path(folder, unit.dataset, unit.number), len(unit.indices))
-    ]
+from swiftprof.profiling.store import SCHEMA, Summary, write_summary
+from swiftprof.runs.folder import Run
 
 
-def write_profile(folder: Path, run: RunFile, seconds: float) -> None:
+def write_profile(folder: Path, run: Run[Settings], seconds: float) -> None:
     """Write ``profile.json`` from a folder whose parts are all there.
 
+    A data set of which no sample can be used, or on which the unpruned model scores 0, says nothing
+    of any layer and is left out.
+
     Raises:
-        SwiftprofError: no sample of a set could be used, or the unpruned model scores 0 on it.
+        SwiftprofError: no data set is left.
     """
-    write_summary(folder, summarise(folder, run, seconds))
+    parts, every = parts_of(folder), {n: series_of(run, n) for n in run.settings.datasets}
+    skipped = {name: read_skipped(parts, series) for name, series in every.items()}
+    left_out = {
+        name: f"none of {len(run.draw[name])} samples can be used; the first: {each[0].reason}"
+        for name, each in skipped.items()
+        if len(each) == len(run.draw[name])
+    }
+    size = len(run.settings.layers)
+    scores = {n: read_scores(parts, s, size) for n, s in every.items() if n not in left_out}
+    for name in [n for n, each in scores.items() if not each.vanilla.mean() > 0]:
+        del scores[name]
+        left_out[name] = "the unpruned model scores 0 on it, so no layer can be compared with it"
+    if not scores:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise SwiftprofError(
+            f"no data set says anything of the layers ({why}): check the model and the data sets"
+        )
+    text, rows = 0, 0
+    for name in scores:
+        table = read_rows(parts, every[name], ["prompt_tokens", "n_visual"])
+        text += sum(table["prompt_tokens"].to_pylist()) - sum(table["n_visual"].to_pylist())
+        rows += len(table)
+    write_summary(
+        folder,
+        _summary(run, scores, skipped, left_out, text / rows, seconds),
+    )
 
 
-def summarise(folder: Path, run: RunFile, seconds: float) -> Summary:
-    """The summary of a folder whose parts are all there (see `write_profile`)."""
+def _summary(
+    run: Run[Settings],
+    scores: Mapping[str, SampleScores],
+    skipped: Mapping[str, list[Skipped]],
+    left_out: dict[str, str],
+    text_tokens: float,
+    seconds: float,
+) -> Summary:
     import torch
     import transformers
 
-    settings, names = run.settings, run.settings.datasets
-    if run.decoder is None:
-        raise SwiftprofError(
-            f"{folder / 'run.json'}: lacks the model's sizes, an older swiftprof began this run; "
-            "run its swiftprof profile command again"
-        )
-    parts = {
-        name: [part_path(folder, u.dataset, u.number) for u in units(run.draw, [name])]
-        for name in names
-    }
-    skipped = {n: [s for p in parts[n] for s in read_skipped(p)] for n in names}
-    for name in names:
-        if len(skipped[name]) == len(run.draw[name]):
-            raise SwiftprofError(
-                f"data set {name}: none of {len(run.draw[name])} samples can be used; "
-                f"the first: {skipped[name][0].reason}"
-            )
-    measured = {n: read_measured(parts[n], len(settings.layers)) for n in names}
-    dead = [n for n in names if not measured[n][0].mean() > 0]
-    if dead:
-        raise SwiftprofError(
-            f"the vanilla model scores 0 on {', '.join(dead)}, so no layer can be "
-            "compared with it: "
-            "check the model and the data set, or leave it out"
-        )
-    text, rows = 0, 0
-    for part in (p for paths in parts.values() for p in paths):
-        table = read_part(part, ["prompt_tokens", "n_visual"])
-        text += sum(table["prompt_tokens"].to_pylist()) - sum(table["n_visual"].to_pylist())
-        rows += len(table)
+    settings = run.settings.only(scores)
 
     def by_layer(values: Iterable[float]) -> dict[str, float]:
         return {str(i): round(float(v), 6) for i, v in zip(settings.layers, values, strict=True)}
 
-    x, low, high, own, dropped = _curves(measured, settings)
+    low, high = (by_layer(ends) for ends in curve_intervals(scores, seed=settings.seed))
     return Summary(
         schema=SCHEMA,
         settings=settings,
-        decoder=run.decoder,
-        samples={n: len(measured[n][0]) for n in names},
-        text_tokens=text / rows,
-        vanilla={n: float(measured[n][0].mean()) for n in names},
-        curve=by_layer(x),
-        curve_per_dataset={n: by_layer(own[n]) for n in names},
-        interval={
-            str(i): (round(float(a), 6), round(float(b), 6))
-            for i, a, b in zip(settings.layers, low, high, strict=True)
-        },
+        draw={name: run.draw[name] for name in scores},
+        samples={name: len(each.vanilla) for name, each in scores.items()},
+        text_tokens=text_tokens,
+        vanilla={name: float(each.vanilla.mean()) for name, each in scores.items()},
+        curve=by_layer(combine(scores)),
+        curve_per_dataset={n: by_layer(combine({n: each})) for n, each in scores.items()},
+        interval={layer: (low[layer], high[layer]) for layer in low},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         versions={
@@ -101,39 +90,6 @@ def summarise(folder: Path, run: RunFile, seconds: float) -> Summary:
             "transformers": transformers.__version__,
             "python": platform.python_version(),
         },
-        protocol=run.protocol,
         skipped={name: each for name, each in skipped.items() if each},
-        dropped=dropped,
+        left_out=left_out,
     )
-
-
-def _curves(
-    measured: Mapping[str, tuple[Floats, Floats]], settings: Settings
-) -> tuple[Floats, Floats, Floats, dict[str, Floats], dict[str, int]]:
-    """Curve, its intervals, each data set's own, and samples of the layers that left the race.
-
-    Each layer's values come from the samples it was re-run on: all, unless there was a race.
-    """
-    size = len(settings.layers)
-    x, low, high = np.empty(size), np.empty(size), np.empty(size)
-    own = {name: np.empty(size) for name in measured}
-    ran = {name: np.isfinite(reruns) for name, (_, reruns) in measured.items()}
-    together: dict[bytes, list[int]] = {}  # columns by the samples they were re-run on
-    for column in range(size):
-        key = b"".join(each[:, column].tobytes() for each in ran.values())
-        together.setdefault(key, []).append(column)
-    dropped: dict[str, int] = {}
-    for columns in together.values():
-        rows = {name: each[:, columns[0]] for name, each in ran.items()}
-        scores = {
-            name: SampleScores(vanilla[rows[name]], reruns[rows[name]][:, columns])
-            for name, (vanilla, reruns) in measured.items()
-        }
-        x[columns] = combine(scores)
-        low[columns], high[columns] = curve_intervals(scores, seed=settings.seed)
-        for name in measured:
-            own[name][columns] = combine({name: scores[name]})
-        if not all(each.all() for each in rows.values()):
-            count = sum(int(each.sum()) for each in rows.values())
-            dropped |= {str(settings.layers[column]): count for column in columns}
-    return x, low, high, own, dict(sorted(dropped.items(), key=lambda each: int(each[0])))

@@ -3,13 +3,14 @@
 A batch that runs out of memory is cut in half and tried again, and later batches stay that small. A
 batch that fails otherwise is tried once more, then sample by sample; a sample that fails even then
 is skipped with its reason. Where nothing has worked yet and every sample of a unit fails, the
-trouble is not with the samples, and the error goes up.
+trouble may not be with the samples, and the error goes up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
@@ -19,29 +20,54 @@ from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.faults import free_memory, out_of_memory, reason
 from swiftprof.profiling.job import Request, Unit
 from swiftprof.profiling.measure import batches, measure_batch
-from swiftprof.profiling.parts import Row
+from swiftprof.profiling.rows import Row, parts_of, series_of
 from swiftprof.profiling.settings import Settings
+from swiftprof.runs.folder import Run
 
 OnBatch = Callable[[int], None]
 """Called with the number of samples that are done."""
 
 
+class NothingWorks(Exception):
+    """Every sample of a unit failed, and none of any unit had worked before."""
+
+
 @dataclass(frozen=True)
-class Asked:
-    """A unit's samples as the model is shown them, and those that are broken."""
+class UnitSamples:
+    """A unit's samples as the model is shown them, by index, and those that are broken."""
 
     unit: Unit
-    samples: Sequence[Sample]
+    samples: dict[int, Sample]
     broken: Sequence[Skipped]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What becomes one part."""
+class UnitResult:
+    """What becomes part of a part: rows by the index of their sample, in the order drawn."""
 
     unit: Unit
-    rows: list[Row]
+    rows: dict[int, Row]
     skipped: list[Skipped]
+
+    def write(self, folder: Path, run: Run[Settings]) -> None:
+        """Put it on disk."""
+        series = series_of(run, self.unit.dataset)
+        rows = {index: vars(row) for index, row in self.rows.items()}
+        parts_of(folder).add(series, self.unit.number, rows, self.skipped)
+
+    def first_look(self) -> str:
+        """One answer beside its reference, and the score so far, in one line."""
+        name, failed = self.unit.dataset, len(self.skipped)
+        if not self.rows:
+            return f"{name}: all of the first {failed} samples failed: {self.skipped[0].reason}"
+        row, count = next(iter(self.rows.values())), len(self.rows)
+        said = f"answer {row.prediction[:60]!r}, " if row.prediction else ""
+        mean = sum(each.score for each in self.rows.values()) / count
+        return (
+            f"{name}: {said}reference {(row.answers or [''])[0][:60]!r}, score {row.score:.3g}; "
+            f"mean of the first {count} samples {mean:.3g}"
+            + (": the unpruned model is wrong on all of them" if not mean else "")
+        )
 
 
 class Worker:
@@ -78,69 +104,61 @@ class Worker:
             samples=batch_size,
         )
         self.size, self.max_rows = self.fitting.samples, self.fitting.rows
-        self._splits = {d.name: request.split_of(d) for d in self._sets.values()}
         self._warn = warn or (lambda text: None)
         self._worked = False
 
-    def ask(self, unit: Unit) -> Asked:
+    def ask(self, unit: Unit) -> UnitSamples:
         """Load a unit's samples. Needs no model and may run beside it, in another thread."""
-        split = self._splits[unit.dataset]
-        good, broken = ask_all(self._sets[unit.dataset], split, unit.indices, self.vlm)
-        return Asked(unit, good, broken)
+        name = unit.dataset
+        good, broken = ask_all(self._sets[name], self.settings.splits[name], unit.indices, self.vlm)
+        bad = {each.index for each in broken}
+        usable = [i for i in unit.indices if i not in bad]
+        return UnitSamples(unit, dict(zip(usable, good, strict=True)), broken)
 
-    def measure(self, asked: Asked, on_batch: OnBatch | None = None) -> Measured:
+    def measure(self, asked: UnitSamples, on_batch: OnBatch | None = None) -> UnitResult:
         """Measure every sample of a unit, or skip it with a reason.
 
         Raises:
-            Exception: every sample failed, and no sample had worked before.
+            NothingWorks: every sample failed, and no sample had worked before; its cause says why.
         """
         told = on_batch or (lambda done: None)
         dataset = self._sets[asked.unit.dataset]
-        bad = {each.index for each in asked.broken}
-        index = dict(
-            zip(
-                (s.id for s in asked.samples),
-                (i for i in asked.unit.indices if i not in bad),
-                strict=True,
-            )
-        )
-        settings, layers = self.settings, asked.unit.layers
-        if layers is not None:
-            settings = settings.model_copy(update={"layers": layers})
-        rows: list[Row] = []
-        failed: list[Skipped] = []
+        rows: dict[int, Row] = {}
+        failed = {each.index: each for each in asked.broken}
         first: Exception | None = None
-        told(len(bad))
+        told(len(failed))
         waiting = batches(asked.samples, self.size)
-        tried: list[Sample] = []
+        tried: list[int] = []
         while waiting:
             batch = waiting.pop(0)
+            samples = [asked.samples[i] for i in batch]
             try:
-                rows += measure_batch(self.vlm, dataset, batch, settings, self.max_rows)
+                found = measure_batch(self.vlm, dataset, samples, self.settings, self.max_rows)
             except Exception as error:
                 first = first or error
                 if out_of_memory(error) and self._shrink(len(batch)):
-                    waiting = batches(batch, self.size) + batches(_flat(waiting), self.size)
+                    rest = [i for each in (batch, *waiting) for i in each]
+                    waiting = batches({i: asked.samples[i] for i in rest}, self.size)
                 elif batch is not tried and not out_of_memory(error):
                     tried = batch
                     waiting.insert(0, batch)
                 elif len(batch) > 1:
-                    waiting = [[sample] for sample in batch] + waiting
+                    waiting = [[i] for i in batch] + waiting
                 else:
-                    failed.append(Skipped(index[batch[0].id], reason(error)))
+                    failed[batch[0]] = Skipped(batch[0], reason(error))
                     told(1)
             else:
                 self._worked = True
+                rows |= dict(zip(batch, found, strict=True))
                 told(len(batch))
         if first is not None and not rows and not self._worked:
-            raise first
-        place = {sample.id: n for n, sample in enumerate(asked.samples)}
-        rows.sort(key=lambda row: place[row.id])
-        if layers is not None:
-            rows = [_among(row, layers, self.settings.layers) for row in rows]
-        order = {i: n for n, i in enumerate(asked.unit.indices)}
-        skipped = sorted([*asked.broken, *failed], key=lambda each: order[each.index])
-        return Measured(asked.unit, rows, skipped)
+            raise NothingWorks from first
+        order = asked.unit.indices
+        return UnitResult(
+            asked.unit,
+            {i: rows[i] for i in order if i in rows},
+            [failed[i] for i in order if i in failed],
+        )
 
     def _shrink(self, batch: int) -> bool:
         """Use less memory from now on; false where nothing smaller is left."""
@@ -155,18 +173,3 @@ class Worker:
         else:
             return False
         return True
-
-
-def _among(row: Row, layers: Sequence[int], candidates: Sequence[int]) -> Row:
-    """A row of some layers' re-runs as one of all candidates; the others' places stay empty."""
-    answers = dict(zip(layers, row.rerun_prediction, strict=True))
-    scores = dict(zip(layers, row.rerun_score, strict=True))
-    return replace(
-        row,
-        rerun_prediction=[answers.get(layer) for layer in candidates],
-        rerun_score=[scores.get(layer) for layer in candidates],
-    )
-
-
-def _flat(waiting: Sequence[Sequence[Sample]]) -> list[Sample]:
-    return [sample for batch in waiting for sample in batch]

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from swiftprof.analysis.curve import ANALYSIS, Curves
 from swiftprof.analysis.document import samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.core.stages import BASE_LAYER
-from swiftprof.errors import SwiftprofError
-from swiftprof.files import read_json_object
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.store import MAX_BYTES, Profile
+from swiftprof.profiling.store import Profile
 from swiftprof.report.images import Album
 from swiftprof.report.page import Card, Said, Section, short
 from swiftprof.tables import Table
@@ -110,16 +105,12 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
     summary, settings = profile.summary, profile.summary.settings
     versions = ", ".join(f"{name} {version}" for name, version in summary.versions.items())
     visual = profile.model.visual_tokens
-    raced = [
-        ("raced", f"layers {', '.join(summary.dropped)} were measured on fewer samples, not shown")
-    ]
     return [
         ("model", f"{profile.model.name}, {profile.model.num_layers} layers"),
         ("visual tokens", str(visual) if visual is not None else "as many as the image asks for"),
         ("samples", f"{samples_text(summary.samples)}, seed {settings.seed}"),
         ("selection", f"top {percent(profile.keep)} of the visual tokens"),
         ("score", "likelihood of the answer" if settings.score == "nll" else "of the answer"),
-        *(raced if summary.dropped else ()),
         ("arithmetic", f"{settings.dtype}, {settings.attention}"),
         ("made", f"{summary.created} in {summary.seconds:.0f} s"),
         ("versions", versions),
@@ -130,10 +121,8 @@ def _facts(profile: Profile) -> list[tuple[str, str]]:
 def _command(profile: Profile) -> str:
     settings = profile.summary.settings
     parts = ["swiftprof", "profile", "--model", settings.model.name]
-    parts += ["--datasets", ",".join(settings.datasets), "--samples", str(settings.samples)]
+    parts += ["--datasets", ",".join(settings.again()), "--samples", str(settings.samples)]
     parts += ["--keep", f"{settings.keep:g}", "--seed", str(settings.seed)]
-    if settings.race is not None:
-        parts += ["--race", "--race-risk", f"{settings.race:g}"]
     return shlex.join([*parts, "--out", str(profile.path)])
 
 
@@ -142,23 +131,18 @@ def _cards(
 ) -> tuple[list[Card], int]:
     wanted = [i for i in dict.fromkeys((BASE_LAYER, *layers)) if i in profile.layers]
     names = profile.datasets
-    likelihood = profile.summary.settings.score == "nll"
+    settings = profile.summary.settings
+    likelihood = settings.score == "nll"
     cards: list[Card] = []
-    drawn, splits = _draw(profile)
     for number, name in enumerate(names):
         room = shown // len(names) + (number < shown % len(names))
-        rows: list[dict[str, Any]] = []
-        for part in profile.parts(name):
-            if len(rows) >= room:
-                break
-            rows += _rows(part)[: room - len(rows)]
-        images = album.find(
-            name, splits.get(name, ""), drawn.get(name, []), [r["id"] for r in rows]
-        )
+        rows: list[dict[str, Any]] = profile.rows(name, _COLUMNS).slice(0, room).to_pylist()
+        split, drawn = settings.splits[name], profile.summary.draw[name]
+        images = album.find(settings.given.get(name, name), split, drawn, [r["id"] for r in rows])
         for row, image in zip(rows, images, strict=True):
             given = [("unpruned", row["prediction"], row["score"])]
             for layer in wanted:
-                at = profile.summary.settings.layers.index(layer)
+                at = settings.layers.index(layer)
                 again = row["rerun_prediction"][at], row["rerun_score"][at]
                 given.append((f"layer {layer}'s selection", *again))
             said = [
@@ -179,32 +163,3 @@ def _cards(
                 )
             )
     return cards, sum(profile.summary.samples.values())
-
-
-def _rows(part: Path) -> list[dict[str, Any]]:
-    try:
-        table = pq.read_table(part, columns=list(_COLUMNS), partitioning=None)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        first = str(error).splitlines()[0]
-        raise SwiftprofError(f"{part}: not a readable part ({first})") from error
-    found: list[dict[str, Any]] = table.to_pylist()
-    return found
-
-
-def _draw(profile: Profile) -> tuple[dict[str, list[int]], dict[str, str]]:
-    """Indices of the samples and splits; nothing where the run's file is not there."""
-    settings = profile.summary.settings
-    splits = {n: getattr(settings, "splits", {}).get(n, settings.split) for n in settings.datasets}
-    try:
-        document = read_json_object(profile.path / "run.json", "run", MAX_BYTES)
-    except SwiftprofError:
-        return {}, splits
-    drawn = document.get("draw")
-    if not isinstance(drawn, dict):
-        return {}, splits
-    good = {
-        str(name): [int(i) for i in indices]
-        for name, indices in drawn.items()
-        if isinstance(indices, list) and all(isinstance(i, int) for i in indices)
-    }
-    return good, splits

@@ -13,7 +13,8 @@ import pytest
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_dataset
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.profiling.parts import SKIPPED
+from swiftprof.profiling.rows import SCHEMA
+from swiftprof.runs.part import read_part
 
 
 @pytest.fixture(scope="module")
@@ -159,12 +160,11 @@ def test_a_profile_skips_them_too_and_goes_on(swiftprof, scenes, tmp_path):
     document = first.document
     assert document["samples"] == {"mine": 6}
     assert {s["index"] for s in document["skipped"]["mine"]} == {2, 3, 8, 9}
-    assert "questions as they stand" in document["protocol"]["mine"]
+    assert "questions as they stand" in document["settings"]["protocol"]["mine"]
     assert document["settings"]["sources"]["mine"].startswith("mine.jsonl sha256:")
     (part,) = (tmp_path / "p" / "parts").iterdir()
-    table = pq.read_table(part)
-    assert len(table) == 6
-    assert len(json.loads(table.schema.metadata[SKIPPED])) == 4
+    assert len(pq.read_table(part)) == 6
+    assert len(read_part(part, SCHEMA).stamp.skipped) == 4
     (tmp_path / "p" / "profile.json").unlink()
     again = swiftprof(*command)
     assert again.code == 3

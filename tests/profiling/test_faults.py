@@ -18,10 +18,13 @@ import torch
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES
-from swiftprof.profiling import api, parts, worker
+from swiftprof.profiling import api, worker
 from swiftprof.profiling.job import Request, prepare, units
+from swiftprof.profiling.rows import SCHEMA, parts_of
 from swiftprof.profiling.store import Profile
-from swiftprof.profiling.worker import Worker
+from swiftprof.profiling.worker import NothingWorks, Worker
+from swiftprof.runs import folder as runs
+from swiftprof.runs.part import Damaged, read_part
 
 SETS = ("scenes-qa", "scenes-text")
 
@@ -31,7 +34,7 @@ def measured(bundled):
     """A worker's undisturbed result on one unit of six samples, and what it takes to repeat it."""
     request = Request(("scenes-qa",), samples=6)
     run = prepare(bundled, request)
-    (unit,) = units(run.draw, run.settings.datasets)
+    (unit,) = units(run)
 
     def repeat(**options):
         again = Worker(bundled, request, run.settings, **options)
@@ -80,22 +83,23 @@ def test_real_allocation_failures_are_recognised():
 
 def test_a_failing_sample_is_tried_again_then_skipped_with_its_reason(measured, monkeypatch):
     repeat, wanted = measured
-    bad, calls = wanted.rows[2].id, []
+    bad, calls = list(wanted.rows)[2], []
+    bad_id = wanted.rows[bad].id
     real = worker.measure_batch
 
     def fragile(vlm, dataset, samples, settings, max_rows):
         calls.append(len(samples))
-        if bad in [s.id for s in samples]:
+        if bad_id in [s.id for s in samples]:
             raise ValueError("the processor\nchoked")
         return real(vlm, dataset, samples, settings, max_rows)
 
     monkeypatch.setattr(worker, "measure_batch", fragile)
     _, found = repeat()
     assert calls == [6, 6, 1, 1, 1, 1, 1, 1, 1]  # together, again, each alone, the bad one again
-    assert [row.id for row in found.rows] == [row.id for row in wanted.rows if row.id != bad]
+    assert found.rows == {index: row for index, row in wanted.rows.items() if index != bad}
     (skipped,) = found.skipped
     assert skipped.reason == "ValueError: the processor choked"
-    assert wanted.unit.indices[2] == skipped.index
+    assert wanted.unit.indices[2] == skipped.index == bad
 
 
 def test_where_nothing_works_the_error_itself_is_told(measured, monkeypatch):
@@ -105,14 +109,15 @@ def test_where_nothing_works_the_error_itself_is_told(measured, monkeypatch):
         raise SwiftprofError("this model cannot be profiled")
 
     monkeypatch.setattr(worker, "measure_batch", broken)
-    with pytest.raises(SwiftprofError, match="cannot be profiled"):
+    with pytest.raises(NothingWorks) as caught:
         repeat()
+    assert "cannot be profiled" in str(caught.value.__cause__)
 
 
 def test_damaged_parts_are_made_again(bundled, small_profile, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(small_profile.path, folder)
-    cut, gone = (parts.part_path(folder, name, 0) for name in SETS)
+    cut, gone = (parts_of(folder).path(name, 0) for name in SETS)
     whole = {path: path.read_bytes() for path in (cut, gone)}
     cut.write_bytes(whole[cut][: len(whole[cut]) // 2])
     gone.unlink()
@@ -124,18 +129,17 @@ def test_damaged_parts_are_made_again(bundled, small_profile, tmp_path):
     assert done.curve.x == pytest.approx(small_profile.curve.x)
 
 
-def test_a_flipped_bit_inside_a_part_is_noticed(small_profile, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(small_profile.path, folder)
-    path = parts.part_path(folder, "scenes-qa", 0)
-    raw = bytearray(path.read_bytes())
-    column = pq.read_metadata(path).row_group(0).column(0)
-    assert column.path_in_schema == "id"
-    start = column.dictionary_page_offset or column.data_page_offset
-    raw[start + column.total_compressed_size - 3] ^= 1
-    path.write_bytes(raw)
-    with pytest.raises(SwiftprofError, match="not a readable part"):
-        parts.read_part(path)
+def test_any_flipped_bit_of_a_part_is_noticed(small_profile, tmp_path):
+    (source,) = small_profile.parts("scenes-qa")
+    whole, path = source.read_bytes(), tmp_path / "part.parquet"
+    path.write_bytes(whole)
+    read_part(path, SCHEMA)
+    for place in range(0, len(whole), 7):
+        raw = bytearray(whole)
+        raw[place] ^= 1 << place % 8
+        path.write_bytes(raw)
+        with pytest.raises(Damaged):
+            read_part(path, SCHEMA)
 
 
 def test_samples_that_changed_do_not_mix(bundled, small_profile, tmp_path):
@@ -152,8 +156,9 @@ PROFILE = """
 import sys, torch
 torch.set_num_threads(1)
 from swiftprof.models.loading import load
-from swiftprof.profiling import api, parts
-parts.PART_SAMPLES = 2
+from swiftprof.profiling import api
+from swiftprof.runs import folder
+folder.PART_SAMPLES = 2
 api.profile(load("tiny-llava"), ["scenes-qa"], samples=8, out=sys.argv[1], batch_size=2)
 """
 
@@ -172,10 +177,13 @@ def test_a_killed_run_goes_on_to_the_same_result(bundled, tmp_path, monkeypatch)
     kept = {path: path.read_bytes() for path in left}
     half = folder / "parts" / ".scenes-qa-00003.parquet.0123456789ab.tmp"
     half.write_bytes(b"PAR1 half a part")
+    live = half.with_name(".scenes-qa-00002.parquet.fedcba987654.tmp")
+    live.write_bytes(b"PAR1 of another process that is at it now")
+    os.utime(half, (time.time() - 7200,) * 2)
     with pytest.raises(SwiftprofError, match="not finished"):
         Profile.load(folder)
 
-    monkeypatch.setattr(parts, "PART_SAMPLES", 2)
+    monkeypatch.setattr(runs, "PART_SAMPLES", 2)
     options = {"samples": 8, "batch_size": 2}
     resumed = api.profile(bundled, ["scenes-qa"], out=folder, **options)
     whole = api.profile(bundled, ["scenes-qa"], out=tmp_path / "whole", **options)
@@ -184,29 +192,32 @@ def test_a_killed_run_goes_on_to_the_same_result(bundled, tmp_path, monkeypatch)
         assert pq.read_table(a).equals(pq.read_table(b))
     assert resumed.summary.curve == whole.summary.curve
     assert not half.exists()
+    assert live.exists()
 
 
 FULL = """
 import os, sys
 from pathlib import Path
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling.parts import Row, is_complete, part_path, write_part
+from swiftprof.profiling.rows import Row, parts_of
+from swiftprof.runs.folder import Series
 
 folder = Path(sys.argv[1])
-def rows(n):
-    return [Row(f"{i}", "a", "", "q" * 300, ["a"], os.urandom(3000).hex(), 1.0, 4, 9,
-            [[0], [1]], ["a"], [1.0]) for i in range(n)]
-write_part(part_path(folder, "a", 0), rows(2))
+parts, series = parts_of(folder), Series("a", "digest", tuple(range(100)))
+def rows(n, first):
+    return {first + i: vars(Row(f"{i}", "a", "", "q" * 300, ["a"], os.urandom(3000).hex(), 1.0, 4,
+            9, [[0], [1]], ["a"], [1.0])) for i in range(n)}
+parts.add(series, 0, rows(2, 0))
 (folder / "ballast").write_bytes(b"x" * (200 << 10))
 try:
-    write_part(part_path(folder, "a", 1), rows(40))
+    parts.add(series, 1, rows(40, 50))
 except SwiftprofError as error:
     print(error)
 assert sorted(p.name for p in (folder / "parts").iterdir()) == ["a-00000.parquet"]
-assert is_complete(part_path(folder, "a", 0), 2)
+assert {n: len(i) for n, i in parts.missing(series).items()} == {0: 48, 1: 50}
 (folder / "ballast").unlink()
-write_part(part_path(folder, "a", 1), rows(40))
-assert is_complete(part_path(folder, "a", 1), 40)
+parts.add(series, 1, rows(40, 50))
+assert {n: len(i) for n, i in parts.missing(series).items()} == {0: 48, 1: 10}
 print("went on")
 """
 

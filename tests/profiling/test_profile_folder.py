@@ -12,8 +12,9 @@ import pytest
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_dataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling import api, parts, worker
+from swiftprof.profiling import api, worker
 from swiftprof.profiling.store import Profile, find_newest
+from swiftprof.runs import folder
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_run_goes_on_where_it_stopped(bundled, copy, monkeypatch):
 
 
 def test_interruption_keeps_finished_parts(bundled, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "PART_SAMPLES", 2)
+    monkeypatch.setattr(folder, "PART_SAMPLES", 2)
     calls = []
 
     def stop_at_third(*arguments):
@@ -102,14 +103,14 @@ def test_interruption_keeps_finished_parts(bundled, tmp_path, monkeypatch):
 
     real = worker.measure_batch
     monkeypatch.setattr(worker, "measure_batch", stop_at_third)
-    folder = tmp_path / "run"
+    out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        api.profile(bundled, ["scenes-qa"], samples=6, out=folder)
-    assert len(list((folder / "parts").glob("*.parquet"))) == 2
+        api.profile(bundled, ["scenes-qa"], samples=6, out=out)
+    assert len(list((out / "parts").glob("*.parquet"))) == 2
     with pytest.raises(SwiftprofError, match="not finished"):
-        Profile.load(folder)
+        Profile.load(out)
     monkeypatch.setattr(worker, "measure_batch", real)
-    resumed = api.profile(bundled, ["scenes-qa"], samples=6, out=folder)
+    resumed = api.profile(bundled, ["scenes-qa"], samples=6, out=out)
     whole = api.profile(bundled, ["scenes-qa"], samples=6, out=tmp_path / "whole")
     for a, b in zip(resumed.parts(), whole.parts(), strict=True):
         assert pq.read_table(a).equals(pq.read_table(b))

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling import parts
 from swiftprof.profiling.api import Unfinished, run_shard
 from swiftprof.profiling.job import Request
-from swiftprof.profiling.merge import merge
+from swiftprof.profiling.merge import merge_shards
 from swiftprof.profiling.sharding import Shard, choose_shard
 from swiftprof.profiling.store import Profile
+from swiftprof.runs import folder
 
 
 def test_every_unit_belongs_to_exactly_one_shard():
@@ -47,20 +47,20 @@ def shards(bundled, tmp_path_factory):
     """Two shards in folders of their own, and the whole from one process."""
     root = tmp_path_factory.mktemp("shards")
     request = Request(("scenes-qa",), samples=6)
-    before, parts.PART_SAMPLES = parts.PART_SAMPLES, 2
+    before, folder.PART_SAMPLES = folder.PART_SAMPLES, 2
     try:
         done = [run_shard(bundled, request, Shard(i, 2), out=root / str(i)) for i in range(2)]
         whole = run_shard(bundled, request, out=root / "whole")
         yield root, done, whole
     finally:
-        parts.PART_SAMPLES = before
+        folder.PART_SAMPLES = before
 
 
 def test_merged_shards_equal_one_process(shards, tmp_path):
     root, done, whole = shards
     assert [each.missing for each in done] == [1, 2]
     assert all(isinstance(each, Unfinished) for each in done)
-    merged = merge([root / "0", root / "1"], tmp_path / "merged")
+    merged = merge_shards([root / "0", root / "1"], tmp_path / "merged")
     for a, b in zip(merged.parts(), whole.parts(), strict=True):
         assert pq.read_table(a).equals(pq.read_table(b))
     ours, theirs = (p.summary.model_dump(exclude={"created", "seconds"}) for p in (merged, whole))
@@ -79,14 +79,14 @@ def test_the_last_shard_in_a_shared_folder_finishes_it(shards, bundled, tmp_path
 def test_missing_and_damaged_parts_are_named(shards, tmp_path):
     root, _, _ = shards
     with pytest.raises(SwiftprofError, match=r"1 of 3 parts are missing.*scenes-qa-00001"):
-        merge([root / "0"], tmp_path / "some")
+        merge_shards([root / "0"], tmp_path / "some")
     shutil.copytree(root / "1", tmp_path / "damaged")
-    part = parts.part_path(tmp_path / "damaged", "scenes-qa", 1)
+    part = tmp_path / "damaged" / "parts" / "scenes-qa-00001.parquet"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(SwiftprofError, match=r"1 of 3 parts are missing"):
-        merge([root / "0", tmp_path / "damaged"], tmp_path / "more")
+        merge_shards([root / "0", tmp_path / "damaged"], tmp_path / "more")
     with pytest.raises(SwiftprofError, match="no run"):
-        merge([tmp_path])
+        merge_shards([tmp_path])
 
 
 def test_shards_of_other_runs_do_not_mix(shards, bundled, tmp_path):
@@ -94,4 +94,4 @@ def test_shards_of_other_runs_do_not_mix(shards, bundled, tmp_path):
     other = Request(("scenes-qa",), keep=0.3, samples=6)
     run_shard(bundled, other, Shard(1, 2), out=tmp_path / "other")
     with pytest.raises(SwiftprofError, match=r"keep: 0\.2 here, 0\.3 there"):
-        merge([root / "0", tmp_path / "other"], tmp_path / "mixed")
+        merge_shards([root / "0", tmp_path / "other"], tmp_path / "mixed")

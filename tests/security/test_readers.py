@@ -21,8 +21,12 @@ from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.shipped import shipped_plans
-from swiftprof.profiling import parts
-from swiftprof.profiling.store import Profile, read_run
+from swiftprof.profiling.rows import SCHEMA
+from swiftprof.profiling.settings import Settings
+from swiftprof.profiling.store import Profile
+from swiftprof.runs import part
+from swiftprof.runs.folder import Run, read_run
+from swiftprof.runs.part import Damaged, Stamp, read_part, write_part
 
 PUBLISHED = shipped_plans()["llava-1.5-7b"]
 FEW = settings(
@@ -132,10 +136,10 @@ def test_profiles(folder, small_profile, data):
         write(folder / name, data.draw(damaged(original)))
     profile = one_line_or(lambda: Profile.load(folder))
     if profile is not None:
-        assert all(part.resolve().parent == folder / "parts" for part in profile.parts())
+        assert all(each.resolve().parent == folder / "parts" for each in profile.parts())
         one_line_or(lambda: profile.curve)
         one_line_or(lambda: profile.samples)
-    one_line_or(lambda: read_run(folder))
+    one_line_or(lambda: read_run(folder, Run[Settings]))
 
 
 @FEW
@@ -148,40 +152,51 @@ def test_parts(small_profile, tmp_path, data):
         raw[place] = data.draw(st.integers(0, 255))
     path = tmp_path / "part.parquet"
     path.write_bytes(raw[: data.draw(st.integers(len(raw) // 2, len(raw)) | st.just(len(raw)))])
-    one_line_or(lambda: parts.read_part(path))
-    one_line_or(lambda: parts.read_skipped(path))
-    one_line_or(lambda: parts.read_scores([path], 23))
-    assert parts.is_complete(path, 8) in (True, False)
+    found = one_line_or(lambda: read_part(path, SCHEMA))
+    assert found is None or path.read_bytes() == source.read_bytes()
 
 
 def test_parts_of_other_types_and_sizes_are_refused(small_profile, tmp_path, monkeypatch):
     (source,) = small_profile.parts("scenes-qa")
-    table, path = pq.read_table(source), tmp_path / "part.parquet"
+    sound, path = read_part(source, SCHEMA), tmp_path / "part.parquet"
+    rows, stamp = sound.rows.to_pylist(), sound.stamp
 
-    def refusal(written: pa.Table) -> str:
-        pq.write_table(written, path)
-        with pytest.raises(SwiftprofError) as caught:
-            parts.read_scores([path], 23)
+    def refusal(schema: pa.Schema = SCHEMA) -> str:
+        with pytest.raises(Damaged) as caught:
+            read_part(path, schema)
         return str(caught.value)
 
-    assert "column score" in refusal(table.drop_columns("score"))
-    assert "column kind" in refusal(
-        table.set_column(table.schema.get_field_index("kind"), "kind", pa.array([1] * len(table)))
-    )
-    assert "rows" in refusal(pa.concat_tables([table] * 10))
-    short = [row[:-1] for row in table["rerun_score"].to_pylist()]
-    place = table.schema.get_field_index("rerun_score")
-    kind = table.schema.field("rerun_score").type
-    assert "layers a row" in refusal(table.set_column(place, "rerun_score", pa.array(short, kind)))
-    nothing = [[None] * 23] * len(table)
-    assert "finite" in refusal(table.set_column(place, "rerun_score", pa.array(nothing, kind)))
-    odd = table.replace_schema_metadata({parts.SKIPPED: b'[{"index": "x"}]'})
-    pq.write_table(odd, path)
-    with pytest.raises(SwiftprofError, match="skipped"):
-        parts.read_skipped(path)
-    monkeypatch.setattr(parts, "MAX_BYTES", 1000)
+    write_part(path, pa.schema([f for f in SCHEMA if f.name != "score"]), rows, stamp)
+    assert "column score" in refusal()
+    write_part(path, SCHEMA, rows[1:], stamp)
+    assert "rows of 8 samples" in refusal()
+    write_part(path, SCHEMA, rows, Stamp(settings="x", indices=range(8)))
+    assert read_part(path, SCHEMA).stamp.settings == "x"
+    pq.write_table(sound.rows.replace_schema_metadata(None), path)
+    assert "does not say what it holds" in refusal()
+    monkeypatch.setattr(part, "MAX_BYTES", 1000)
     with pytest.raises(SwiftprofError, match="larger than"):
-        parts.read_part(source)
+        read_part(source, SCHEMA)
+
+
+def test_a_small_part_cannot_unpack_to_gigabytes(tmp_path):
+    """One long answer that a dictionary repeats in every row: a few kB that would fill memory."""
+    schema = pa.schema([("answer", pa.string())])
+    path = tmp_path / "bomb.parquet"
+    stamp = Stamp(settings="x", indices=range(1000))
+    rows = [{"answer": "a" * (1 << 16)}] * 1000
+
+    real = pq.ParquetWriter
+    with pytest.MonkeyPatch.context() as patch:  # a well-formed part, but for the packing
+        patch.setattr(
+            part.pq,
+            "ParquetWriter",
+            lambda out, schema, **options: real(out, schema, **{**options, "use_dictionary": True}),
+        )
+        write_part(path, schema, rows, stamp)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(Damaged, match="no part"):
+        read_part(path, schema)
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "a/b", "..", "", "a\x00b"])

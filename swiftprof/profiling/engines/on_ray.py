@@ -2,7 +2,8 @@
 
 A worker measures a unit and sends it back; the driver writes the parts, so no folder need be
 shared. A worker that is lost (killed, out of memory, its machine gone) is replaced and its unit
-measured again. Results do not depend on how many workers there are: a unit is measured alone.
+measured again; one that finds no room is given up, and the others do its work. Results do not
+depend on how many workers there are: a unit is measured alone.
 """
 
 from __future__ import annotations
@@ -11,25 +12,29 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.api import Progress, begin, count, finish
-from swiftprof.profiling.job import Request, Unit, prepare, units
-from swiftprof.profiling.parts import part_path, write_part
-from swiftprof.profiling.race import next_units
-from swiftprof.profiling.store import Profile, RunFile
-from swiftprof.profiling.summary import missing_units
-from swiftprof.profiling.worker import Measured, Worker
+from swiftprof.profiling.faults import reason
+from swiftprof.profiling.job import Request, Unit, missing_units, prepare, units
+from swiftprof.profiling.settings import Settings
+from swiftprof.profiling.store import Profile
+from swiftprof.profiling.worker import NothingWorks, UnitResult, Worker
+from swiftprof.runs.folder import Run
 
 MAX_LOSSES = 3
 """Workers that one unit may take down before the run stops."""
 CPUS_PER_WORKER = 4
 """Where there is no GPU."""
+HIRE_SECONDS = 60.0
+"""A worker that has found no machine to run on after this time is given up."""
 
 Loader = Callable[[], VLM]
+Told = Callable[[str], None]
 
 
 class _Remote:
@@ -40,19 +45,44 @@ class _Remote:
         self._worker: Worker | None = None
         self._warnings: list[str] = []
 
-    def start(self) -> tuple[int, RunFile, str]:
-        """Load the model; the process's id, the run as seen from here, how much runs together."""
+    def here(self) -> int:
+        """The process's id; answers as soon as there is a process."""
+        return os.getpid()
+
+    def start(self) -> tuple[Run[Settings], str]:
+        """Load the model; the run as seen from here, and how much runs together."""
         vlm = self._load()
         run = prepare(vlm, self._request)
         self._worker = Worker(vlm, self._request, run.settings, self._size, self._warnings.append)
-        return os.getpid(), run, str(self._worker.fitting)
+        return run, str(self._worker.fitting)
 
-    def measure(self, unit: Unit) -> tuple[Measured, list[str]]:
+    def measure(self, unit: Unit) -> tuple[UnitResult | NothingWorks, list[str]]:
         """Measure a unit; warnings come with it."""
         assert self._worker is not None
-        done = self._worker.measure(self._worker.ask(unit))
+        done: UnitResult | NothingWorks
+        try:
+            done = self._worker.measure(self._worker.ask(unit))
+        except NothingWorks as error:
+            why = error.__cause__
+            ours = isinstance(why, SwiftprofError)  # anything else may not travel
+            done = NothingWorks(why if ours else RuntimeError(reason(why or error)))
         warnings, self._warnings[:] = list(self._warnings), []
         return done, warnings
+
+
+@dataclass
+class _Task:
+    """What a worker is doing.
+
+    Attributes:
+        kind: "hired" (waits for a machine), "loading" or "measuring".
+        since: on the monotonic clock.
+    """
+
+    worker: Any
+    kind: str
+    since: float
+    unit: Unit | None = None
 
 
 def profile_on_ray(
@@ -64,8 +94,8 @@ def profile_on_ray(
     batch_size: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
-    warn: Callable[[str], None] | None = None,
-    note: Callable[[str], None] | None = None,
+    warn: Told | None = None,
+    note: Told | None = None,
     on_worker: Callable[[int], None] | None = None,
 ) -> Profile:
     """Profile with workers on Ray (see `swiftprof.profiling.api.profile`).
@@ -78,8 +108,8 @@ def profile_on_ray(
         on_worker: told the process id of each worker that has loaded its model.
 
     Raises:
-        SwiftprofError: Ray is missing or not reachable, a worker cannot load the model, or one
-            unit has taken down three workers.
+        SwiftprofError: Ray is missing or not reachable, no worker finds a machine, a worker cannot
+            load the model, or one unit has taken down three workers.
     """
     if workers is not None and workers < 1:
         raise BadParameter("workers", workers, "must be at least 1, or auto")
@@ -87,14 +117,17 @@ def profile_on_ray(
     began = time.monotonic()
     ours = _connect(ray, address)
     try:
-        pool = _Pool(ray, load, request, batch_size, workers, warn or _silent, note or _silent)
+        pool = _Pool(ray, (load, request, batch_size), workers, warn or _silent, note or _silent)
         try:
-            return pool.run(out, progress or (lambda done, total: None), on_worker, began)
+            folder, run, new = pool.run(out, progress or (lambda done, total: None), on_worker)
         finally:
             pool.close()
     finally:
         if ours:
             ray.shutdown()
+    finished = finish(folder, run, new, time.monotonic() - began)
+    assert isinstance(finished, Profile)
+    return finished
 
 
 def _silent(text: str) -> None:
@@ -105,14 +138,7 @@ class _Pool:
     """The driver's view of the workers."""
 
     def __init__(
-        self,
-        ray: Any,
-        load: Loader,
-        request: Request,
-        batch_size: int | None,
-        workers: int | None,
-        warn: Callable[[str], None],
-        note: Callable[[str], None],
+        self, ray: Any, arguments: tuple[Any, ...], workers: int | None, warn: Told, note: Told
     ) -> None:
         self._ray, self._warn, self._note = ray, warn, note
         resources = ray.cluster_resources()
@@ -120,100 +146,142 @@ class _Pool:
         self._size = workers or gpus or max(1, int(resources.get("CPU", 1)) // CPUS_PER_WORKER)
         options = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         self._kind = ray.remote(**options)(_Remote)
-        self._arguments = (load, request, batch_size)
-        self._busy: dict[Any, tuple[Any, Unit | None]] = {}  # future -> worker, its unit
+        self._arguments = arguments
+        self._tasks: dict[Any, _Task] = {}  # by Ray's future
         self._idle: list[Any] = []
         self._waiting: deque[Unit] = deque()
+        self._put_off: list[Unit] = []
+        self._losses: Counter[Unit | None] = Counter()
+        self._run: Run[Settings] | None = None
+        self._folder = Path()
 
     def run(
-        self,
-        out: str | Path | None,
-        progress: Progress,
-        on_worker: Callable[[int], None] | None,
-        began: float,
-    ) -> Profile:
-        """Hand out units until all parts are there."""
-        run: RunFile | None = None
-        folder, total, done = Path(), 0, 0
-        losses: Counter[Unit | None] = Counter()
+        self, out: str | Path | None, progress: Progress, on_worker: Callable[[int], None] | None
+    ) -> tuple[Path, Run[Settings], bool]:
+        """Hand out units until all parts are there: the folder, the run, whether parts are new."""
+        done = total = 0
         new = False
         self._hire()
-        while self._busy:
-            ready, _ = self._ray.wait(list(self._busy), num_returns=1, timeout=1.0)
+        while self._run is None or self._waiting or self._measuring():
+            self._give_up_hires()
+            if not self._tasks:
+                raise SwiftprofError(
+                    "Ray has no room for a worker any more; look at ray status, or run the same "
+                    "command without Ray: what is measured stays"
+                )
+            ready, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=1.0)
             for future in ready:
-                worker, unit = self._busy.pop(future)
-                try:
-                    result = self._ray.get(future)
-                except self._ray.exceptions.RayTaskError as error:  # its own code raised
-                    raise (error.cause if isinstance(error.cause, Exception) else error) from None
-                except self._ray.exceptions.RayError as error:
-                    self._ray.kill(worker)
-                    losses[unit] += 1
-                    if losses[unit] >= MAX_LOSSES:
-                        raise SwiftprofError(_lost(unit, error)) from error
-                    self._warn(f"a worker was lost ({_first_line(error)}); another one takes over")
-                    if unit is not None:
-                        self._waiting.appendleft(unit)
-                    self._hire()
+                task = self._tasks.pop(future)
+                result = self._result(future, task)
+                if result is None:
                     continue
-                self._idle.append(worker)
-                if unit is None:
-                    pid, seen, fitting = result
-                    losses[None] = 0
+                if task.kind == "hired":
                     if on_worker is not None:
-                        on_worker(pid)
-                    if run is None:
-                        run, folder = seen, begin(seen, out)
+                        on_worker(result)
+                    self._begin(task.worker.start.remote(), task.worker, "loading")
+                    continue
+                self._idle.append(task.worker)
+                if task.kind == "loading":
+                    seen, fitting = result
+                    self._losses[None] = 0
+                    if self._run is None:
                         self._note(f"{fitting}, per worker")
-                        missing = missing_units(folder, run)
-                        total = count(units(run.draw, run.settings.datasets))
-                        done = total - count(missing)
+                        total, done = self._open(seen, out)
                         progress(done, total)
-                        for _ in range(min(self._size, len(missing)) - 1):
-                            self._hire()
-                    _check_same(run, seen)
-                else:
+                    assert self._run is not None
+                    _check_same(self._run, seen)
+                elif task.unit is not None:
                     measured, warnings = result
-                    path = part_path(folder, unit.dataset, unit.number)
-                    write_part(path, measured.rows, measured.skipped)
-                    new, done = True, done + len(unit.indices)
-                    progress(done, total)
                     for text in warnings:
                         self._warn(text)
-                assert run is not None  # a worker has started
-                if not self._waiting and not self._measuring():
-                    self._waiting.extend(next_units(folder, run))  # of the next round of a race
+                    if self._take(task.unit, measured):
+                        new, done = True, done + len(task.unit.indices)
+                        progress(done, total)
                 self._hand_out()
-        assert run is not None
-        finished = finish(folder, run, new, time.monotonic() - began)
-        assert isinstance(finished, Profile)
-        return finished
+        return self._folder, self._run, new
+
+    def _open(self, run: Run[Settings], out: str | Path | None) -> tuple[int, int]:
+        """Open the folder, line up the work and hire for it: samples in all, and samples done."""
+        self._run, self._folder = run, begin(run, out)
+        missing = missing_units(self._folder, run)
+        self._waiting.extend(missing)
+        for _ in range(min(self._size, len(missing)) - 1):
+            self._hire()
+        total = count(units(run))
+        return total, total - count(missing)
+
+    def _result(self, future: Any, task: _Task) -> Any:
+        """What a task came to; None where its worker was lost, and another one has been hired."""
+        try:
+            return self._ray.get(future)
+        except self._ray.exceptions.RayTaskError as error:  # its own code raised
+            raise (error.cause if isinstance(error.cause, Exception) else error) from None
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(task.worker)
+            self._losses[task.unit] += 1
+            if self._losses[task.unit] >= MAX_LOSSES:
+                raise SwiftprofError(_lost(task.unit, error)) from error
+            self._warn(f"a worker was lost ({_first_line(error)}); another one takes over")
+            if task.unit is not None:
+                self._waiting.appendleft(task.unit)
+            self._hire()
+            return None
+
+    def _take(self, unit: Unit, measured: UnitResult | NothingWorks) -> bool:
+        """Write a unit; or put it off, where nothing works yet that tells what is at fault."""
+        assert self._run is not None
+        if isinstance(measured, NothingWorks):
+            self._put_off.append(unit)
+            if {u.dataset for u in self._put_off} == set(self._run.settings.datasets):
+                raise measured.args[0] or measured
+            return False
+        measured.write(self._folder, self._run)
+        if unit.number == 0:
+            self._note(measured.first_look())
+        self._waiting.extend(self._put_off)
+        self._put_off.clear()
+        return True
+
+    def _give_up_hires(self) -> None:
+        """Let hires go that find no machine; as long as others work or wait, that is no error."""
+        now = time.monotonic()
+        for future, task in list(self._tasks.items()):
+            if task.kind == "hired" and now - task.since > HIRE_SECONDS:
+                self._ray.kill(task.worker)
+                del self._tasks[future]
+                self._warn(
+                    f"no room for another worker after {HIRE_SECONDS:.0f} s: going on with "
+                    f"{len(self._idle) + len(self._tasks)}"
+                )
 
     def close(self) -> None:
         """Let all workers go."""
-        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+        for worker in [*self._idle, *(task.worker for task in self._tasks.values())]:
             self._ray.kill(worker)
         self._idle.clear()
-        self._busy.clear()
+        self._tasks.clear()
 
     def _measuring(self) -> bool:
         """Whether a unit is under way."""
-        return any(unit is not None for _, unit in self._busy.values())
+        return any(task.kind == "measuring" for task in self._tasks.values())
 
     def _hand_out(self) -> None:
         """Give idle workers units."""
         while self._waiting and self._idle:
             worker, unit = self._idle.pop(), self._waiting.popleft()
-            self._busy[worker.measure.remote(unit)] = (worker, unit)
+            self._begin(worker.measure.remote(unit), worker, "measuring", unit)
 
     def _hire(self) -> None:
         worker = self._kind.remote(*self._arguments)
-        self._busy[worker.start.remote()] = (worker, None)
+        self._begin(worker.here.remote(), worker, "hired")
+
+    def _begin(self, future: Any, worker: Any, kind: str, unit: Unit | None = None) -> None:
+        self._tasks[future] = _Task(worker, kind, time.monotonic(), unit)
 
 
-def _check_same(run: RunFile, seen: RunFile) -> None:
+def _check_same(run: Run[Settings], seen: Run[Settings]) -> None:
     if seen.settings != run.settings or seen.draw != run.draw:
-        why = run.settings.difference(seen.settings) or "other samples are drawn there"
+        why = run.difference(seen) or "other samples are drawn there"
         raise SwiftprofError(
             f"a worker would measure something else ({why}): give all machines the same data, "
             "model and versions"
