@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from swiftprof.analysis.base import Analysis
 
 NAMES = (
-    "curve", "stability", "ranks", "alignment", "overlap", "pictures", "plans",
+    "curve", "stability", "staleness", "ranks", "alignment", "overlap", "pictures", "plans",
     "pareto",
 )  # fmt: skip
 """In the order in which they tell the story."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,42 +23,42 @@ from swiftprof.planning.plan_file import Plan
 Floats = NDArray[np.float64]
 
 CHUNK = 40
-"""Layer sets that answer together; a chunk is its own resumable evaluation."""
+"""Plans that answer together; a chunk is its own resumable evaluation."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores of every set: label -> data set -> scores of the samples, in one order."""
+    """Scores of every plan: label -> data set -> scores of the samples, in one order."""
 
-    scores: dict[tuple[int, ...], dict[str, Floats]]
+    scores: dict[str, dict[str, Floats]]
     vanilla: dict[str, Floats]
     skipped: dict[str, int]
 
-    def relative(self, layers: tuple[int, ...], half: int | None = None) -> float:
+    def relative(self, name: str, half: int | None = None) -> float:
         """Mean over sets of score relative to vanilla; of the samples of one half (0 or 1)."""
         part = slice(half, None, None if half is None else 2)
         ratios = [
-            each[part].mean() / max(self.vanilla[name][part].mean(), 1e-12)
-            for name, each in self.scores[layers].items()
+            each[part].mean() / max(self.vanilla[dataset][part].mean(), 1e-12)
+            for dataset, each in self.scores[name].items()
         ]
         return float(np.mean(ratios))
 
 
 def answer_with(
     sampling: Sampling,
-    plans: Mapping[tuple[int, ...], Plan],
+    plans: Mapping[str, Plan],
     folder: Path,
     progress: Progress | None = None,
 ) -> Measured:
     """Answer the samples with every plan; finished parts in the folder are not made again."""
     names = list(plans)
     asked = (sampling.samples, sampling.seed, sampling.split)
-    scores: dict[tuple[int, ...], dict[str, Floats]] = {each: {} for each in names}
+    scores: dict[str, dict[str, Floats]] = {each: {} for each in names}
     vanilla: dict[str, Floats] = {}
     skipped: dict[str, int] = {}
     chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
     for number, chunk in enumerate(chunks):
-        variants = [VariantSettings.of(_label(each), "", plans[each]) for each in chunk]
+        variants = [VariantSettings.of(each, "", plans[each]) for each in chunk]
 
         def report(done: int, total: int, number: int = number) -> None:
             if progress:
@@ -78,7 +78,7 @@ def answer_with(
         )
         read = _read(done.path, done.results)
         for each in chunk:
-            scores[each] = read[_label(each)]
+            scores[each] = read[each]
         vanilla = read[VANILLA]
         skipped = {name: len(each) for name, each in done.skipped.items() if each}
     return Measured(scores, vanilla, skipped)
@@ -87,10 +87,6 @@ def answer_with(
 def digest(*settings: object) -> str:
     """Short name of a comparison, so that another one does not get in its way."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _label(layers: Sequence[int]) -> str:
-    return "+".join(map(str, layers))
 
 
 def _read(folder: Path, results: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:

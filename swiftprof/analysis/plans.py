@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from swiftprof.planning.curve import Curve
     from swiftprof.planning.plan_file import Plan
 
-WEAK = 0.3
-"""A rank correlation below this is said to predict badly."""
+WEAK = 0.3  # a rank correlation below this is said to predict badly
 
 
 class Result(BaseModel):
@@ -232,9 +231,7 @@ class PlansAnalysis(AtBudget):
             found = answer_with(sampling, plans, subject.folder / "plans-answers", progress=step)
         return summed(found, plans, kinds, subject.curve, self.method, possible)
 
-    def rivals(
-        self, subject: Subject
-    ) -> tuple[dict[tuple[int, ...], Plan], dict[tuple[int, ...], str], int]:
+    def rivals(self, subject: Subject) -> tuple[dict[str, Plan], dict[str, str], int]:
         """The plan first, then its rivals; their kinds; how many sets the budget allows."""
         from swiftprof.methods.depths import equal_depths
         from swiftprof.planning.budget import feasible_sets
@@ -259,18 +256,18 @@ class PlansAnalysis(AtBudget):
         kinds = {layers: "planned"}
         if equal in possible and equal != layers:
             kinds[equal] = "equal depths"
-        plans = {layers: plan}
+        plans = {_list(layers): plan}
         for each in dict.fromkeys([*kinds, *rivals]):
             if each != layers:
                 spec = f"{self.method}@{'+'.join(map(str, each))}"
-                (plans[each],) = self.plans(subject, spec).values()
-        return plans, kinds, len(possible)
+                (plans[_list(each)],) = self.plans(subject, spec).values()
+        return plans, {_list(each): kind for each, kind in kinds.items()}, len(possible)
 
 
 def summed(
     found: Measured,
-    plans: Mapping[tuple[int, ...], Plan],
-    kinds: Mapping[tuple[int, ...], str],
+    plans: Mapping[str, Plan],
+    kinds: Mapping[str, str],
     curve: Curve,
     method: str,
     possible: int,
@@ -280,23 +277,26 @@ def summed(
     from swiftprof.planning.program import area
 
     planned, span = next(iter(plans)), max(1, curve.num_layers - BASE_LAYER)
+
+    def area_of(layers: Sequence[int]) -> float:
+        found = area(curve.layers, curve.num_layers, curve.x[None], layers)[0]
+        return round(float(found / span), 6)
+
     results = [
         Result(
-            layers=list(layers),
-            kind=kinds.get(layers, "drawn"),
-            area=round(
-                float(area(curve.layers, curve.num_layers, curve.x[None], layers)[0] / span), 6
-            ),
+            layers=list(plan.pruning_layers),
+            kind=kinds.get(name, "drawn"),
+            area=area_of(plan.pruning_layers),
             kept=plan.stages[-1].keep,
-            relative=round(found.relative(layers), 6),
-            scores={n: round(float(s.mean()), 6) for n, s in found.scores[layers].items()},
+            relative=round(found.relative(name), 6),
+            scores={n: round(float(s.mean()), 6) for n, s in found.scores[name].items()},
             difference=None
-            if layers == planned
-            else _difference(found.scores[layers], found.scores[planned], found.vanilla),
+            if name == planned
+            else _difference(found.scores[name], found.scores[planned], found.vanilla),
         )
-        for layers, plan in plans.items()
+        for name, plan in plans.items()
     ]
-    drawn = [tuple(r.layers) for r in results if r.kind == "drawn"]
+    drawn = [_list(r.layers) for r in results if r.kind == "drawn"]
     scores = np.array([found.relative(each) for each in drawn])
     mine = found.relative(planned)
     order = max(range(len(results)), key=lambda n: (results[n].relative, -n))
@@ -309,7 +309,7 @@ def summed(
         datasets={name: len(each) for name, each in found.vanilla.items()},
         skipped=found.skipped,
         num_layers=curve.num_layers,
-        m=len(planned),
+        m=len(plans[planned].pruning_layers),
         retain=budget_text(plans[planned]),
         method=method,
         possible=possible,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.record import Recording
 from swiftprof.profiling.rerun import Rows, run_prompt
 from swiftprof.profiling.row_cache import RowMemory
@@ -45,15 +46,22 @@ def rerun_scores(
     selections: Sequence[Tensor],
     answers: Tensor,
     max_rows: int = 256,
+    start: int = BASE_LAYER,
 ) -> list[list[float]]:
-    """Scores with each candidate's selection, per sample (see `rerun` for the arguments)."""
+    """Scores with each candidate's selection, per sample (see `rerun` for the arguments).
+
+    Args:
+        start: layers that ran as in the vanilla run; the recording's `hidden` enters the next.
+    """
     steps = Steps(model)
     rows = Rows.of(recording, selections)
     length = answers.shape[1]
     scores: list[float] = []
     memory = RowMemory(recording, rows.longest(recording), new=0, most=max_rows)
     for part in rows.chunks(memory.rows):
-        hidden = run_prompt(steps, recording, part, memory, last=length + 1).hidden[:, :-1]
+        hidden = run_prompt(steps, recording, part, memory, last=length + 1, start=start).hidden[
+            :, :-1
+        ]
 
         def logits(t: int, hidden: Tensor = hidden) -> Tensor:
             return steps.logits(hidden[:, t : t + 1])[:, 0]

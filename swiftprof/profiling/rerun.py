@@ -128,13 +128,19 @@ class Prompted:
 
 
 def run_prompt(
-    steps: Steps, recording: Recording, rows: Rows, memory: RowMemory, last: int
+    steps: Steps,
+    recording: Recording,
+    rows: Rows,
+    memory: RowMemory,
+    last: int,
+    start: int = BASE_LAYER,
 ) -> Prompted:
     """Layers 3..L on each row's text behind the image and its selection.
 
     Args:
         memory: for the rows' caches.
         last: tokens at the end of the prompt whose hidden states are wanted.
+        start: layers that ran as in the vanilla run; the recording's `hidden` enters the next.
     """
     sample = rows.sample
     slots, own_valid = right_aligned(rows.own(recording))
@@ -142,7 +148,9 @@ def run_prompt(
     seen = torch.cat([recording.prefix[1][sample], own_valid], 1)
     size = _rows_at_work(steps, slots)
     hidden = [
-        _through_layers(steps, recording, sample[part], slots[part], seen[part], cache[part], last)
+        _through_layers(
+            steps, recording, sample[part], slots[part], seen[part], cache[part], last, start
+        )
         for part in (slice(start, start + size) for start in range(0, len(sample), size))
     ]
     cache.advance()
@@ -157,13 +165,14 @@ def _through_layers(
     seen: Tensor,
     cache: RowCache,
     last: int,
+    start: int,
 ) -> Tensor:
     """Hidden states of the last tokens of some rows behind layer L, (R, last, d)."""
     hidden = recording.hidden[sample[:, None], slots]
     rope = gather_rows(recording.rope, sample, slots, len(recording.valid))
     mask = steps.mask(hidden, seen)
     final = len(steps.decoder.layers) - 1
-    for i in range(BASE_LAYER, final + 1):
+    for i in range(start, final + 1):
         hidden = steps.run(i, hidden, rope, mask, cache, last if i == final else None)
         if i in recording.added:
             here = slots[:, -hidden.shape[1] :]
