@@ -128,6 +128,50 @@ class Source(_Part):
     published: str | None = None
 
 
+class Tried(_Part):
+    """A candidate of a search.
+
+    Attributes:
+        likelihood: mean likelihood of the answers relative to the unpruned model, mean over sets.
+        samples: on how many samples.
+    """
+
+    stages: tuple[Stage, ...]
+    options: dict[str, JsonValue] = {}
+    likelihood: Float
+    samples: Count
+
+
+class SearchRecord(_Part):
+    """How a plan was searched for, and what that gained.
+
+    Attributes:
+        limit: as it was asked for, a time or a number of candidates.
+        equal: what candidates have in common with the paper's plan: `flops` or `tokens`.
+        risk: chance that a candidate which left was better than the leader it was compared with.
+        tried: candidates that were measured.
+        samples: data set -> samples to search, to choose among finalists, and to report.
+        candidates: the best by likelihood.
+        relative: score of the paper's plan and of the winner, relative to the unpruned model, on
+            the samples to report.
+        gain: by how much the winner is better there: mean, and 95 % interval of paired differences.
+        better: the interval is above 0, so the winner is this plan; otherwise this is the paper's.
+        other: the paper's plan where the winner was taken, otherwise the winner.
+    """
+
+    limit: str
+    seed: Int
+    equal: str
+    risk: Share
+    tried: Count
+    samples: dict[str, tuple[Count, Count, Count]]
+    candidates: tuple[Tried, ...]
+    relative: tuple[Float, Float]
+    gain: tuple[Float, Float, Float]
+    better: bool
+    other: dict[str, JsonValue]
+
+
 class Plan(_Part):
     """A pruning plan, as stored in plan.json. Immutable; `Plan.load` and `save` are its file."""
 
@@ -150,6 +194,7 @@ class Plan(_Part):
     budget: Budget | None = None
     expected: Expected = Expected()
     stability: Stability | None = None
+    search: SearchRecord | None = None
     source: Source = Source()
     notes: tuple[str, ...] = ()
     swiftprof: str = Field(default_factory=lambda: __version__)
@@ -226,9 +271,9 @@ class Plan(_Part):
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The document as plain JSON values, without `options` and `notes` where empty."""
+        """The document as plain JSON values, without what is empty."""
         document = self.model_dump(mode="json", by_alias=True)
-        for name in ("options", "notes"):
+        for name in ("options", "notes", "search"):
             if not document[name]:
                 del document[name]
         return document

@@ -90,7 +90,7 @@ def record(
     steps = Steps(model)
     asked = inputs["input_ids"].shape[1]
     if answers is not None:
-        inputs, max_new_tokens = _with_answers(inputs, answers), 1
+        inputs, max_new_tokens = with_answers(inputs, answers), 1
     ids = inputs["input_ids"]
     prompt = ids.shape[1]
     check_call(steps.decoder, prompt + max_new_tokens)
@@ -144,7 +144,7 @@ def _shared(cached: list[Tensor], prefix: Tensor) -> list[Tensor]:
     ]
 
 
-def _with_answers(inputs: dict[str, Any], answers: Tensor) -> dict[str, Any]:
+def with_answers(inputs: dict[str, Any], answers: Tensor) -> dict[str, Any]:
     """Answers behind the prompts. Shorter ones are filled up with any text: nobody looks back."""
     filled = torch.where(answers >= 0, answers, answers[:, :1].clamp_min(0))
     more: dict[str, Any] = {"input_ids": filled, "attention_mask": 1, "mm_token_type_ids": 0}

@@ -1,0 +1,175 @@
+"""Scores of candidates on calibration samples: likelihood for the race, answers for the finals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swiftprof.data.asking import ask_all
+from swiftprof.data.base import Dataset, Sample
+from swiftprof.evaluation.answer import VANILLA, answer_samples
+from swiftprof.models.loading import VLM
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.likelihood import answer_tokens
+from swiftprof.profiling.steps import Steps
+from swiftprof.search.likelihood import answer_likelihood, begins, run_shared
+from swiftprof.search.race import Floats, relative
+from swiftprof.search.store import Store, Unit
+
+BLOCK = 16
+"""Samples of a set that run together; a race's levels are numbers of such blocks."""
+
+
+def plan_key(plan: Plan | None) -> str:
+    """A name for what a plan does: equal stages and options have equal names."""
+    if plan is None:
+        return VANILLA
+    done = {
+        "method": plan.method,
+        "options": plan.options,
+        "stages": [(s.layer, s.keep, s.merge) for s in plan.stages],
+    }
+    return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of one set, by what they are for; no sample is in two of them."""
+
+    dataset: Dataset
+    split: str
+    search: tuple[int, ...]
+    choose: tuple[int, ...]
+    report: tuple[int, ...]
+
+    def blocks(self, name: str) -> int:
+        """Whole and last blocks of a part."""
+        return -(-len(getattr(self, name)) // BLOCK)
+
+
+class Meter:
+    """Measures plans on drawn samples, each unit once."""
+
+    def __init__(self, vlm: VLM, sets: Sequence[Drawn], store: Store) -> None:
+        self._vlm, self._sets, self._store = vlm, tuple(sets), store
+        self._steps = Steps(vlm.model)
+
+    @property
+    def levels(self) -> int:
+        """Blocks of each set that a race may use."""
+        return max(drawn.blocks("search") for drawn in self._sets)
+
+    @property
+    def seconds(self) -> float:
+        """What all measuring took so far."""
+        return self._store.seconds
+
+    def likelihood(
+        self, plans: Sequence[Plan], level: int, tick: Callable[[], None]
+    ) -> list[Floats]:
+        """Of each plan the likelihoods on the first `level` blocks of every set, relative to the
+        unpruned model.
+
+        Args:
+            tick: called after each unit.
+        """
+        wanted: dict[str, Plan | None] = {VANILLA: None}
+        wanted |= {plan_key(plan): plan for plan in plans}
+        table: dict[str, list[Floats]] = {key: [] for key in wanted}
+        for drawn in self._sets:
+            rows: dict[str, list[float]] = {key: [] for key in wanted}
+            for block in range(min(level, drawn.blocks("search"))):
+                unit = (drawn.dataset.name, block)
+                missing = {k: p for k, p in wanted.items() if self._store.get(k, unit) is None}
+                if missing:
+                    self._measure(drawn, unit, missing)
+                    tick()
+                for key in wanted:
+                    rows[key] += self._store.get(key, unit) or []
+            for key in wanted:
+                table[key].append(np.array(rows[key]))
+        return [relative(table[plan_key(plan)], table[VANILLA]) for plan in plans]
+
+    def answers(self, plans: Sequence[Plan], part: str, tick: Callable[[], None]) -> list[Floats]:
+        """Of each plan the scores of generated answers by the sets' own metrics, likewise."""
+        wanted: dict[str, Plan | None] = {VANILLA: None}
+        wanted |= {plan_key(plan): plan for plan in plans}
+        table: dict[str, list[Floats]] = {key: [] for key in wanted}
+        for drawn in self._sets:
+            indices = getattr(drawn, part)
+            rows: dict[str, list[float]] = {key: [] for key in wanted}
+            for block in range(drawn.blocks(part)):
+                unit = (f"{drawn.dataset.name}/{part}", block)
+                missing = {k: p for k, p in wanted.items() if self._store.get(k, unit) is None}
+                if missing:
+                    some = indices[block * BLOCK : (block + 1) * BLOCK]
+                    began = time.perf_counter()
+                    found, _ = answer_samples(self._vlm, drawn.dataset, drawn.split, some, missing)
+                    seconds = (time.perf_counter() - began) / len(missing)
+                    for key in missing:
+                        scores = [a.score for a in found if a.variant == key]
+                        self._store.put(key, unit, scores, seconds)
+                    tick()
+                for key in wanted:
+                    rows[key] += self._store.get(key, unit) or []
+            for key in wanted:
+                table[key].append(np.array(rows[key]))
+        return [relative(table[plan_key(plan)], table[VANILLA]) for plan in plans]
+
+    def prompt_sizes(self) -> tuple[int, float]:
+        """Visual and other tokens of the prompts of each set's first block, on average."""
+        visual, text = [], []
+        for drawn in self._sets:
+            samples, _ = ask_all(drawn.dataset, drawn.split, drawn.search[:BLOCK], self._vlm)
+            ids = self._inputs(samples)
+            here = (ids["input_ids"] == self._vlm.image_token_id).sum(1)
+            visual.append(float(here.float().mean()))
+            text.append(float((ids["attention_mask"].sum(1) - here).float().mean()))
+        return round(float(np.mean(visual))), float(np.mean(text))
+
+    def _measure(self, drawn: Drawn, unit: Unit, plans: dict[str, Plan | None]) -> None:
+        began = time.perf_counter()
+        some = drawn.search[unit[1] * BLOCK : (unit[1] + 1) * BLOCK]
+        samples, _ = ask_all(drawn.dataset, drawn.split, some, self._vlm)
+        if not samples:
+            for key in plans:
+                self._store.put(key, unit, [], 0.0)
+            return
+        inputs = self._inputs(samples)
+        answers = self._references(drawn.dataset, samples, inputs)
+        layers = self._vlm.num_layers
+        shared = run_shared(
+            self._vlm.model, inputs, answers, {begins(p, layers) for p in plans.values()}
+        )
+        for key, plan in plans.items():
+            scores = answer_likelihood(self._steps, shared, plan)
+            now = time.perf_counter()
+            self._store.put(key, unit, scores, now - began)
+            began = now
+
+    def _inputs(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        return self._vlm.inputs([s.images for s in samples], [s.question for s in samples])
+
+    def _references(
+        self, dataset: Dataset, samples: Sequence[Sample], inputs: dict[str, Any]
+    ) -> Tensor:
+        """Tokens of the reference answers, or of the unpruned model's own where there are none."""
+        tokenizer = getattr(self._vlm.processor, "tokenizer", self._vlm.processor)
+        if all(s.answers or s.box is not None for s in samples):
+            texts = [dataset.reference(s) for s in samples]
+        else:
+            with torch.inference_mode():
+                ids = self._vlm.model.generate(  # type: ignore[operator]
+                    **inputs, do_sample=False, num_beams=1, max_new_tokens=dataset.max_new_tokens
+                )
+            said = self._vlm.decode(ids[:, inputs["input_ids"].shape[1] :])
+            texts = [each or "." for each in said]
+        return answer_tokens(texts, tokenizer, self._vlm.model.device)
