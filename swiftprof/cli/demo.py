@@ -38,7 +38,6 @@ def demo(
     from swiftprof.data.registry import BUNDLED, get_dataset
 
     vlm = resolve(LoadOptions()).load_model(output)
-    from swiftprof.cli.plan import quietly
     from swiftprof.cli.show_outcomes import show_outcomes
     from swiftprof.cli.show_plan import show_plan
     from swiftprof.evaluation.answer import VANILLA
@@ -58,7 +57,7 @@ def demo(
         folder = out / f"profile-{samples}-{seed}"
         measured = profile(vlm, BUNDLED, samples=samples, seed=seed, out=folder, progress=step)
     output.print(f"[bold]2. Plan[/bold]  {BUDGET} pruning layers, a third of the visual tokens\n")
-    plan = quietly(make_plan, measured, budget=BUDGET, ratio=RATIO)
+    plan = make_plan(measured, budget=BUDGET, ratio=RATIO)
     for note in plan.notes:
         output.warn(note)
     plan.save(out / "plan.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,8 +175,7 @@ def _from_curve(
     )
     if text_tokens is None:
         text_tokens = known.text_tokens if known else 0
-    made = quietly(
-        plan_from_curve,
+    made = plan_from_curve(
         curve,
         model=info,
         decoder=known.shape if known else None,
@@ -196,7 +194,7 @@ def _from_profile(
     from swiftprof.planning.curve import Curve, combine
 
     profile = read_profile(path, model)
-    made = quietly(make, profile, **setting)
+    made = make(profile, **setting)
 
     def curve_of(names: list[str]) -> Curve:
         chosen = {name: profile.samples[name] for name in names}
@@ -205,14 +203,3 @@ def _from_profile(
 
     names = list(profile.samples)
     return curve_of(names), made, {name: curve_of([name]) for name in names}
-
-
-def quietly(make: Callable[..., Plan], *arguments: object, **named: object) -> Plan:
-    """Call a planner without its `PlanWarning`; the plan's notes say the same, and are printed."""
-    import warnings
-
-    from swiftprof.planning.api import PlanWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PlanWarning)
-        return make(*arguments, **named)

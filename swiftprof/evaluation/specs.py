@@ -10,7 +10,6 @@ my/plan.json                    a plan as it is
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from swiftprof.methods import REGISTRY, method_class, name_of, options_of
 from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
 from swiftprof.methods.options import read_value
-from swiftprof.planning.api import LAYER_RULES, PlanWarning, ProfileLike
+from swiftprof.planning.api import LAYER_RULES, ProfileLike
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.fill import Cost, Setting, Target, fill_plan, tokens_for
@@ -167,20 +166,18 @@ class Planner:
                     "its layers come from a profile, and there is none: make one with swiftprof "
                     "profile, name it with `profile`, or give a plan's layers with `plan`"
                 )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PlanWarning)
-                return make_plan(
-                    self.profile,
-                    budget,
-                    **vars(target),
-                    method=spec.method,
-                    bootstrap=0,
-                    normalize=spec.planning.get("normalize", "relative"),
-                    schedule=schedule,
-                    merge_share=merge,
-                    options=spec.options,
-                    layers=where,
-                )
+            return make_plan(
+                self.profile,
+                budget,
+                **vars(target),
+                method=spec.method,
+                bootstrap=0,
+                normalize=spec.planning.get("normalize", "relative"),
+                schedule=schedule,
+                merge_share=merge,
+                options=spec.options,
+                layers=where,
+            )
         setting = Setting.of(spec.method, spec.options, schedule=schedule, merge_share=merge)
         depth = self.cost.model.num_layers
         if isinstance(where, tuple):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,15 +24,10 @@ from swiftprof.planning.fill import (
 )
 from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stability
 from swiftprof.planning.program import area, solve
-from swiftprof.planning.reading import Reading, search
 from swiftprof.planning.stability import bootstrap_curves, plan_stability
 
 LAYER_RULES = ("planned", "own", "equal")
 """Where to prune, beside layers named one by one."""
-
-
-class PlanWarning(UserWarning):
-    """A plan differs from what was asked for; `Plan.notes` says how."""
 
 
 class ProfileLike(Protocol):
@@ -73,7 +66,6 @@ def plan(
     merge_share: float = MERGE_SHARE,
     options: Mapping[str, Any] | None = None,
     layers: str | Sequence[int] | None = None,
-    reading: Reading | None = None,
 ) -> Plan:
     """Choose pruning layers for a profile and fill a token budget.
 
@@ -95,12 +87,10 @@ def plan(
         options: the method's own options.
         layers: "planned", "own" (the method's published ones), "equal" (the planned number at equal
             depths), or layers.
-        reading: choose layers and schedule by the objective Q of `swiftprof.planning.reading`
-            instead of the paper's P. No bootstrap then.
 
     Returns:
-        The plan. Where fewer layers are worth pruning at than `budget`, it has fewer, a note, and a
-        `PlanWarning` is issued.
+        The plan. Where fewer layers are worth pruning at than `budget`, it has fewer, and a note
+        says so.
 
     Raises:
         SwiftprofError: an impossible budget (the message names the smallest possible), unknown
@@ -118,8 +108,6 @@ def plan(
     )
     setting = Setting.of(method, options, schedule=schedule, merge_share=merge_share)
     target = Target(retain, ratio, flops)
-    if reading is not None:
-        return _by_reading(reading, curve, budget, target, cost, setting, layers, source)
     made = _make(curve, budget, target, cost, setting, layers, source)
     if bootstrap < 0:
         raise BadParameter("bootstrap", bootstrap, "must be 0 (none) or more")
@@ -170,36 +158,6 @@ def plan_from_curve(
     return _make(curve, budget, target, cost, setting, layers, source or Source())
 
 
-def _by_reading(
-    reading: Reading,
-    curve: Curve,
-    budget: int,
-    target: Target,
-    cost: Cost,
-    setting: Setting,
-    layers: str | Sequence[int] | None,
-    source: Source,
-) -> Plan:
-    """Layers and schedule by what is read where."""
-    if not setting.method.planned:
-        raise BadParameter("reading", None, f"{setting.name} is not planned; name swiftvlm or drop")
-    if target.flops is not None:
-        raise BadParameter("flops", None, "a search by reading needs `retain` or `ratio`")
-    if layers is not None and layers != "planned" and isinstance(layers, str):
-        raise BadParameter("layers", layers, "a search by reading takes planned, or layers")
-    target = target if target.given else Target(ratio=DEFAULT_RATIO)
-    fixed = None if layers is None or isinstance(layers, str) else tuple(layers)
-    tokens = tokens_for(target, fixed or (), cost, setting)
-    found = search(reading, budget, tokens, cost, setting, fixed)
-    setting = replace(setting, schedule=found.schedule)
-    made = _make(curve, budget, target, cost, setting, found.layers, source)
-    note = (
-        f"layers and schedule {found.schedule} have the largest expected score Q = "
-        f"{found.expected:.3f} by where visual tokens are read"
-    )
-    return made.model_copy(update={"notes": (*made.notes, note)})
-
-
 def _make(
     curve: Curve,
     budget: int,
@@ -237,8 +195,6 @@ def _make(
     else:
         tokens, note = default_tokens(chosen, cost, setting)
         notes += [note] if note else []
-    for note in notes:
-        warnings.warn(note, PlanWarning, stacklevel=3)
     worth = None
     if method.planned and set(chosen) <= set(curve.layers):
         value = float(area(curve.layers, curve.num_layers, curve.x, chosen))

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from swiftprof.core.stages import tokens_per_layer
-from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.methods.base import Method
 from swiftprof.models.loading import VLM
 from swiftprof.planning.api import plan as make_plan
-from swiftprof.planning.plan_file import Budget, Expected, Plan, SearchRecord, Stage, Tried
+from swiftprof.planning.plan_file import Expected, Plan, SearchRecord, Tried
 from swiftprof.profiling.store import Profile
 from swiftprof.search.limit import Limit
 from swiftprof.search.measure import Drawn, Meter, plan_key
-from swiftprof.search.race import RISK, Floats, Gain, gain, go_on
-from swiftprof.search.space import Candidate, Price, fill, neighbour, often, starts
+from swiftprof.search.pricing import Equal, Pricing
+from swiftprof.search.race import RISK, Gain, gain
+from swiftprof.search.rounds import Bar, Progress, Race
+from swiftprof.search.space import Candidate, often, starts
 from swiftprof.search.store import Store
-
-Equal = Literal["flops", "tokens"]
-Progress = Callable[[int, int], None]
 
 SAMPLES = 160
 """Samples of a set: half to search, a fifth to choose, the rest to report."""
-PARENTS, CHILDREN = 4, 12
-"""Candidates whose neighbours are tried next, and how many neighbours are."""
-PATIENCE = 8
-"""Rounds without a new leader after which a search ends before its limit."""
 FINALISTS = 3
-STEPS = 1000
-SEARCHING = 0.8
-"""Share of the limit, and of the progress bar, that searching takes; the rest is the finals'."""
 
 
 def search_plan(
@@ -97,158 +85,16 @@ def search_plan(
         "sets": {d.dataset.name: [d.split, *d.search, *d.choose, *d.report] for d in sets},
     }
     meter = Meter(vlm, sets, Store(None if folder is None else Path(folder), settings))
-    bar = _Bar(progress, bound, meter)
+    bar = Bar(progress, bound, meter)
     pricing = Pricing.of(vlm, paper, equal, meter)
     x = dict(zip(profile.layers, profile.curve.x.tolist(), strict=True))
-    race = _Race(pricing, meter, bound, seed, bar)
+    race = Race(pricing, meter, bound, seed, bar)
     race.run(starts(Candidate.of(paper, pricing.n_visual), x, vlm.num_layers))
     return _end(race, paper, sets, seed, limit, equal)
 
 
-@dataclass(frozen=True)
-class Pricing:
-    """What every candidate is filled to.
-
-    Attributes:
-        paper: the paper's plan.
-        n_visual, n_text: tokens of the prompts that are run.
-        price: FLOPs or tokens of stages on these prompts.
-        most: the paper's plan's price.
-        shape: the decoder.
-    """
-
-    paper: Plan
-    n_visual: int
-    n_text: float
-    price: Price
-    most: float
-    shape: DecoderShape
-
-    @classmethod
-    def of(cls, vlm: VLM, paper: Plan, equal: Equal, meter: Meter) -> Pricing:
-        """Prices on the prompts of the samples."""
-        n_visual, n_text = meter.prompt_sizes()
-        shape = vlm.decoder_shape
-
-        def flops(stages: Sequence[Stage], method: Method) -> float:
-            return plan_flops(shape, stages, n_visual, n_text, method=method)
-
-        def tokens(stages: Sequence[Stage], method: Method) -> float:
-            counts = tokens_per_layer(stages, shape.num_layers, n_visual, method.first)
-            return sum(counts) / len(counts)
-
-        price = flops if equal == "flops" else tokens
-        most = price(paper.stages, Candidate.of(paper, n_visual).method)
-        return cls(paper, n_visual, n_text, price, most, shape)
-
-    def plan(self, candidate: Candidate) -> Plan | None:
-        """The candidate's plan at the price; None where it is impossible."""
-        stages = fill(candidate, self.n_visual, self.price, self.most)
-        if stages is None:
-            return None
-        model = self.paper.model
-        counts = tokens_per_layer(stages, model.num_layers, self.n_visual, candidate.first)
-        kept = sum(counts) / len(counts)
-        return Plan(
-            model=model,
-            method="swiftvlm",
-            stages=stages,
-            options=dict(candidate.options),
-            budget=Budget(layers=len(stages), ratio=round(kept / self.n_visual, 6)),
-            source=self.paper.source,
-        )
-
-
-class _Bar:
-    """One progress bar over search and finals."""
-
-    def __init__(self, progress: Progress | None, limit: Limit, meter: Meter) -> None:
-        self._progress, self._limit, self._meter = progress, limit, meter
-        self.candidates, self.finals = 0, 0.0
-
-    def __call__(self) -> None:
-        used = min(1.0, self._limit.share(self._meter.seconds, self.candidates) / SEARCHING)
-        if self.finals:
-            used = 1.0
-        done = SEARCHING * used + (1 - SEARCHING) * self.finals
-        if self._progress is not None:
-            self._progress(int(STEPS * done), STEPS)
-
-
-class _Race:
-    """Rounds of candidates: starts first, then neighbours of those that lead."""
-
-    def __init__(self, pricing: Pricing, meter: Meter, limit: Limit, seed: int, bar: _Bar) -> None:
-        self.pricing, self.meter, self.bar = pricing, meter, bar
-        self.plans: dict[Candidate, Plan] = {}
-        self.values: dict[Candidate, Floats] = {}
-        self._limit, self._rng = limit, random.Random(seed)
-        self._keys: set[str] = set()
-
-    @property
-    def over(self) -> bool:
-        """Whether the searching part of the limit is used up."""
-        return self._limit.share(self.meter.seconds, len(self.plans)) >= SEARCHING
-
-    def run(self, begin: Sequence[Candidate]) -> None:
-        """Search until the limit; `values` then holds those that lead, on all samples."""
-        leading = self._rounds(self._new(begin), keep=PARENTS)
-        calm = 0
-        while not self.over and calm < PATIENCE:
-            before = leading[0]
-            children = self._new(self._neighbours(leading))
-            if not children:
-                calm += 1
-                continue
-            leading = self._rounds(children, keep=PARENTS, incumbents=leading)
-            calm = 0 if leading[0] != before else calm + 1
-
-    def _neighbours(self, parents: Sequence[Candidate]) -> list[Candidate]:
-        depth = self.pricing.paper.model.num_layers
-        found = []
-        for number in range(CHILDREN):
-            moved = neighbour(parents[number % len(parents)], depth, self._rng)
-            if self._rng.random() < 0.3:  # two steps at once leave a hollow
-                moved = neighbour(moved, depth, self._rng)
-            found.append(moved)
-        return found
-
-    def _new(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Those that are possible and do not do what another one does."""
-        found = []
-        for candidate in candidates:
-            made = self.pricing.plan(candidate)
-            if made is None or plan_key(made) in self._keys:
-                continue
-            self._keys.add(plan_key(made))
-            self.plans[candidate] = made
-            found.append(candidate)
-        self.bar.candidates = len(self.plans)
-        return found
-
-    def _rounds(
-        self,
-        candidates: Sequence[Candidate],
-        keep: int,
-        incumbents: Sequence[Candidate] = (),
-    ) -> list[Candidate]:
-        """Halve on one block, two, four … of every set; the last round is on all of them."""
-        staying = [*incumbents, *candidates]
-        level = 1
-        while True:
-            level = min(level, self.meter.levels)
-            plans = [self.plans[each] for each in staying]
-            found = self.meter.likelihood(plans, level, self.bar)
-            values = dict(zip(staying, found, strict=True))
-            if level == self.meter.levels:
-                self.values |= values
-                return go_on(values, keep)
-            staying = go_on(values, max(keep, (len(staying) + 1) // 2))
-            level *= 2
-
-
 def _end(
-    race: _Race, paper: Plan, sets: Sequence[Drawn], seed: int, limit: str, equal: Equal
+    race: Race, paper: Plan, sets: Sequence[Drawn], seed: int, limit: str, equal: Equal
 ) -> Plan:
     """Finals: generate answers, choose, and report on samples that nothing was chosen by."""
     ranked = sorted(race.values, key=lambda each: -float(race.values[each].mean()))
@@ -288,7 +134,7 @@ def _end(
     )
 
 
-def _tried(race: _Race, candidate: Candidate) -> Tried:
+def _tried(race: Race, candidate: Candidate) -> Tried:
     values = race.values[candidate]
     plan = race.plans[candidate]
     return Tried(
@@ -299,7 +145,7 @@ def _tried(race: _Race, candidate: Candidate) -> Tried:
     )
 
 
-def _priced(plan: Plan, race: _Race) -> Plan:
+def _priced(plan: Plan, race: Race) -> Plan:
     """With what is expected on the prompts that were searched on."""
     pricing = race.pricing
     shape = race.pricing.shape

@@ -99,7 +99,6 @@ def test_plans(tmp_path, document):
         assert plan.tokens_per_layer(576)[0] <= 576
 
 
-@pytest.mark.filterwarnings("ignore::swiftprof.planning.api.PlanWarning")
 @FEW
 @given(damaged(CURVE))
 def test_curves(tmp_path, document):
