@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from swiftprof.profiling.api import profile
     from swiftprof.profiling.store import Profile
     from swiftprof.runtime.prune import prune
+    from swiftprof.search.api import search_plan
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "plan",
     "profile",
     "prune",
+    "search_plan",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "plan": "swiftprof.planning.api",
     "profile": "swiftprof.profiling.api",
     "prune": "swiftprof.runtime.prune",
+    "search_plan": "swiftprof.search.api",
 }
 
 

@@ -1,0 +1,95 @@
+"""A whole search on the bundled model, small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import swiftprof
+from swiftprof.costs.flops import plan_flops
+from swiftprof.errors import SwiftprofError
+from swiftprof.methods import create
+from swiftprof.planning.plan_file import Plan
+from swiftprof.search.measure import Meter
+
+SMALL = {"limit": "17", "ratio": 0.3, "samples": 10, "seed": 3}
+
+
+def test_a_search_is_decided_by_its_seed_and_goes_on_where_it_stopped(
+    bundled, made_profile, tmp_path, monkeypatch
+):
+    seen = []
+    first = swiftprof.search_plan(
+        bundled, made_profile, **SMALL, folder=tmp_path, progress=lambda *at: seen.append(at)
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (1000, 1000)
+    monkeypatch.setattr(Meter, "_measure", lambda *_: pytest.fail("measured again"))
+    assert swiftprof.search_plan(bundled, made_profile, **SMALL, folder=tmp_path) == first
+    monkeypatch.undo()
+    # A part of what was measured is lost: it is measured again, with the same end.
+    lines = (tmp_path / "scores.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "scores.jsonl").write_text("".join(lines[:60]))
+    assert swiftprof.search_plan(bundled, made_profile, **SMALL, folder=tmp_path) == first
+
+    record = first.search
+    assert record is not None
+    assert record.tried >= 14
+    paper = swiftprof.plan(made_profile, ratio=0.3, bootstrap=0)
+    other = record.other if record.better else first.to_dict()
+    assert other["stages"] == paper.to_dict()["stages"]
+    first.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == first
+
+    def cost(stages, options):
+        method = create("swiftvlm", options)
+        return plan_flops(bundled.decoder_shape, stages, 144, 12, method=method)
+
+    for each in record.candidates:
+        assert cost(each.stages, each.options) == pytest.approx(cost(paper.stages, {}), rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_search_on_noise_returns_the_papers_plan(bundled, made_profile, monkeypatch, seed):
+    chance = np.random.default_rng(seed)
+
+    def noise(self, plans, *_):
+        return [chance.random(30) for _ in plans]
+
+    monkeypatch.setattr(Meter, "likelihood", noise)
+    monkeypatch.setattr(Meter, "answers", noise)
+    found = swiftprof.search_plan(bundled, made_profile, **SMALL)
+    paper = swiftprof.plan(made_profile, ratio=0.3, bootstrap=0)
+    assert found.search is not None
+    assert found.search.better == (found.search.gain[1] > 0)
+    if not found.search.better:
+        assert found.stages == paper.stages
+        assert "nothing better beyond noise" in found.notes[-1]
+    assert seed or not found.search.better
+
+
+def test_a_winner_replaces_the_papers_plan_where_it_is_better(bundled, made_profile, monkeypatch):
+    def by_depth(self, plans, *_):
+        base = np.linspace(0.3, 0.6, 30)
+        return [base + 0.02 * len(plan.stages) for plan in plans]
+
+    monkeypatch.setattr(Meter, "likelihood", by_depth)
+    monkeypatch.setattr(Meter, "answers", by_depth)
+    found = swiftprof.search_plan(bundled, made_profile, **SMALL)
+    assert found.search is not None
+    assert found.search.better
+    assert len(found.stages) > 3
+    assert "found by search" in found.notes[-1]
+    assert found.expected.tflops is not None
+
+
+def test_bad_input_is_refused_before_anything_runs(bundled, made_profile, monkeypatch):
+    monkeypatch.setattr(Meter, "_measure", lambda *_: pytest.fail("ran"))
+    for wrong, named in (
+        ({"limit": "soon"}, "search"),
+        ({"equal": "speed"}, "equal"),
+        ({"samples": 4}, "needs 10"),
+        ({"ratio": 0.01}, "smallest possible"),
+    ):
+        with pytest.raises(SwiftprofError, match=named):
+            swiftprof.search_plan(bundled, made_profile, **{**SMALL, **wrong})
