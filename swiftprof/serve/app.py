@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from swiftprof.serve.errors import ApiError
@@ -68,6 +69,10 @@ def create_app(
         text = f"{request.method} {request.url.path}: {error.detail}"
         return _refusal(ApiError(error.status_code, text))
 
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        return _refusal(ApiError(500, f"the server failed: {type(error).__name__}"))
+
     @app.get("/")
     async def show_page() -> Response:
         return HTMLResponse(page.html, headers=page.headers)
@@ -108,10 +113,13 @@ async def _body(request: Request, most: int) -> Any:
     if kind != "application/json":  # a form of a page elsewhere cannot send this unasked
         raise ApiError(415, "Content-Type must be application/json")
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > most:
-            raise ApiError(413, f"the request is larger than {most // 10**6} MB")
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > most:
+                raise ApiError(413, f"the request is larger than {most // 10**6} MB")
+    except ClientDisconnect:
+        raise ApiError(400, "the client hung up") from None
     try:
         return await asyncio.to_thread(json.loads, bytes(content))
     except (ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers import StoppingCriteriaList as Criteria
 
+from swiftprof.analysis.patches import StagePatches, patch_grid, stage_patches
 from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.profiling.faults import free_memory, out_of_memory, reason
@@ -40,7 +41,8 @@ class Done:
         finish: "stop" or "length", as OpenAI's clients know them.
         visual: visual tokens of the prompt, and
         retained: how many of them entered a layer, averaged over layers.
-        stages: what each stage kept and merged, as places among the visual tokens.
+        grid: rows and columns of the one image's visual tokens; None where they form no grid.
+        stages: what each stage kept, merged and brought back.
         tflops: of the prefill, and those `tflops_vanilla` of the unpruned model.
         seconds: from the batch's begin to this answer's end, and to its `first` token.
         batch: requests that ran together.
@@ -51,7 +53,8 @@ class Done:
     completion_tokens: int
     visual: int
     retained: float
-    stages: list[dict[str, Any]]
+    grid: tuple[int, int] | None
+    stages: list[StagePatches]
     tflops: float
     tflops_vanilla: float
     seconds: float
@@ -144,10 +147,30 @@ def _rows(vlm: VLM, plan: Plan | None, jobs: Sequence[Job], inputs: dict[str, An
     visual = (inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
     trace, whole = Trace(), context_length(vlm)
     return [
-        _Row(vlm, plan, job, place, length, seen, min(job.max_tokens, whole - length), len(jobs),
-             trace)
+        _Row(
+            vlm=vlm,
+            plan=plan,
+            job=job,
+            place=place,
+            length=length,
+            visual=seen,
+            room=min(job.max_tokens, whole - length),
+            batch=len(jobs),
+            trace=trace,
+            grid=_grid(vlm, jobs, place, seen, inputs),
+        )
         for place, (job, length, seen) in enumerate(zip(jobs, lengths, visual, strict=True))
-    ]  # fmt: skip
+    ]
+
+
+def _grid(
+    vlm: VLM, jobs: Sequence[Job], place: int, seen: int, inputs: dict[str, Any]
+) -> tuple[int, int] | None:
+    if len(jobs[place].images) != 1:
+        return None
+    patches, before = inputs.get("image_grid_thw"), sum(len(job.images) for job in jobs[:place])
+    own = {} if patches is None else {"image_grid_thw": patches[before : before + 1]}
+    return patch_grid(vlm, own, seen)
 
 
 def _refuse_long(vlm: VLM, plan: Plan | None, jobs: Sequence[Job], rows: list[_Row]) -> None:
@@ -175,6 +198,7 @@ class _Row:
     room: int
     batch: int
     trace: Trace
+    grid: tuple[int, int] | None
     started: float = 0.0
     first: float | None = None
     count: int = 0
@@ -215,21 +239,13 @@ class _Row:
     def _summary(self, finish: str, now: float) -> Done:
         shape, text = self.vlm.decoder_shape, self.length - self.visual
         plain = vanilla_flops(shape, self.visual, text)
-        flops, retained, stages = plain, float(self.visual), list[dict[str, Any]]()
+        flops, retained, stages = plain, float(self.visual), list[StagePatches]()
         if self.plan is not None and self.visual and self.trace.prefills:
             run = self.trace.prefills[0]
             retained = run.retained(self.place, self.vlm.num_layers)
             method = create(self.plan.method, self.plan.options)
             flops = plan_flops(shape, self.plan.stages, self.visual, text, method=method)
-            stages = [
-                {
-                    "layer": event.layer,
-                    "first_layer": event.cut + 1,
-                    "kept": run.kept(j, self.place),
-                    "merged": run.merged(j, self.place),
-                }
-                for j, event in enumerate(run.events)
-            ]
+            stages = stage_patches(run, self.place)
         assert self.first is not None
         return Done(
             finish=finish,
@@ -237,6 +253,7 @@ class _Row:
             completion_tokens=self.count,
             visual=self.visual,
             retained=retained,
+            grid=self.grid,
             stages=stages,
             tflops=flops / 1e12,
             tflops_vanilla=plain / 1e12,

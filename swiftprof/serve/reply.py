@@ -52,7 +52,8 @@ class Reply:
         facts = {
             "visual_tokens": done.visual,
             "retained_visual_tokens": round(done.retained, 2),
-            "stages": done.stages,
+            "grid": done.grid,
+            "stages": [stage.model_dump() for stage in done.stages],
             "prefill_tflops": done.tflops,
             "prefill_tflops_vanilla": done.tflops_vanilla,
             "seconds": round(done.seconds, 4),

@@ -96,7 +96,7 @@ $('ask').onsubmit = async submitted => {
     const plain = await ask('vanilla', $('left'));
     if (v) {
       const pruned = await ask(v.id, $('right'), plain);
-      await drawStages(pruned);
+      drawStages(pruned);
     }
   } catch (error) {
     complain(error.message);
@@ -161,33 +161,21 @@ function fill(card, text, rows) {
 
 // --- patches
 
-function gridOf(tokens) {
-  const { width, height } = picture.canvas;
-  const columns = Math.round(Math.sqrt(tokens * width / height)), rows = Math.round(tokens / columns);
-  return columns * rows === tokens ? { columns, rows } : null;
-}
-
-async function drawStages(trace) {
-  const grid = gridOf(trace.visual_tokens);
-  if (!trace.stages.length || !grid) return;
+function drawStages(trace) {
+  if (!trace.stages.length || !trace.grid) return;
   $('patches').hidden = false;
-  let before = null;
-  const figures = trace.stages.map((stage, j) => {
-    const kept = new Set(stage.kept);
-    const back = before ? stage.kept.filter(i => !before.has(i)) : [];
-    before = kept;
-    const when = stage.first_layer > stage.layer ? 'after' : 'before';
+  $('stages').replaceChildren(...trace.stages.map((stage, j) => {
     const figure = document.createElement('figure'), caption = document.createElement('figcaption');
-    figure.append(paint(grid, kept, new Set(back), stage.merged), caption);
-    caption.textContent = `Stage ${j + 1}, ${when} layer ${stage.layer}: ${kept.size} go on` +
-      (back.length ? `, ${back.length} of them came back` : '') +
-      (stage.merged.length ? `; ${stage.merged.length} merged` : '');
+    const { title, kept, merged, returned } = stage;
+    figure.append(paint(trace.grid, stage), caption);
+    caption.textContent = `Stage ${j + 1}, ${title}: ${kept.length} go on` +
+      (returned.length ? `, ${returned.length} of them came back` : '') + (merged.length ? `; ${merged.length} merged` : '');
     return figure;
-  });
-  $('stages').replaceChildren(...figures);
+  }));
 }
 
-function paint({ columns, rows }, kept, back, merged) {
+function paint([rows, columns], { kept, merged, returned }) {
+  const stays = new Set(kept);
   const cell = Math.max(8, Math.round(480 / columns)), canvas = document.createElement('canvas');
   canvas.width = columns * cell;
   canvas.height = rows * cell;
@@ -196,7 +184,7 @@ function paint({ columns, rows }, kept, back, merged) {
   pen.drawImage(picture.canvas, 0, 0, canvas.width, canvas.height);
   const at = i => [i % columns * cell, Math.floor(i / columns) * cell];
   pen.fillStyle = 'rgba(255, 255, 255, .8)';
-  for (let i = 0; i < columns * rows; i++) if (!kept.has(i)) pen.fillRect(...at(i), cell, cell);
+  for (let i = 0; i < columns * rows; i++) if (!stays.has(i)) pen.fillRect(...at(i), cell, cell);
   const frame = (i, colour, dash) => {
     const [x, y] = at(i);
     pen.strokeStyle = colour;
@@ -205,6 +193,6 @@ function paint({ columns, rows }, kept, back, merged) {
     pen.strokeRect(x + cell * .08, y + cell * .08, cell * .84, cell * .84);
   };
   for (const i of merged) frame(i, '#0072b2', [cell / 5, cell / 7]);
-  for (const i of back) frame(i, '#d55e00', []);
+  for (const i of returned) frame(i, '#d55e00', []);
   return canvas;
 }
