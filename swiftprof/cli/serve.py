@@ -31,7 +31,7 @@ def serve(
         typer.Option(
             "--plan",
             help="A plan.json, or NAME=FILE; may be repeated. Requests choose by this name.",
-            show_default="plan.json if it is there",
+            show_default="plan.json, else the model's shipped plan",
         ),
     ] = None,
     ratio: Annotated[
@@ -87,7 +87,7 @@ def serve(
     from swiftprof.serve.server import allowed_hosts, listen
     from swiftprof.serve.server import serve as run
 
-    plans = _plans(plan)
+    plans = _plans(plan, load.model)
     variants = catalog(plans, split_list(ratio or ""))
     listening = listen(host, port)
     from swiftprof.cli.resolve import resolve
@@ -113,17 +113,22 @@ def serve(
     run(app, listening)
 
 
-def _plans(given: list[str] | None) -> dict[str, Plan]:
+def _plans(given: list[str] | None, model: str | None) -> dict[str, Plan]:
     """Plans by name, all of one model. Raises SwiftprofError."""
-    from swiftprof.cli.resolve import read_plan
+    from swiftprof.cli.resolve import PLAN, read_plan
+    from swiftprof.models.registry import BUNDLED_MODEL
+    from swiftprof.planning.shipped import shipped_plans
 
     if given is None:
-        given = ["plan.json"] if Path("plan.json").is_file() else []
+        shipped = model or BUNDLED_MODEL
+        given = [PLAN] if Path(PLAN).is_file() else []
+        if not given and shipped in shipped_plans():
+            given = [f"shipped={shipped}"]
     found: dict[str, Plan] = {}
     for text in given:
         name, sign, file = text.partition("=")
         if not sign or Path(text).is_file():
-            name, file = Path(text).stem, text
+            name, file = text.removesuffix(".json").rpartition("/")[2] or text, text
         if name in found:
             raise BadParameter("plan", text, f"the name {name} is taken; type another as NAME=FILE")
         found[name] = read_plan(file)[1]

@@ -44,6 +44,18 @@ def test_bad_options(
     assert says in capsys.readouterr().err
 
 
+def test_plans_by_name(folder: Path, monkeypatch: Any) -> None:
+    from swiftprof.cli.serve import _plans
+
+    monkeypatch.chdir(folder)
+    assert list(_plans(["a.json", "other=a.json"], None)) == ["a", "other"]
+    assert list(_plans(["llava-1.5-7b"], None)) == ["llava-1.5-7b"]
+    assert list(_plans(None, None)) == ["shipped"]
+    assert not _plans(None, "qwen2.5-vl-7b")
+    (folder / "a.json").rename(folder / "plan.json")
+    assert list(_plans(None, None)) == ["plan"]
+
+
 def test_sigterm_answers_what_waits_and_ends_well(folder: Path, questions: Any) -> None:
     options = ["--plan", "a.json", "--json", "--port", "0", "--batch-size", "1"]
     process = subprocess.Popen(
