@@ -10,6 +10,7 @@ import typer
 
 from swiftprof import __version__
 from swiftprof.cli import errors
+from swiftprof.cli.help import Command, Group, epilog, paragraphs
 
 
 def build() -> typer.Typer:
@@ -33,6 +34,7 @@ def build() -> typer.Typer:
 
     app = typer.Typer(
         name="swiftprof",
+        cls=Group,
         help="Find the layers at which a vision-language model can prune its visual tokens, and "
         "prune there.",
         epilog="Start with: swiftprof demo",
@@ -41,20 +43,23 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     )
     app.callback(invoke_without_command=True)(_root)
-    _add(app, demo.demo, demo.EXAMPLES)
-    _add(app, profile.profile, profile.EXAMPLES)
-    _add(app, merge.merge, merge.EXAMPLES)
-    _add(app, plan.plan, plan.EXAMPLES)
-    _add(app, run.run, run.EXAMPLES)
-    _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval")
-    _add(app, serve.serve, serve.EXAMPLES)
-    _add(app, bench.bench, bench.EXAMPLES)
-    app.add_typer(analyze.group(_add), name="analyze")
-    _add(app, report.report, report.EXAMPLES)
-    _add(app, flops.flops, flops.EXAMPLES)
-    _add(app, models.models, models.EXAMPLES)
-    _add(app, listing.datasets, listing.DATASET_EXAMPLES)
-    _add(app, doctor.doctor, doctor.EXAMPLES)
+    start = "Start here"
+    _add(app, demo.demo, demo.EXAMPLES, panel=start)
+    _add(app, doctor.doctor, doctor.EXAMPLES, panel=start)
+    _add(app, models.models, models.EXAMPLES, panel=start)
+    _add(app, listing.datasets, listing.DATASET_EXAMPLES, panel=start)
+    steps = "Profile, plan, run"
+    _add(app, profile.profile, profile.EXAMPLES, panel=steps)
+    _add(app, merge.merge, merge.EXAMPLES, panel=steps)
+    _add(app, plan.plan, plan.EXAMPLES, panel=steps)
+    _add(app, run.run, run.EXAMPLES, panel=steps)
+    _add(app, serve.serve, serve.EXAMPLES, panel=steps)
+    why = "Compare and explain"
+    _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval", panel=why)
+    app.add_typer(analyze.group(_add), name="analyze", rich_help_panel=why)
+    _add(app, report.report, report.EXAMPLES, panel=why)
+    _add(app, bench.bench, bench.EXAMPLES, panel=why)
+    _add(app, flops.flops, flops.EXAMPLES, panel=why)
     return app
 
 
@@ -68,14 +73,16 @@ def _add(
     command: Callable[..., Any],
     examples: Sequence[str],
     name: str | None = None,
+    panel: str | None = None,
 ) -> None:
     """Register a command, under its function's name by default, with examples below its help."""
-    app.command(name or command.__name__, epilog=_epilog(examples))(command)
-
-
-def _epilog(examples: Sequence[str]) -> str:
-    lines = "\n\n".join(f"  [cyan]{line}[/cyan]" for line in examples)
-    return f"[bold]Examples[/bold]\n\n{lines}"
+    app.command(
+        name or command.__name__,
+        cls=Command,
+        help=paragraphs(command),
+        epilog=epilog(examples),
+        rich_help_panel=panel,
+    )(command)
 
 
 def _root(

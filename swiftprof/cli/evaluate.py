@@ -53,7 +53,7 @@ def evaluate(
         typer.Option(
             "--methods",
             help="Methods with commas: NAME, NAME@LAYERS, NAME:option=value, or a plan.json.",
-            show_default=METHODS,
+            show_default="the peers and swiftvlm",
         ),
     ] = None,
     ablation: Annotated[

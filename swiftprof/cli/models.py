@@ -72,20 +72,24 @@ def _tokens(source: Any) -> int | None:
 
 
 def _show(output: Output, rows: list[dict[str, Any]], members: Any) -> None:
-    from rich.table import Table
+    from swiftprof.tables import Table
 
     for family in members:
-        output.print(
-            f"[bold]{family.title}[/bold] [dim](model_type {', '.join(family.model_types)})[/dim]"
-        )
-        output.print(f"  [dim]visual tokens: {family.counting}[/dim]")
-        table = Table.grid(padding=(0, 2))
-        for row in rows:
-            if row["family"] == family.title:
-                where = "bundled, works offline" if row["bundled"] else row["id"]
-                table.add_row(
-                    f"  {row['name']}", where, f"{row['layers']} layers", row["licence"] or ""
+        table = Table(
+            ("name", "from", "layers, licence"),
+            tuple(
+                (
+                    row["name"],
+                    "bundled, works offline" if row["bundled"] else row["id"],
+                    ", ".join(str(row[fact]) for fact in ("layers", "licence") if row[fact]),
                 )
-        if table.row_count:
-            output.print(table)
-    output.print("\nAny hub id or local folder of these families works too: --model owner/name")
+                for row in rows
+                if row["family"] == family.title
+            ),
+            title=f"{family.title} (model_type {', '.join(family.model_types)})",
+            note=f"visual tokens: {family.counting}\n",
+            left=(0, 1, 2),
+        )
+        output.print(table.terminal())
+        output.print()
+    output.print("Any hub id or local folder of these families works too: --model owner/name")

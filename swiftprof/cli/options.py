@@ -36,7 +36,6 @@ DatasetsOpt = Annotated[
     str | None,
     typer.Option(
         "--datasets",
-        "--dataset",
         help="Data sets, or .jsonl and .parquet files, with commas.",
         show_default="the plan's or profile's, else the bundled ones",
         autocompletion=complete.datasets,
@@ -47,7 +46,6 @@ SamplesOpt = Annotated[
     int | None,
     typer.Option(
         "--samples",
-        "--limit",
         min=1,
         help="Samples of each data set, drawn once for all.",
         show_default="see above",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SAMPLES = 100
 MAX_NEW_TOKENS = 128
 EXAMPLES = (
-    'swiftprof run --image scene-1 --prompt "what color is the star ?" --compare',
-    'swiftprof run --image scene-1 --prompt "what color is the star ?" --show-tokens tokens.png',
+    'swiftprof run --image scene-1 --prompt "How many signs are there?" --compare',
+    'swiftprof run --image scene-1 --prompt "Is there a red star?" --show-tokens seen.png',
     "swiftprof run --plan plan.json",
     "swiftprof run --plan plan.json --datasets scenes-ref --samples 200",
     "swiftprof run --plan plan.json --datasets pope --data-root /data --samples 500",
