@@ -38,7 +38,7 @@ def test_pictures_on_a_filled_cache_equal_the_masked_model(
 ) -> None:
     plan, model = plan_of(*PLANS[name], method=name), case.model
     parts = [case.batch(row) for row in ROWS]
-    # OneVision cuts several images of one prompt less finely, so there they are those of two prompts.
+    # OneVision cuts several images of one prompt less finely: there they come from two prompts.
     one = case.vlm.inputs([PICTURES[0] + PICTURES[2]], ["w1"])
     whole = case.batch(0, 2) if case.name == "llava_onevision" else one
     for key in ("input_ids", "attention_mask", "mm_token_type_ids"):
