@@ -131,5 +131,5 @@ def test_feather_lays_a_grid_over_each_image(llava: Any, plan_of: Any) -> None:
 
 
 def test_options_that_mean_nothing_are_refused(llava: Any, plan_of: Any) -> None:
-    with pytest.raises(SwiftprofError, match="options.per"):
+    with pytest.raises(SwiftprofError, match=r"options\.per"):
         prune(llava, plan_of((3, 0.5), per="picture"))
