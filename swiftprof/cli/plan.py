@@ -35,6 +35,8 @@ EXAMPLES = (
     "swiftprof plan --budget 3",
     "swiftprof plan --budget 2 --ratio 1/4 --out half.json --plot curve.png",
     "swiftprof plan profiles/mine --budget 3 --retain 192",
+    "swiftprof plan --search 10m --ratio 2/9",
+    "swiftprof plan --preset often --model llava-1.5-7b --retain 128",
     "swiftprof plan --curve curve.json --model llava-1.5-7b --flops 1.75 --json",
 )
 
@@ -63,10 +65,48 @@ class Pruning:
         }
 
 
+@dataclass(frozen=True)
+class Searching:
+    """Plans beyond the paper's."""
+
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search",
+            help="Look for a better plan by measurement: for a time (10m) or a number of "
+            "candidates (200). Loads the model.",
+        ),
+    ] = None
+    equal: Annotated[
+        str,
+        typer.Option(
+            "--equal",
+            help="What candidates have in common with the paper's plan: flops or tokens.",
+            autocompletion=complete.words("flops", "tokens"),
+        ),
+    ] = "flops"
+    samples: Annotated[
+        int, typer.Option("--samples", min=10, help="Calibration samples a set for --search.")
+    ] = 160
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Keeps what --search measured, so that it can go on."),
+    ] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="A plan that needs no profile: often.",
+            autocompletion=complete.words("often"),
+        ),
+    ] = None
+
+
 @grouped()
 def plan(
     tokens: BudgetOptions,
     pruning: Pruning,
+    searching: Searching,
     profile: Annotated[
         str | None,
         typer.Argument(
@@ -119,14 +159,23 @@ def plan(
     if normalize not in ("relative", "minmax"):
         raise BadParameter("normalize", normalize, "must be relative or minmax")
     from swiftprof.cli.resolve import PICTURES, check_out
+    from swiftprof.search.limit import Limit
 
     check_out(out)
     check_out(plot, "plot", suffixes=PICTURES)
     setting = {"budget": budget, **tokens.one(), **pruning.setting()}
-    per_dataset = None
-    if curve is not None:
+    per_dataset, drawn = None, None
+    if searching.preset is not None:
+        given = {"profile": profile, "curve": curve, "search": searching.search, "plot": plot}
+        for name in given:
+            if given[name] is not None:
+                raise BadParameter(name, None, "does not go with `preset`, which needs no profile")
+        made = _from_preset(searching.preset, model, tokens.one())
+    elif curve is not None:
         if profile is not None:
             raise BadParameter("curve", None, f"{profile} is given too; plan from one of them")
+        if searching.search is not None:
+            raise BadParameter("search", None, "needs a profile, whose model and data sets it uses")
         drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting)
     else:
         for name, value in {"visual_tokens": visual_tokens, "text_tokens": text_tokens}.items():
@@ -134,10 +183,16 @@ def plan(
                 raise BadParameter(name, None, "only goes with `curve`; a profile knows its model")
         setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
         drawn, made, per_dataset = _from_profile(profile, model, setting)
+        if searching.search is not None:
+            Limit.parse(searching.search)
+            if pruning != Pruning():
+                raise BadParameter("search", None, "chooses layers, schedule and options itself")
+            wanted = {**tokens.one(), "budget": budget, "seed": seed}
+            made = _searched(output, profile, model, searching, wanted)
     made.save(out)
     for note in made.notes:
         output.warn(note)
-    if plot is not None:
+    if plot is not None and drawn is not None:
         from swiftprof.planning.drawing import draw_curve
 
         scale: Normalize = "minmax" if normalize == "minmax" else "relative"
@@ -184,6 +239,44 @@ def _from_curve(
         **setting,
     )
     return curve, made
+
+
+def _from_preset(preset: str, model: str | None, tokens: dict[str, Any]) -> Plan:
+    from swiftprof.models.known import known_model
+    from swiftprof.models.registry import BUNDLED_MODEL
+    from swiftprof.planning.plan_file import ModelInfo
+    from swiftprof.planning.preset import plan_preset
+
+    known = known_model(model or BUNDLED_MODEL)
+    info = ModelInfo(
+        name=known.name,
+        id=known.id,
+        num_layers=known.shape.num_layers,
+        visual_tokens=known.visual_tokens,
+    )
+    return plan_preset(preset, info, known.shape, known.text_tokens, **tokens)
+
+
+def _searched(
+    output: Output, path: str | None, model: str | None, how: Searching, wanted: dict[str, Any]
+) -> Plan:
+    from swiftprof.cli.options import LoadOptions
+    from swiftprof.cli.resolve import read_profile, resolve
+    from swiftprof.search.api import search_plan
+
+    profile = read_profile(path, model)
+    vlm = resolve(LoadOptions(), profile=profile).load_model(output)
+    with output.progress("searching") as step:
+        return search_plan(
+            vlm,
+            profile,
+            limit=str(how.search),
+            equal=how.equal,  # type: ignore[arg-type]  # checked there
+            samples=how.samples,
+            folder=how.folder,
+            progress=step,
+            **wanted,
+        )
 
 
 def _from_profile(

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swiftprof.cli.output import Output, flops_text, percent, plain
-from swiftprof.core.stages import BASE_LAYER
+from swiftprof.core.stages import BASE_LAYER, cut_layers
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.plan_file import Plan, Stability
 
@@ -16,17 +16,18 @@ _BESIDE_BAR = 52
 """Columns that a row needs beside its bar: layer, value, interval, frequency, mark."""
 
 
-def show_plan(output: Output, curve: Curve, plan: Plan) -> None:
-    """Print the curve with the chosen layers, the stages, and what the plan costs and promises."""
+def show_plan(output: Output, curve: Curve | None, plan: Plan) -> None:
+    """Print the curve, if any, with the chosen layers, the stages, the plan's cost and promise."""
     layers = ", ".join(map(str, plan.pruning_layers))
     output.print(
         f"[bold]{plain(plan.model.name)}[/bold]: prune at "
         f"layer{'s'[: len(plan.pruning_layers) > 1]} "
         f"[bold]{layers}[/bold] of {plan.model.num_layers} ({plan.method})\n"
     )
-    width = max(8, min(_WIDEST_BAR, output.width - _BESIDE_BAR))
-    output.print(curve_table(curve, plan, width))
-    output.print()
+    if curve is not None:
+        width = max(8, min(_WIDEST_BAR, output.width - _BESIDE_BAR))
+        output.print(curve_table(curve, plan, width))
+        output.print()
     output.print(stages_table(plan))
     for line in cost_lines(plan):
         output.print(line)
@@ -61,7 +62,7 @@ def stages_table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("layers", "kept", "merged", "visual tokens"):
         table.add_column(name, justify="right")
-    starts = [s.layer + 1 if n == 0 else s.layer for n, s in enumerate(plan.stages)]
+    starts = [cut + 1 for cut in cut_layers(plan.stages, plan.first)]
     ends = [*(start - 1 for start in starts[1:]), plan.model.num_layers]
     if starts[0] > 1:  # else tokens leave before the decoder
         table.add_row(_span(1, starts[0] - 1), "100 %", "", str(tokens or ""))

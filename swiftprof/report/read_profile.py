@@ -66,7 +66,7 @@ def plan_section(plan: Plan, folder: Path) -> Section:
     for number, stage in enumerate(plan.stages):
         rows.append(
             (
-                f"{'after' if number == 0 else 'before'} layer {stage.layer}",
+                f"{plan.first if number == 0 else 'before'} layer {stage.layer}",
                 _tokens(stage.keep, visual),
                 _tokens(stage.merge, visual),
             )

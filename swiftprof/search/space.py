@@ -20,14 +20,11 @@ from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
 from swiftprof.planning.budget import stages_of
 from swiftprof.planning.plan_file import Plan, Stage
+from swiftprof.planning.preset import preset_named
 
 Price = Callable[[Sequence[Stage], Method], float]
 """What stages cost under a method: FLOPs, or tokens averaged over layers."""
 
-OFTEN = (3, 4, 6, 8, 10, 12, 14, 18)
-"""Judging layers of the preset in 24 layers; scaled to other depths."""
-OFTEN_DEPTH = 24
-OFTEN_SPREAD = 0.35
 MERGES = (0.0, 0.025, 0.05, 0.1)
 TILTS = (0.5, 0.7, 1.4, 2.0)
 LEAST = 1 / 64
@@ -133,12 +130,9 @@ def fill(
 
 def often(num_layers: int) -> Candidate:
     """The preset that needs no profile: judge often, and spread a share."""
-    layers: list[int] = []
-    for layer in OFTEN:
-        moved = max(2, round(layer * num_layers / OFTEN_DEPTH))
-        if (not layers or moved > layers[-1]) and moved < num_layers:
-            layers.append(moved)
-    return Candidate(tuple(layers), (1.0,) * len(layers), first="before", spread=OFTEN_SPREAD)
+    preset = preset_named("often")
+    layers, spread = preset.layers(num_layers), float(preset.options["spread"])
+    return Candidate(layers, (1.0,) * len(layers), first="before", spread=spread)
 
 
 def starts(paper: Candidate, x: dict[int, float], num_layers: int) -> list[Candidate]:

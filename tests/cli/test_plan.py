@@ -237,3 +237,60 @@ def test_bad_settings_are_one_line_that_names_them(
 ) -> None:
     model = ("--model", "llava-1.5-7b")
     assert named in swiftprof("plan", "--curve", curve_file, *model, *arguments).complaint
+
+
+def test_a_preset_needs_no_profile(swiftprof: Run) -> None:
+    made = swiftprof(
+        "plan", "--preset", "often", "--model", "llava-1.5-7b", "--retain", 128, "--json"
+    ).document
+    assert made["options"] == {"first": "before", "spread": 0.35}
+    assert made["expected"]["retained_tokens"] == pytest.approx(128, abs=0.5)
+    assert made["pruning_layers"][0] == 4
+    assert "layers that served other models" in made["notes"][0]
+    shown = swiftprof("plan", "--preset", "often", "--model", "llava-1.5-7b").out
+    assert "1–3" in shown  # the first stage acts before its layer 4
+    refused = swiftprof("plan", "--preset", "oft")
+    assert "--preset oft: did you mean 'often'?" in refused.err
+
+
+def test_a_search_is_asked_for_as_it_stands(
+    swiftprof: Run, made_profile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from swiftprof.search import api
+
+    asked: dict[str, Any] = {}
+
+    def search(vlm: Any, profile: Any, **wanted: Any) -> Plan:
+        asked.update(wanted, model=vlm.name)
+        return api.make_plan(profile, wanted["budget"], ratio=wanted["ratio"], bootstrap=0)
+
+    monkeypatch.setattr(api, "search_plan", search)
+    arguments = (
+        "plan",
+        made_profile.path,
+        "--ratio",
+        "2/9",
+        "--search",
+        "10m",
+        "--equal",
+        "tokens",
+    )
+    made = swiftprof(*arguments, "--samples", 40, "--seed", 4, "--json").document
+    assert made["pruning_layers"] == [3, 7, 11]
+    del asked["progress"]
+    assert asked == {
+        "model": "tiny-llava",
+        "limit": "10m",
+        "equal": "tokens",
+        "samples": 40,
+        "folder": None,
+        "ratio": pytest.approx(2 / 9),
+        "budget": 3,
+        "seed": 4,
+    }
+    for more, named in (
+        (("--search", "soon"), "--search soon"),
+        (("--layers", "3,5"), "--search"),
+        (("--preset", "often"), "does not go with"),
+    ):
+        assert named in swiftprof(*arguments, *more).err
