@@ -36,7 +36,7 @@ DatasetsOpt = Annotated[
     str | None,
     typer.Option(
         "--datasets",
-        help="Data sets, or .jsonl and .parquet files, with commas.",
+        help="Data sets, or files and folders of your own, with commas.",
         show_default="the plan's or profile's, else the bundled ones",
         autocompletion=complete.datasets,
         rich_help_panel=DATA_PANEL,
@@ -67,9 +67,19 @@ PromptStyleOpt = Annotated[
     str | None,
     typer.Option(
         "--prompt-style",
-        help="Wording of prompts: llava, lmms, qwen or internvl.",
+        help="Wording of prompts: llava, llava-eval (with its system prompt), lmms, qwen2.5 …",
         show_default="the model family's own",
-        autocompletion=complete.words("llava", "lmms", "qwen", "internvl"),
+        autocompletion=complete.words(
+            "llava", "llava-eval", "lmms", "qwen2.5", "qwen3", "internvl"
+        ),
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+ColumnsOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="Columns of data of your own, as question=q,answers=a,image=img.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -162,6 +172,7 @@ class DataOptions:
     """Which samples a command asks about."""
 
     datasets: DatasetsOpt = None
+    columns: ColumnsOpt = None
     samples: SamplesOpt = None
     split: SplitOpt = None
     data_root: DataRootOpt = None

@@ -123,7 +123,9 @@ def resolve(
         load = _as_recorded(load, info)
         source = _find(origin, info, str(load.model))
     if data.datasets is not None:
-        names = tuple(split_list(data.datasets))
+        from swiftprof.data.own.naming import with_columns
+
+        names = tuple(with_columns(split_list(data.datasets), data.columns))
         if not names:
             raise BadParameter("datasets", None, "no name given; see swiftprof datasets")
     else:

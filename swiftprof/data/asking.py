@@ -99,6 +99,8 @@ def _sample(dataset: Dataset, split: str, index: int) -> Sample:
         raise BadSample(f"cannot be read ({type(error).__name__}: {error})") from error
     texts = (sample.id, sample.question, *sample.answers, sample.kind, sample.group, sample.hint)
     for text in (*texts, *sample.choices):
+        if not isinstance(text, str):
+            raise BadSample(f"holds {str(text)[:60]} where a text should be")
         if readable(text) != text:
             raise BadSample(f"holds half a surrogate pair: {text[:60]}")
     return sample

@@ -78,6 +78,7 @@ class Dataset(ABC):
         train_split, eval_split: splits to profile and to evaluate on when none is named.
         counted: what ``splits`` counts; sets with several samples an object count objects.
         block: samples per block of the draw, 0 for a plain draw (see ``drawing``).
+        origin: what opens it again from anywhere; empty where its name does.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Dataset(ABC):
     eval_split: str = "test"
     counted: str = "samples"
     block: int = 0
+    origin: str = ""
 
     @property
     @abstractmethod

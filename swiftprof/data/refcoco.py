@@ -100,7 +100,8 @@ class RefCOCO(HostedDataset):
             rows = self.rows(split)
             column = "sentences" if "sentences" in rows.columns else "answer"
             lists = rows.column(column)
-            self._ends[split] = list(accumulate(max(1, len(each or ())) for each in lists))
+            counts = (len(each) if isinstance(each, list) else 1 for each in lists)
+            self._ends[split] = list(accumulate(max(1, count) for count in counts))
         return self._ends[split]
 
 

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from swiftprof.errors import SwiftprofError, did_you_mean
-from swiftprof.methods.options import one_of
 from swiftprof.plugins import (
     PluginError,
     contained,
@@ -30,9 +29,6 @@ from swiftprof.plugins import (
 
 if TYPE_CHECKING:
     from swiftprof.methods.base import Method
-
-PER = ("prompt", "image")
-"""What shares a stage's tokens: values of the option `per` that all methods have."""
 
 REGISTRY: dict[str, str] = {
     "drop": "swiftprof.methods.drop:Drop",
@@ -108,9 +104,7 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Method:
             hint = did_you_mean(option, known) if known else "it takes none"
             raise SwiftprofError(f"options: method '{name}' has no option '{option}'; {hint}")
     with contained(f"method '{name}'"):
-        made = cls(**dict(options or {}))
-    one_of("per", made.per, PER)
-    return made
+        return cls(**dict(options or {}))
 
 
 def name_of(method: Method) -> str:

@@ -45,7 +45,6 @@ class Decoder:
         head: the module around the root, which turns hidden states into logits; None for a model
             without.
         known: its family is one of those that swiftprof knows.
-        picture: visual tokens of every image, a square; None where that depends on the image.
         rotary: the rotary embedding: hidden states, position ids → cos and sin.
         norm: the norm behind the last layer.
     """
@@ -58,7 +57,6 @@ class Decoder:
     model: nn.Module
     head: nn.Module | None
     known: bool
-    picture: int | None
     rotary: nn.Module
     norm: nn.Module
 
@@ -169,7 +167,6 @@ def locate(model: nn.Module) -> Decoder:
         model=model,
         head=_parent(model, root),
         known=known is not None,
-        picture=None if known is None else known.visual_tokens(config),
         rotary=rotary,
         norm=norm,
     )

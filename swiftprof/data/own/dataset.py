@@ -70,7 +70,6 @@ class OwnDataset(Dataset):
 
     Attributes:
         own: the name, taken apart.
-        origin: the name that opens them again from anywhere.
         digest: short name of their content.
     """
 
@@ -194,9 +193,9 @@ def _split(table: Table, own: OwnName) -> Split:
     if "conversations" not in columns:
         return Split(table, columns, None)
     every: list[tuple[int, int]] = []
-    for number in range(len(table)):
+    for number, chat in enumerate(table.column(columns["conversations"])):
         try:
-            count = len(turns(table.row(number).get(columns["conversations"])))
+            count = len(turns(chat))
         except BadSample:
             count = 1  # it is listed as broken when it is drawn
         every += [(number, turn) for turn in range(count)]

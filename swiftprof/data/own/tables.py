@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +46,9 @@ class Table(Protocol):
 
     def row(self, index: int) -> Mapping[str, Any]:
         """Raises BadSample."""
+
+    def column(self, name: str) -> Iterable[Any]:
+        """The values of one column in all rows, None where a row cannot be read."""
 
     def place(self, index: int) -> str:
         """Where a row is, for messages."""
@@ -98,6 +101,13 @@ class Listed:
 
     def row(self, index: int) -> Mapping[str, Any]:
         return self._read(self._items[index])
+
+    def column(self, name: str) -> Iterable[Any]:
+        for item in self._items:
+            try:
+                yield self._read(item).get(name)
+            except BadSample:
+                yield None
 
     def place(self, index: int) -> str:
         number = index + 1 if self._numbers is None else self._numbers[index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,13 @@ class ArrowRows:
         except (ValueError, OverflowError, IndexError, pa.ArrowException) as error:
             raise BadSample(f"cannot be read ({str(error)[:100]})") from None
         return row
+
+    def column(self, name: str) -> Iterable[Any]:
+        for number, batch in enumerate(self._batches):
+            if self._problem(number):
+                yield from [None] * batch.num_rows
+            else:
+                yield from batch[name].to_pylist()
 
     def place(self, index: int) -> str:
         return f"row {index + 1}"

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from swiftprof.data.errors import BadSample
 from swiftprof.data.sources.find import Found
+from swiftprof.data.sources.footer import read_footer
 from swiftprof.errors import SwiftprofError, did_you_mean
 from swiftprof.files import write_text_atomic
 
@@ -91,8 +92,6 @@ class Rows:
                 raise  # the network's trouble; the rows may be whole
             self._damaged[group] = str(error)
             raise BadSample(str(error)) from None
-        if not rows:
-            raise BadSample("is not in its file, which promises more rows than it has")
         return rows[0]
 
     def column(self, name: str) -> list[Any]:
@@ -136,7 +135,7 @@ class Rows:
         if number in self._held:
             self._held.move_to_end(number)
             return self._held[number]
-        file, group, _ = self._groups[number]
+        file, group, rows = self._groups[number]
         kept = self._kept(f"group-{number:06d}.parquet")
         table = None
         if kept is not None and kept.is_file():
@@ -144,6 +143,9 @@ class Rows:
                 table = pq.read_table(kept, columns=list(self.columns), partitioning=None)
         if table is None:
             table = self._read(file, group, list(self.columns))
+            if self.columns and len(table) != rows:
+                lie = ValueError(f"it promises {rows} rows where there are {len(table)}")
+                raise self._unreadable(file, lie)
             if kept is not None:
                 _keep(table, kept)
         self._held[number] = table
@@ -157,7 +159,7 @@ class Rows:
             try:
                 return opened.read_row_group(group, columns=columns)
             except pa.ArrowNotImplementedError:  # lists whose texts are a dictionary only in part
-                plain = pq.ParquetFile(self.found.files[file])
+                plain = pq.ParquetFile(self._source(self.found.files[file]))
                 return plain.read_row_group(group, columns=columns)
         except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
             raise self._unreadable(file, error) from error
@@ -168,10 +170,8 @@ class Rows:
         address = self.found.files[number]
         try:
             source = self._source(address)
-            opened = pq.ParquetFile(source, pre_buffer=True)
-            if isinstance(source, str):
-                repeated = self._judged(number, opened)
-                opened = pq.ParquetFile(source, pre_buffer=True, read_dictionary=repeated)
+            repeated = self._judged(number, source) if isinstance(source, str) else None
+            opened = pq.ParquetFile(source, pre_buffer=True, read_dictionary=repeated)
         except SwiftprofError:
             raise
         except Exception as error:  # pyarrow's, the file system's and the HTTP library's kinds
@@ -186,27 +186,20 @@ class Rows:
         self._open_files[number] = opened
         return opened
 
-    def _judged(self, number: int, opened: pq.ParquetFile) -> list[str]:
+    def _judged(self, number: int, path: str) -> list[str]:
         """Columns of texts to be read as dictionaries. Raises SwiftprofError for a bomb."""
-        meta = opened.metadata
         texts: dict[str, int] = {}
-        for g in range(meta.num_row_groups):
-            for c in range(meta.num_columns):
-                column = meta.row_group(g).column(c)
-                if column.path_in_schema.partition(".")[0] not in self.columns:
-                    continue
-                packed, size = column.total_compressed_size, column.total_uncompressed_size
-                if column.num_values > MAX_VALUES or (
-                    size > UNSUSPICIOUS and size > MAX_RATIO * max(1, packed)
-                ):
-                    raise SwiftprofError(
-                        f"data set {self.where}: {self.found.files[number]}: row group {g} would "
-                        f"take too much memory (column {column.path_in_schema[:60]}); write the "
-                        "file again with smaller row groups"
-                    )
-                if column.physical_type == "BYTE_ARRAY":
-                    path = column.path_in_schema
-                    texts[path] = max(texts.get(path, 0), size)
+        for chunk in chain.from_iterable(read_footer(path)):
+            if chunk.path.partition(".")[0] not in self.columns:
+                continue
+            swells = chunk.unpacked > max(UNSUSPICIOUS, MAX_RATIO * chunk.packed)
+            if chunk.values > MAX_VALUES or swells:
+                raise SwiftprofError(
+                    f"data set {self.where}: {self.found.files[number]}: column {chunk.path[:60]} "
+                    "would take too much memory; write the file again with smaller row groups"
+                )
+            if chunk.texts:
+                texts[chunk.path] = max(texts.get(chunk.path, 0), chunk.unpacked)
         return [path for path, size in texts.items() if size <= UNSUSPICIOUS >> 6 * ("." in path)]
 
     def _source(self, address: str) -> Any:
