@@ -15,6 +15,7 @@ from torch import Tensor
 
 from swiftprof.data.asking import ask_all
 from swiftprof.data.base import Dataset, Sample
+from swiftprof.data.prompts import prompt_sizes
 from swiftprof.evaluation.answer import VANILLA, answer_samples
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
@@ -125,15 +126,9 @@ class Meter:
         return [relative(table[plan_key(plan)], table[VANILLA]) for plan in plans]
 
     def prompt_sizes(self) -> tuple[int, float]:
-        """Visual and other tokens of the prompts of each set's first block, on average."""
-        visual, text = [], []
-        for drawn in self._sets:
-            samples, _ = ask_all(drawn.dataset, drawn.split, drawn.search[:BLOCK], self._vlm)
-            ids = self._inputs(samples)
-            here = (ids["input_ids"] == self._vlm.image_token_id).sum(1)
-            visual.append(float(here.float().mean()))
-            text.append(float((ids["attention_mask"].sum(1) - here).float().mean()))
-        return round(float(np.mean(visual))), float(np.mean(text))
+        """Visual and other tokens of the prompts that are searched on, on average."""
+        visual, text = prompt_sizes(self._vlm, ((d.dataset, d.split, d.search) for d in self._sets))
+        return round(visual), text
 
     def _measure(self, drawn: Drawn, unit: Unit, plans: dict[str, Plan | None]) -> None:
         began = time.perf_counter()
