@@ -30,6 +30,7 @@ def build() -> typer.Typer:
         report,
         run,
         serve,
+        share,
     )
 
     app = typer.Typer(
@@ -60,6 +61,7 @@ def build() -> typer.Typer:
     _add(app, report.report, report.EXAMPLES, panel=why)
     _add(app, bench.bench, bench.EXAMPLES, panel=why)
     _add(app, flops.flops, flops.EXAMPLES, panel=why)
+    _add(app, share.share, share.EXAMPLES, panel=why)
     return app
 
 

@@ -86,9 +86,7 @@ ColumnsOpt = Annotated[
 PlanOpt = Annotated[Path | None, typer.Option("--plan", help="A plan.json.")]
 ProfileOpt = Annotated[
     str | None,
-    typer.Option(
-        "--profile", help="A profile folder, or hf://owner/name.", show_default="the model's newest"
-    ),
+    typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),
 ]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
 SplitOpt = Annotated[

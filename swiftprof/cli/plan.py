@@ -26,10 +26,11 @@ from swiftprof.cli.options import (
 from swiftprof.cli.output import Output, command
 from swiftprof.cli.values import layer_numbers, option_values
 from swiftprof.errors import BadParameter
+from swiftprof.hub import CURVE, fetch, is_shared
 
 if TYPE_CHECKING:
     from swiftprof.planning.curve import Curve, Normalize
-    from swiftprof.planning.plan_file import Plan
+    from swiftprof.planning.plan_file import ModelInfo, Plan
 
 EXAMPLES = (
     "swiftprof plan --budget 3",
@@ -159,12 +160,16 @@ def plan(
     if normalize not in ("relative", "minmax"):
         raise BadParameter("normalize", normalize, "must be relative or minmax")
     from swiftprof.cli.resolve import PICTURES, check_out
+    from swiftprof.planning.plan_file import Plan
     from swiftprof.search.limit import Limit
 
     check_out(out)
     check_out(plot, "plot", suffixes=PICTURES)
     setting = {"budget": budget, **tokens.one(), **pruning.setting()}
-    per_dataset, drawn = None, None
+    per_dataset, drawn, info = None, None, None
+    if profile is not None and is_shared(profile):
+        curve, info, profile = fetch(profile, CURVE), Plan.load(profile).model, None
+        output.note("planned from a shared curve: no samples, hence no error bars")
     if searching.preset is not None:
         given = {"profile": profile, "curve": curve, "search": searching.search, "plot": plot}
         for name in given:
@@ -176,7 +181,7 @@ def plan(
             raise BadParameter("curve", None, f"{profile} is given too; plan from one of them")
         if searching.search is not None:
             raise BadParameter("search", None, "needs a profile, whose model and data sets it uses")
-        drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting)
+        drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting, info)
     else:
         for name, value in {"visual_tokens": visual_tokens, "text_tokens": text_tokens}.items():
             if value is not None:
@@ -212,17 +217,22 @@ def _from_curve(
     visual_tokens: int | None,
     text_tokens: float | None,
     setting: dict[str, Any],
+    info: ModelInfo | None,
 ) -> tuple[Curve, Plan]:
+    """A plan from a curve; `info` is the model that it is known to be of."""
     import hashlib
 
     from swiftprof.models.known import known_model
+    from swiftprof.models.registry import known_models
     from swiftprof.planning.api import plan_from_curve
     from swiftprof.planning.curve import Curve
     from swiftprof.planning.plan_file import ModelInfo, Source
 
     curve = Curve.from_json(path)
     known = known_model(model) if model else None
-    info = ModelInfo(
+    if info is not None and info.name in known_models():
+        known = known_model(info.name)
+    info = info or ModelInfo(
         name=known.name if known else "unnamed",
         id=known.id if known else None,
         num_layers=known.shape.num_layers if known else curve.num_layers,

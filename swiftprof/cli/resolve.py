@@ -14,10 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from swiftprof.cli.misplaced import hinting
 from swiftprof.cli.options import DataOptions, LoadOptions
 from swiftprof.cli.output import Output
 from swiftprof.cli.values import split_list
 from swiftprof.errors import BadParameter, SwiftprofError
+from swiftprof.hub import is_shared
 
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset
@@ -116,7 +118,8 @@ def resolve(
     origin, info, brought = _record(plan, profile)
     if load.model is not None or info is None:
         load = replace(load, model=load.model or BUNDLED_MODEL)
-        source = find_model(str(load.model))
+        with hinting(str(load.model), "model", "hub id"):
+            source = find_model(str(load.model))
         if info is not None:
             _check_fit(origin, info, source)
     else:
@@ -236,7 +239,8 @@ def read_plan(reference: str | None, model: str | None = None) -> tuple[str, Pla
                 f"{PLAN}: no such plan file, and no plan is shipped for {reference}; make one with "
                 "swiftprof profile and plan, or name one with `plan`"
             )
-    made = Plan.load(reference)
+    with hinting(reference, "plan"):
+        made = Plan.load(reference)
     try:
         create(made.method, made.options)
     except SwiftprofError as error:
@@ -255,7 +259,15 @@ def read_profile(reference: str | None, model: str | None = None) -> Profile:
     from swiftprof.tiny import bundled_profiles
 
     if reference is not None:
-        return Profile.load(reference)
+        if is_shared(reference):
+            raise BadParameter(
+                "profile",
+                reference,
+                "holds a plan and a curve, no samples; give it with `plan`, or as "
+                "swiftprof plan hf://…",
+            )
+        with hinting(reference, "profile"):
+            return Profile.load(reference)
     wanted = None if model is None else find_model(model).name
     try:
         return find_newest(model=wanted)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swiftprof.cli.misplaced import hinting
 from swiftprof.cli.options import BatchSizeOpt, DataOptions, JsonOpt, LoadOptions, SeedOpt, grouped
 from swiftprof.cli.output import Output
 from swiftprof.cli.values import batch_size
@@ -105,7 +106,8 @@ def _question(image: str | None, prompt: str | None, data: DataOptions) -> tuple
     from swiftprof.data.images import open_image
     from swiftprof.tiny import sample_images
 
-    return prompt, open_image(sample_images().get(image) or Path(image), f"`image` {image}")
+    with hinting(image, "picture"):
+        return prompt, open_image(sample_images().get(image) or Path(image), f"`image` {image}")
 
 
 def _score(output: Output, chosen: Chosen, plan: Plan, seed: int, rows: int) -> int:

@@ -115,6 +115,13 @@ class VLM:
             images: per row one image, or a sequence of any number of them.
             questions: per row.
         """
+        mark = getattr(self.processor, "image_token", None)
+        for question in questions:
+            if mark and mark in question:
+                raise SwiftprofError(
+                    f"the question holds {mark}, by which this model marks where an image goes; "
+                    "leave it out, images are put before the question"
+                )
         rows = [list(row) if isinstance(row, Sequence) else [row] for row in images]
         prompts = [self.prompt(q, len(row)) for q, row in zip(questions, rows, strict=True)]
         return self.encode(prompts, rows)

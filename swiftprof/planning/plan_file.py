@@ -16,6 +16,7 @@ from swiftprof import __version__
 from swiftprof.core.stages import check_layers, tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.hub import PLAN, fetch, is_shared
 from swiftprof.methods import REGISTRY, create, method_class
 from swiftprof.planning.checks import (
     check_format,
@@ -244,7 +245,8 @@ class Plan(_Part):
 
     @classmethod
     def load(cls, path: str | Path) -> Plan:
-        """Read and check a plan: a file, or the model whose plan comes with swiftprof.
+        """Read and check a plan: a file, the model whose plan comes with swiftprof, or
+        hf://owner/name.
 
         Raises:
             SwiftprofError: one line naming file and field.
@@ -305,6 +307,8 @@ def schema_text() -> str:
 
 def _located(reference: str | Path) -> Path:
     """The file of a plan."""
+    if is_shared(reference):
+        return fetch(str(reference), PLAN)
     path = Path(reference)
     return path if path.exists() else shipped_plans().get(str(reference), path)
 
