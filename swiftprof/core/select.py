@@ -23,6 +23,36 @@ def rank(scores: Tensor, candidates: Tensor) -> Tensor:
     return keyed.argsort(dim=1, descending=True, stable=True)
 
 
+def rank_by_picture(scores: Tensor, candidates: Tensor, picture: Tensor, size: Tensor) -> Tensor:
+    """As `rank`, but pictures take turns, each as often as its share of the visual tokens says.
+
+    The r-th best of a picture with m tokens (r from 0) stands at (r + ½) / m: the first k columns
+    then are Webster's apportionment of k seats, which never takes back a seat when k grows. Ties go
+    to the lower column.
+
+    Args:
+        scores: `(B, n)` float.
+        candidates: `(B, n)` bool.
+        picture: `(B, n)` int64, the picture of each candidate.
+        size: `(B, n)` int64, how many visual tokens that picture has in the prompt.
+
+    Returns:
+        `(B, n)` int64, a permutation of the columns of each row.
+    """
+    order = rank(scores, candidates)
+    nowhere = scores.shape[1]
+    own = torch.where(candidates, picture, nowhere).gather(1, order)
+    grouped = own.argsort(dim=1, stable=True)  # picture by picture, each from best to worst
+    own = own.gather(1, grouped)
+    place = torch.arange(nowhere, device=scores.device).expand_as(order)
+    starts = torch.cat([torch.ones_like(own[:, :1]), (own[:, 1:] != own[:, :-1]).long()], dim=1)
+    within = place - (place * starts).cummax(1).values
+    columns = order.gather(1, grouped)
+    turn = torch.zeros_like(order).scatter(1, columns, within)
+    when = torch.where(candidates, (turn + 0.5) / size.clamp_min(1), float("inf"))
+    return when.argsort(dim=1, stable=True)
+
+
 def top(order: Tensor, count: Tensor) -> Tensor:
     """The first `count` columns of a ranking, as a mask.
 

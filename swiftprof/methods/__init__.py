@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.methods.options import one_of
 from swiftprof.plugins import (
     PluginError,
     contained,
@@ -29,6 +30,9 @@ from swiftprof.plugins import (
 
 if TYPE_CHECKING:
     from swiftprof.methods.base import Method
+
+PER = ("prompt", "image")
+"""What shares a stage's tokens: values of the option `per` that all methods have."""
 
 REGISTRY: dict[str, str] = {
     "drop": "swiftprof.methods.drop:Drop",
@@ -104,7 +108,9 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Method:
             hint = did_you_mean(option, known) if known else "it takes none"
             raise SwiftprofError(f"options: method '{name}' has no option '{option}'; {hint}")
     with contained(f"method '{name}'"):
-        return cls(**dict(options or {}))
+        made = cls(**dict(options or {}))
+    one_of("per", made.per, PER)
+    return made
 
 
 def name_of(method: Method) -> str:

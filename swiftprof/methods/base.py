@@ -7,7 +7,7 @@ all that the rest of the package has to ask.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from swiftprof.core.stages import First, Scoring
@@ -26,6 +26,10 @@ class Method(ABC):
 
     Subclasses are frozen dataclasses; their fields are the plan's `options`.
 
+    Options:
+        per: what shares a stage's tokens: all visual tokens of a `prompt`, ranked together, or each
+            `image` (or frame of a video) in proportion to its size.
+
     Class attributes:
         merges: unselected tokens go on as merged tokens (a stage's `merge`); with bypass not at the
             last stage, which drops its rest.
@@ -42,7 +46,11 @@ class Method(ABC):
             `swiftprof.planning.schedules.SCHEDULES`, or `published` (see `published_shares`).
         published: pruning layers in LLaVA-1.5-7B (32 layers), in the numbering of plans: the first
             stage cuts after its layer, the later ones before theirs.
+        reads_vision: the method needs what the vision tower knew (`StageView.vision`).
+        reads_grid: the method needs rows and columns of the images (`StageView.row`).
     """
+
+    per: str = field(default="prompt", kw_only=True, repr=False)
 
     merges: ClassVar[bool] = False
     bypass: ClassVar[bool] = False
@@ -54,6 +62,7 @@ class Method(ABC):
     schedule: ClassVar[str] = "geometric"
     published: ClassVar[tuple[int, ...]] = (3, 11, 15)
     reads_vision: ClassVar[bool] = False
+    reads_grid: ClassVar[bool] = False
 
     @property
     def first(self) -> First:

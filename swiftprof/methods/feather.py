@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.depths import scaled
 from swiftprof.methods.options import whole
@@ -28,7 +27,8 @@ class Feather(Method):
     second the best-scored of those. Source: "Feather the Throttle" (ICCV 2025), markendo/FEATHER:
     before layers 8 and 16 of 32 (from 0), a share of 0.3 and then 0.3² of what is there. Its first
     stage keeps the top 30 % and the grid, so that the number kept differs with their overlap; here
-    the plan's number is exact, and attention fills up what the grid leaves.
+    the plan's number is exact, and attention fills up what the grid leaves. Several images have a
+    grid each; of images cut into tiles there is none.
 
     Options:
         stride: distance s of the grid's rows and columns.
@@ -37,6 +37,7 @@ class Feather(Method):
     stride: int = 3
 
     scoring: ClassVar = "before"
+    reads_grid: ClassVar[bool] = True
     schedule: ClassVar[str] = "published"
     published: ClassVar[tuple[int, ...]] = (8, 17)
 
@@ -78,18 +79,9 @@ class Feather(Method):
         return scores + self._grid(view) if view.stage == 0 else scores
 
     def _grid(self, view: StageView) -> Tensor:
-        """2 at the tokens of the grid, more than any attention; else 0."""
-        import torch
-
-        for count in view.n_visual:
-            if math.isqrt(count) ** 2 != count:
-                raise SwiftprofError(
-                    f"method 'feather' keeps a grid of a square image; {count} visual tokens are "
-                    "no square: choose another method"
-                )
-        side = torch.tensor(
-            [max(1, math.isqrt(n)) for n in view.n_visual], device=view.index.device
-        )
-        row, column = view.index // side[:, None], view.index % side[:, None]
+        """2 at the tokens of the grid of each image, more than any attention; else 0."""
+        row, column = view.row, view.column
+        assert row is not None
+        assert column is not None
         on = (row % self.stride == 0) & (column % self.stride == 0) & view.candidates
         return 2.0 * on.float()

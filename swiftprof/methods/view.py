@@ -88,6 +88,8 @@ class StageView:
         attention: T-V scores of that layer; by default those of the last prompt token.
         memo: what `Method.prepare` returned, at the columns present; None if it returned nothing.
         vision: what the vision tower knew; only for a method that reads it.
+        row: `(B, n)` int64, a candidate's row in its image; only for a method that reads the grid.
+        column: the same of its column.
     """
 
     stage: int
@@ -102,3 +104,5 @@ class StageView:
     attention: Attention
     memo: Tensor | None = None
     vision: Vision | None = None
+    row: Tensor | None = None
+    column: Tensor | None = None

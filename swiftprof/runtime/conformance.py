@@ -11,7 +11,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
@@ -38,12 +38,18 @@ def check_scores(decoder: Decoder, index: int) -> None:
         SwiftprofError: the two differ.
     """
     layer: Any = decoder.layers[index]
-    attention, weight = layer.self_attn, layer.input_layernorm.weight
-    if "forward" in vars(attention) or weight.device.type == "meta":
+    attention = layer.self_attn
+    weight = next((p for p in layer.parameters() if p.is_floating_point()), None)
+    if weight is None or "forward" in vars(attention) or weight.device.type == "meta":
         return
+    if getattr(attention, "attn_logit_softcapping", None) is not None:
+        raise SwiftprofError(
+            f"{type(attention).__name__} cannot be pruned: it caps its logits, which scores "
+            "recomputed from its projections would not"
+        )
     try:
         with torch.autocast(weight.device.type, enabled=False):
-            difference = _difference(decoder, layer)
+            difference = _difference(decoder, layer, weight)
     except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SwiftprofError(
@@ -60,10 +66,10 @@ def check_scores(decoder: Decoder, index: int) -> None:
         )
 
 
-def _difference(decoder: Decoder, layer: Any) -> float:
+def _difference(decoder: Decoder, layer: Any, weight: Tensor) -> float:
     """How far a layer's scores are from its own attention map; 0 where it gives none."""
-    attention, weight = layer.self_attn, layer.input_layernorm.weight
-    width, device = weight.shape[-1], weight.device
+    attention = layer.self_attn
+    width, device = decoder.config.hidden_size, weight.device
     angle = torch.arange(_TOKENS * width, device=device, dtype=torch.float32)
     hidden = torch.sin(angle * angle * 0.37).view(1, _TOKENS, width).to(weight.dtype)
     rope = rotary_tables(decoder, hidden, 3 * torch.arange(_TOKENS, device=device)[None])
@@ -111,9 +117,9 @@ def check_mask(layer: nn.Module, mask: Any, call: Prefill) -> None:
         return
     call.compared.add(id(mask))
     kind = type(layer).__name__
-    if mask is None or (isinstance(mask, torch.Tensor) and mask.ndim == 2):
+    if mask is None or (isinstance(mask, Tensor) and mask.ndim == 2):
         causal = getattr(layer.self_attn, "is_causal", True)
-    elif isinstance(mask, torch.Tensor) and mask.ndim == 4:
+    elif isinstance(mask, Tensor) and mask.ndim == 4:
         seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
         valid = call.prompt.valid.to(mask.device)
         length, before = call.length, call.before.length

@@ -45,6 +45,7 @@ class Decoder:
         head: the module around the root, which turns hidden states into logits; None for a model
             without.
         known: its family is one of those that swiftprof knows.
+        picture: visual tokens of every image, a square; None where that depends on the image.
         rotary: the rotary embedding: hidden states, position ids → cos and sin.
         norm: the norm behind the last layer.
     """
@@ -57,6 +58,7 @@ class Decoder:
     model: nn.Module
     head: nn.Module | None
     known: bool
+    picture: int | None
     rotary: nn.Module
     norm: nn.Module
 
@@ -167,6 +169,7 @@ def locate(model: nn.Module) -> Decoder:
         model=model,
         head=_parent(model, root),
         known=known is not None,
+        picture=None if known is None else known.visual_tokens(config),
         rotary=rotary,
         norm=norm,
     )

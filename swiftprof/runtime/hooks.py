@@ -22,6 +22,7 @@ from swiftprof.runtime.calls import Uncached, Wanted, arguments, begin_call, wha
 from swiftprof.runtime.conformance import check_mask
 from swiftprof.runtime.decode import Step
 from swiftprof.runtime.decoder import Decoder
+from swiftprof.runtime.pictures import find_pictures
 from swiftprof.runtime.prefill import Prefill
 from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
 from swiftprof.runtime.structure import NotCopied
@@ -112,6 +113,13 @@ class Hooks(NotCopied):
         self._local.call = None
         if self.vision is not None:
             self.vision.clear()
+
+    def before_text(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
+        """Tell the images apart, where the method looks at them one by one."""
+        call, method = self._local.call, self._method
+        if isinstance(call, Prefill) and (method.per == "image" or method.reads_grid):
+            visual, positions = call.prompt.candidates, kwargs.get("position_ids")
+            call.pictures = find_pictures(self._decoder, visual, call.index, positions)
 
     def after_text(self, module: nn.Module, args: Args, kwargs: Kwargs, output: Any) -> Any:
         """Leave the state on the cache, and give the caller one hidden state per slot.

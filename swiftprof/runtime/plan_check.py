@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from swiftprof.core.stages import check_stages, cut_layers
 from swiftprof.errors import SwiftprofError
+from swiftprof.methods import PER
 from swiftprof.methods.base import Method
+from swiftprof.methods.options import one_of
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.schedule import PlanLike
 
@@ -23,6 +25,13 @@ def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:
             "make a plan for this model"
         )
     check_stages(stages, layers, method.earliest)
+    one_of("per", method.per, PER)
+    if stages and method.reads_grid and not decoder.mrope and decoder.picture is None:
+        raise SwiftprofError(
+            f"plan: method '{plan.method}' keeps a grid of an image's rows and columns, and this "
+            "model cuts images into tiles or puts newline tokens between rows: choose another "
+            "method"
+        )
     if method.compacts and decoder.mrope:
         raise SwiftprofError(
             f"plan: method '{plan.method}' renumbers positions, which this model gives in "

@@ -24,6 +24,7 @@ from swiftprof.runtime.cache import (
     rotate_at,
     spread,
 )
+from swiftprof.runtime.pictures import Pictures
 from swiftprof.runtime.schedule import Schedule
 
 Rope = tuple[Tensor, Tensor]
@@ -76,6 +77,7 @@ class Prefill:
         compacts: survivors are renumbered after every stage.
         memo: `(B, L)`, what the method noted about the prompt.
         vision: what the vision tower knew, for a method that reads it.
+        pictures: the images, for a method that looks at them one by one.
         scores: `(B, L)` over the slots of the prompt, by stage: scores of stages that cut behind
             the layer that judged them, from its hook until then.
         ropes: cos and sin of the tokens present, by what the layer's cache holds.
@@ -95,6 +97,7 @@ class Prefill:
     segments: list[tuple[int, Segment]] = field(default_factory=list)
     memo: Tensor | None = None
     vision: Vision | None = None
+    pictures: Pictures | None = None
     waiting: Bypassed | None = None
     scores: dict[int, Tensor] = field(default_factory=dict)
     ropes: dict[tuple[int, torch.device], Rope] = field(default_factory=dict)
@@ -237,6 +240,7 @@ class Prefill:
                 "index",
                 "memo",
                 "vision",
+                "pictures",
                 "waiting",
                 "scores",
             ):
@@ -318,7 +322,7 @@ def _moved(value: Any, device: torch.device) -> Any:
         return {key: _moved(each, device) for key, each in value.items()}
     if isinstance(value, tuple) and isinstance(value[0], Tensor):
         return tuple(_moved(each, device) for each in value)
-    if isinstance(value, (Tokens, Bypassed, Vision)):
+    if isinstance(value, (Tokens, Bypassed, Vision, Pictures)):
         return replace(
             value,
             **{each.name: _moved(getattr(value, each.name), device) for each in fields(value)},

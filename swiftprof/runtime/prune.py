@@ -91,9 +91,9 @@ class Pruning:
         check_compiled(model)
         self._decoder: Decoder = locate(model)
         self._method = method or create(plan.method, plan.options)
-        check_plan(self._decoder, self._method, plan)
         stages = tuple(plan.stages)
         self._hooks = Hooks(self._decoder, self._method, stages, prompt_lengths, on_stage, on_span)
+        check_plan(self._decoder, self._method, plan)
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -136,6 +136,7 @@ class Pruning:
                 self._after(decoder.head, hooks.after_head)
             self._before(decoder.root, hooks.before_model)
             self._after(decoder.root, hooks.after_model)
+            self._before(decoder.text, hooks.before_text)
             self._handles.append(
                 decoder.text.register_forward_hook(hooks.after_text, with_kwargs=True)
             )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from swiftprof.core.layout import compact, gather_tokens
 from swiftprof.core.merge import Bypassed, Rest, restore
-from swiftprof.core.select import rank, top
+from swiftprof.core.select import rank, rank_by_picture, top
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
@@ -56,6 +56,7 @@ def score(
         cached: the layer's cached keys of the conversation before, and which of them can be seen.
     """
     tokens, memo = call.tokens, call.memo
+    grid = (call.pictures.row, call.pictures.column) if call.pictures else (None, None)
 
     def attention(
         *, rope: bool = True, among: Tensor | None = None, queries: Tensor | None = None
@@ -91,6 +92,8 @@ def score(
         attention=attention,
         memo=None if memo is None else memo.gather(1, tokens.slots),
         vision=call.vision,
+        row=None if grid[0] is None else grid[0].gather(1, tokens.slots),
+        column=None if grid[1] is None else grid[1].gather(1, tokens.slots),
     )
     return method.scores(view)
 
@@ -121,7 +124,14 @@ def select(
         `(B, m, D)`, the tokens that go on.
     """
     before = call.tokens
-    order = rank(scores, before.candidates)
+    if method.per == "image":
+        assert call.pictures is not None
+        number, size = (
+            t.gather(1, before.slots) for t in (call.pictures.number, call.pictures.size)
+        )
+        order = rank_by_picture(scores, before.candidates, number, size)
+    else:
+        order = rank(scores, before.candidates)
     chosen = top(order, call.counts[stage, 0])
     pool = _merge(call, method, stage, order, hidden)
     hidden = _lay_out(call, method, stage, cut, chosen, pool)

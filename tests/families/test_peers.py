@@ -11,6 +11,7 @@ import torch
 from swiftprof.errors import SwiftprofError
 from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
+from swiftprof.runtime.trace import Trace
 
 PEERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fastv", {}),
@@ -59,3 +60,58 @@ def test_visionzip_runs_on_llava_and_says_why_not_elsewhere(case: Any, plan_of: 
         return
     with pytest.raises(SwiftprofError, match=r"visionzip'.*choose another method"):
         prune(case.model, plan)
+
+
+def test_feather_takes_the_grid_that_an_image_has(case: Any, plan_of: Any) -> None:
+    """Rows and columns of each image; a family that cuts images into tiles has none."""
+    plan = plan_of((4, 0.5), method="feather", stride=100)
+    if case.model.config.model_type not in ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"):
+        with pytest.raises(SwiftprofError, match="cuts images into tiles"):
+            prune(case.model, plan)
+        return
+    inputs, trace = case.batch(1), Trace()
+    n = int(case.visual(inputs).sum())
+    plan = plan_of((4, 2 / n), method="feather", stride=100)
+    with prune(case.model, plan, on_stage=trace), torch.no_grad():
+        case.model(**inputs)
+    # With so wide a stride each of the two images keeps its first token, wherever that is.
+    ids = case.visual(inputs)[0]
+    first = [s for s in range(1, len(ids)) if ids[s] and not ids[s - 1]]
+    places = [int(ids[:s].sum()) for s in first] if len(first) == 2 else [0, n // 2]
+    assert trace.prefills[0].kept(0, 0) == places
+
+
+def test_feather_knows_rows_of_an_image_that_is_no_square(build: Any, plan_of: Any) -> None:
+    """36 tokens of 4 rows and 9 columns are no image of 6 x 6."""
+    from PIL import Image
+
+    case = build("qwen2_vl")
+    picture = Image.effect_noise((72, 32), 50).convert("RGB")
+    inputs = case.vlm.inputs([[picture]], ["w1 w2"])
+    grid = inputs["image_grid_thw"][0].tolist()
+    rows, columns = grid[1] // 2, grid[2] // 2
+    assert (rows, columns) == (4, 9)
+    trace, wanted = Trace(), [9 * r + c for r in (0, 3) for c in (0, 3, 6)]
+    with (
+        prune(case.model, plan_of((3, 6 / 36), method="feather"), on_stage=trace),
+        torch.no_grad(),
+    ):
+        case.model(**inputs)
+    assert trace.prefills[0].kept(0, 0) == wanted
+
+
+def test_images_of_different_sizes_get_what_they_are_worth(case: Any, plan_of: Any) -> None:
+    plan, inputs, trace = plan_of((4, 0.25), method="drop", per="image"), case.batch(1), Trace()
+    with prune(case.model, plan, on_stage=trace), torch.no_grad():
+        case.model(**inputs)
+    visual = case.visual(inputs)[0].tolist()
+    runs, number = [], -1
+    for slot, here in enumerate(visual):
+        number += here and not visual[slot - 1]
+        if here:
+            runs.append(number)
+    if case.name == "llava":
+        runs = [place // 36 for place in range(len(runs))]
+    kept = [runs[place] for place in trace.prefills[0].kept(0, 0)]
+    for run in set(runs):
+        assert abs(kept.count(run) - len(kept) * runs.count(run) / len(runs)) < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -227,6 +228,129 @@ def test_every_judging_layer_is_checked(llava: Any, prompts: Any, plan_of: Any) 
         pass
     with pytest.raises(SwiftprofError, match="its attention differs"):
         prune(llava, plan_of((3, 0.5), (7, 0.3), method="drop")).attach()
+
+
+def unlike_any_other(model: Any, layer_mask: Any) -> Any:
+    """The model as one of a family that nobody knows, whose text model makes masks of its own."""
+    model.config.model_type = "unheard-of"
+    text = model.get_decoder()
+    kind = type(text)
+
+    def forward(self: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        given = {**kwargs, "attention_mask": layer_mask(inputs_embeds.shape[1])}
+        return kind.forward(self, inputs_embeds=inputs_embeds, **given)
+
+    forward.__signature__ = inspect.signature(kind.forward)  # type: ignore[attr-defined]
+    members = {"forward": forward, "__module__": kind.__module__}
+    text.__class__ = type(kind.__name__, (kind,), members)
+    return model
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_an_unknown_family_whose_images_see_both_ways_is_refused(
+    make_llava: Any, prompts: Any, plan_of: Any, additive: bool
+) -> None:
+    def causal(length: int) -> torch.Tensor:
+        seen = torch.ones(1, 1, length, length).tril().bool()
+        return torch.zeros(seen.shape).masked_fill(~seen, -3e38) if additive else seen
+
+    def both_ways(length: int) -> torch.Tensor:
+        mask = causal(length)
+        mask[..., 5:41, 5:41] = 0 if additive else True
+        return mask
+
+    plan, inputs = plan_of(*THREE), prompts.batch(0)
+    model = unlike_any_other(make_llava(), causal)
+    with prune(model, plan), torch.no_grad():
+        got = model(**inputs).logits
+    plain = make_llava()
+    with prune(plain, plan), torch.no_grad():
+        assert (plain(**inputs).logits - got).abs().max() < 1e-5
+    model = unlike_any_other(make_llava(), both_ways)
+    with prune(model, plan), pytest.raises(SwiftprofError, match="tokens behind them"):
+        model(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "match"),
+    [
+        ("Gemma3TextConfig", {"head_dim": 16}, "gemma3.*both directions"),
+        ("StableLmConfig", {}, "cannot be computed from its projections"),
+        ("Gemma2Config", {"head_dim": 16}, "caps its logits"),
+    ],
+)
+def test_text_models_that_cannot_be_judged_are_refused_at_once(
+    llava: Any, plan_of: Any, kind: str, options: dict[str, Any], match: str
+) -> None:
+    import transformers as hf
+
+    text = llava.config.text_config
+    facts = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    sizes = {name: getattr(text, name) for name in facts}
+    config = hf.LlavaConfig(
+        vision_config=llava.config.vision_config,
+        text_config=getattr(hf, kind)(
+            **sizes, vocab_size=128, num_hidden_layers=8, pad_token_id=0, **options
+        ),
+        image_token_id=IMAGE,
+        vision_feature_layer=-1,
+    )
+    model = hf.LlavaForConditionalGeneration(config).eval()
+    with pytest.raises(SwiftprofError, match=match):
+        prune(model, plan_of(*THREE)).attach()
+
+
+def test_a_loss_over_routers_is_refused(llava: Any, prompts: Any, plan_of: Any) -> None:
+    inputs = prompts.batch(0)
+    with prune(llava, plan_of(*THREE)), pytest.raises(SwiftprofError, match="router loss"):
+        llava(**inputs, labels=inputs["input_ids"], output_router_logits=True)
+
+
+# --- compiled code
+
+
+def test_a_compiled_forward_is_refused(make_llava: Any, plan_of: Any) -> None:
+    for compile_it in (
+        lambda m: setattr(m, "forward", torch.compile(m.forward, backend="eager")),
+        lambda m: setattr(m.model, "forward", torch.compile(m.model.forward, backend="eager")),
+        lambda m: m.model.language_model.compile(backend="eager"),
+        lambda m: setattr(
+            m.model, "language_model", torch.compile(m.model.language_model, backend="eager")
+        ),
+    ):
+        model = make_llava()
+        compile_it(model)
+        with pytest.raises(SwiftprofError, match="compile"):
+            prune(model, plan_of(*THREE)).attach()
+
+
+def test_a_compiled_function_around_a_model_is_pruned_inside_a_block_and_nowhere_else(
+    make_llava: Any, prompts: Any, plan_of: Any
+) -> None:
+    llava = make_llava(layers=2)
+    inputs, plan = prompts.batch(0), plan_of((1, 0.3), num_layers=2)
+    step = torch.compile(lambda **given: llava(**given).logits, backend="eager")
+    with torch.no_grad():
+        vanilla = step(**inputs)
+        with prune(llava, plan):
+            pruned = step(**inputs)
+            expected = llava(**inputs).logits
+        after = step(**inputs)
+    assert (pruned - expected).abs().max() < 1e-4
+    assert (pruned - vanilla)[0, -1].abs().max() > 0.01
+    assert (after - vanilla).abs().max() < 1e-5
+
+
+# --- calls without images
+
+
+def test_a_text_prompt_with_a_map_as_its_mask(llava: Any, plan_of: Any) -> None:
+    ids = torch.tensor([[3, 4, 5, 6]])
+    mask = torch.ones(4, 4).tril().bool()[None, None]
+    with torch.no_grad():
+        vanilla = llava(input_ids=ids, attention_mask=mask).logits
+        with prune(llava, plan_of(*THREE)):
+            assert torch.equal(llava(input_ids=ids, attention_mask=mask).logits, vanilla)
 
 
 def test_a_copy_inside_the_block_says_what_to_do(llava: Any, plan_of: Any) -> None:
