@@ -286,7 +286,7 @@ class Pareto(AtBudget):
     data: ClassVar[type[Data]] = Front
 
     samples: SamplesOpt = 100
-    methods: MethodsOpt = "random,fastv,visionzip,pdrop,sparsevlm,feather,drop,swiftvlm"
+    methods: MethodsOpt = "random,fastv,pdrop,sparsevlm,feather,drop,swiftvlm"
     ratio: Annotated[
         str | None,
         typer.Option("--ratio", help="Token budgets as fractions of all.", show_default=RATIOS),

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
     from swiftprof.profiling.store import Profile
 
-METHODS = "vanilla,fastv,visionzip,pdrop,sparsevlm,feather,swiftvlm"
+METHODS = (
+    "vanilla,fastv,pdrop,pdrop:positions=kept,sparsevlm,sparsevlm:positions=kept,feather,swiftvlm"
+)
 RATIOS = "1/3,2/9"
 SAMPLES, BUNDLED_SAMPLES = 1000, 250
 

@@ -81,6 +81,22 @@ def _flat(columns: Tensor, width: int) -> Tensor:
     return (columns + start).flatten()
 
 
+def mark(columns: Tensor, count: Tensor, among: Tensor) -> Tensor:
+    """1 at the first `count` of each row's columns, 0 elsewhere.
+
+    Args:
+        columns: `(B, m)` int64, in the order in which they were chosen.
+        count: `(B, 1)` int64.
+        among: `(B, n)` bool, where a mark may stand.
+
+    Returns:
+        `(B, n)` float32.
+    """
+    wanted = torch.arange(columns.shape[1], device=columns.device) < count
+    marks = torch.zeros(among.shape, device=columns.device)
+    return marks.scatter_reduce(1, columns, wanted.float(), "amax") * among
+
+
 def gather_rope(table: Tensor, columns: Tensor) -> Tensor:
     """Rows of a cos or sin table for the given columns: tokens keep their original positions.
 

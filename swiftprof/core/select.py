@@ -53,18 +53,20 @@ def rank_by_picture(scores: Tensor, candidates: Tensor, picture: Tensor, size: T
     return when.argsort(dim=1, stable=True)
 
 
-def top(order: Tensor, count: Tensor) -> Tensor:
+def top(order: Tensor, count: Tensor, width: int | None = None) -> Tensor:
     """The first `count` columns of a ranking, as a mask.
 
     Args:
         order: `(B, n)` int64, columns from best to worst (see `rank`).
         count: `(B, 1)` int64, how many to take in each row.
+        width: columns of the mask, where the ranking holds the best ones only.
 
     Returns:
         `(B, n)` bool with exactly `count` true values per row (all of them when `count >= n`).
     """
     taken = torch.arange(order.shape[1], device=order.device) < count
-    return torch.zeros_like(order, dtype=torch.bool).scatter(1, order, taken)
+    mask = torch.zeros(len(order), width or order.shape[1], dtype=torch.bool, device=order.device)
+    return mask.scatter(1, order, taken)
 
 
 def hashed_scores(index: Tensor, seed: int) -> Tensor:

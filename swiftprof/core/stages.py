@@ -71,6 +71,23 @@ def judging_layers(
     return [cut - (scoring == "before") for cut in cut_layers(stages, first)]
 
 
+def layers_judged_by(
+    judges: Sequence[int], scoring: Scoring = "own", first: str = "after"
+) -> tuple[int, ...]:
+    """The plan layers at which the given layers (from 1) judge: `judging_layers` the other way.
+
+    Examples:
+        >>> layers_judged_by([3, 11, 15], "before")
+        (3, 12, 16)
+        >>> layers_judged_by([3, 11, 15], "next")
+        (2, 11, 15)
+    """
+    if scoring == "own":
+        return tuple(judges)
+    cuts = [judge - (scoring == "next") for judge in judges]
+    return tuple(cut + (number > 0 or first == "before") for number, cut in enumerate(cuts))
+
+
 def stage_lengths(layers: Sequence[int], num_layers: int, first: str = "after") -> list[int]:
     """How many layers run before the first cut and after each, summing to `num_layers`.
 

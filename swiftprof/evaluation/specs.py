@@ -2,6 +2,7 @@
 
 swiftvlm                        at the profile's layers
 pdrop:positions=kept            with an option
+pdrop@planned                   judged by the profile's layers
 drop@equal, drop@own, drop@3+9  at equal depths, the published layers, or layers named
 swiftvlm:schedule=uniform:merge=0.1:budget=2
 my_pkg.mod:MyMethod:size=3      a method of another package
@@ -187,5 +188,5 @@ class Planner:
         elif where == "equal":
             layers = equal_depths(self.layers[0], len(self.layers), depth)
         else:
-            layers = self.layers
+            layers = setting.method.planned_layers(self.layers)
         return fill_plan(layers, tokens_for(target, layers, self.cost, setting), self.cost, setting)

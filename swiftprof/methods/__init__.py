@@ -35,17 +35,24 @@ PER = ("prompt", "image")
 """What shares a stage's tokens: values of the option `per` that all methods have."""
 
 REGISTRY: dict[str, str] = {
+    "cdpruner-embeddings": "swiftprof.methods.cdpruner:CDPrunerEmbeddings",
+    "dart": "swiftprof.methods.dart:DART",
+    "divprune": "swiftprof.methods.divprune:DivPrune",
     "drop": "swiftprof.methods.drop:Drop",
     "fastv": "swiftprof.methods.fastv:FastV",
     "feather": "swiftprof.methods.feather:Feather",
+    "hiprune": "swiftprof.methods.hiprune:HiPrune",
     "merge": "swiftprof.methods.merge:Merge",
     "pdrop": "swiftprof.methods.pdrop:PDrop",
+    "pool": "swiftprof.methods.pool:Pool",
     "random": "swiftprof.methods.random:Random",
     "sparsevlm": "swiftprof.methods.sparsevlm:SparseVLM",
+    "sparsevlm-plus": "swiftprof.methods.sparsevlm_plus:SparseVLMPlus",
     "swiftvlm": "swiftprof.methods.swiftvlm:SwiftVLM",
     "uniform": "swiftprof.methods.uniform:Uniform",
     "vanilla": "swiftprof.methods.vanilla:Vanilla",
     "visionzip": "swiftprof.methods.visionzip:VisionZip",
+    "vispruner": "swiftprof.methods.vispruner:VisPruner",
 }
 """A plan's method name to `module:class`. Importing them does not import torch."""
 

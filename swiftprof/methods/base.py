@@ -7,10 +7,11 @@ all that the rest of the package has to ask.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from swiftprof.core.stages import First, Scoring
+from swiftprof.core.stages import First, Scoring, layers_judged_by
 from swiftprof.methods.depths import scaled
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Method(ABC):
         planned: a profile chooses the method's layers; otherwise it prunes at its own.
         merged_apart: merged tokens stand behind the kept visual tokens (those that `Merged.front`
             counts before them) instead of in their seeds' slots. Needs `compacts`.
+        reads_output: a stage that the layer `before` judges sees that layer's output too.
+        reads_vision: asks what the vision tower knew, see `swiftprof.methods.view.Vision`.
+        needs_cls: the tower must have a CLS token; where a method reads the tower at all.
+        tower_depths: layers of the tower, as shares of its depth, at which the method asks for the
+            attention that patches receive.
+        pools: kept tokens take in others, see `pool`; judged by the `next` layer.
         earliest: the least layer of the first stage; 0 is before the decoder.
         schedule: how tokens fall from stage to stage unless said otherwise: a name in
             `swiftprof.planning.schedules.SCHEDULES`, or `published` (see `published_shares`).
@@ -61,8 +68,12 @@ class Method(ABC):
     earliest: ClassVar[int] = 1
     schedule: ClassVar[str] = "geometric"
     published: ClassVar[tuple[int, ...]] = (3, 11, 15)
+    reads_output: ClassVar[bool] = False
     reads_vision: ClassVar[bool] = False
     reads_grid: ClassVar[bool] = False
+    needs_cls: ClassVar[bool] = True
+    tower_depths: ClassVar[tuple[float, ...]] = ()
+    pools: ClassVar[bool] = False
 
     @property
     def first(self) -> First:
@@ -84,6 +95,18 @@ class Method(ABC):
             ratio: retained tokens as a fraction of all; some methods start earlier for less.
         """
         return scaled(self.published, num_layers)
+
+    def planned_layers(self, judges: Sequence[int]) -> tuple[int, ...]:
+        """Where the method prunes so that the layers which a profile chose judge its stages.
+
+        Whose attention judges differs between methods, and so do the plan's layers for the same
+        judges. A method of one stage takes the first.
+
+        Args:
+            judges: layers numbered from 1, ascending.
+        """
+        taken = judges[:1] if len(self.published) == 1 else judges
+        return layers_judged_by(taken, self.scoring, self.first)
 
     def published_shares(self, parameter: float, stages: int, n_visual: int) -> list[float]:
         """The method's own schedule: the share of n_v that goes on after each stage.
@@ -149,3 +172,7 @@ class Method(ABC):
     def merge(self, rest: Rest) -> Merged:
         """Merge unselected tokens; only asked where the method merges."""
         raise NotImplementedError(f"{type(self).__name__} does not merge")
+
+    def pool(self, view: StageView) -> Tensor:
+        """Hidden states `(B, n, D)` with which the kept tokens go on; asked where `pools`."""
+        raise NotImplementedError(f"{type(self).__name__} does not pool")

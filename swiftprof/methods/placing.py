@@ -42,10 +42,9 @@ class Placed(Method):
         share("spread", self.spread)
 
     def spreading_cost(self, present: int, kept: int) -> float:
-        """Every token not chosen by score is compared with those that are, and with its like."""
+        """Every kept token is compared with those that the score did not choose."""
         best = best_count(kept, self.spread)
-        rest = present - best
-        return float(rest * (best + rest)) if kept > best else 0.0
+        return float(kept * (present - best)) if kept > best else 0.0
 
     def spread_out(self, view: StageView, scores: Tensor) -> Tensor:
         """Raise the tokens that the stage keeps above all others; `scores` lie in [0, 1]."""

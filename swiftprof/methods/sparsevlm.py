@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -72,13 +73,7 @@ class SparseVLM(Method):
 
         The rows' real averages do not matter here: the parameter is solved for the budget.
         """
-        if stages != 3:
-            return [parameter ** (number + 1) for number in range(stages)]
-        rows = [(0.0, 0.0, 0.0), *(_totals(COUNTS[n]) for n in sorted(COUNTS)), (1.0, 1.0, 1.0)]
-        place = min(max(parameter, 0.0), 1.0) * (len(rows) - 1)
-        low = min(int(place), len(rows) - 2)
-        part = place - low
-        return [a + part * (b - a) for a, b in zip(rows[low], rows[low + 1], strict=True)]
+        return between_rows([_totals(COUNTS[n]) for n in sorted(COUNTS)], parameter, stages)
 
     def nominal_counts(self, ratio: float, n_visual: int) -> list[int] | None:
         """A row of the v1.5 table."""
@@ -107,28 +102,7 @@ class SparseVLM(Method):
 
     def prepare(self, prompt: PromptView) -> Tensor:
         """The raters, `(B, L)` bool: text tokens after the image with more than the mean share."""
-        import torch
-
-        from swiftprof.core.layout import compact, gather_tokens
-
-        place = torch.arange(prompt.visual.shape[1], device=prompt.visual.device)
-        end = torch.where(prompt.visual, place, -1).amax(1, keepdim=True)
-        text = prompt.valid & ~prompt.visual & (place > end)
-        if not self.raters:
-            return text
-        seen, there = compact(prompt.visual, prompt.most_visual)
-        said, real = compact(text, prompt.most_text)
-        match = gather_tokens(prompt.hidden, seen).float() @ gather_tokens(
-            prompt.hidden, said
-        ).float().transpose(1, 2)  # (B, N, T), no scale and no norm
-        floor = torch.finfo(match.dtype).min
-        share = torch.softmax(match.masked_fill(~real[:, None], floor), dim=-1)
-        share = (share * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp_min(1)
-        share = share.masked_fill(~real, 0.0)
-        mean = share.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp_min(1)
-        chosen = (share > mean) & real
-        spare = torch.zeros_like(text.long())
-        return spare.scatter_add(1, said, chosen.long()) > 0
+        return raters_of(prompt) if self.raters else text_behind(prompt)
 
     def scores(self, view: StageView) -> Tensor:
         """Attention of the raters in the layer that has just run, softmax over all keys."""
@@ -160,3 +134,48 @@ def _totals(counts: tuple[int, ...]) -> tuple[float, ...]:
         present = kept + recycled(present - kept)
         totals.append(present / _VISUAL)
     return tuple(totals)
+
+
+def between_rows(rows: Sequence[tuple[float, ...]], parameter: float, stages: int) -> list[float]:
+    """A published table of three stages read between its rows, from nothing (0) to all (1)."""
+    if stages != 3:
+        return [parameter ** (number + 1) for number in range(stages)]
+    table = [(0.0, 0.0, 0.0), *rows, (1.0, 1.0, 1.0)]
+    place = min(max(parameter, 0.0), 1.0) * (len(table) - 1)
+    low = min(int(place), len(table) - 2)
+    part = place - low
+    return [a + part * (b - a) for a, b in zip(table[low], table[low + 1], strict=True)]
+
+
+def text_behind(prompt: PromptView) -> Tensor:
+    """`(B, L)` bool: the text behind the last visual token."""
+    import torch
+
+    place = torch.arange(prompt.visual.shape[1], device=prompt.visual.device)
+    end = torch.where(prompt.visual, place, -1).amax(1, keepdim=True)
+    return prompt.valid & ~prompt.visual & (place > end)
+
+
+def raters_of(prompt: PromptView) -> Tensor:
+    """`(B, L)` bool: text behind the image that takes more than the mean share of the image.
+
+    Every image feature spreads itself over that text by a softmax of products of embeddings,
+    without a scale or norm; a token's share is the mean over image features.
+    """
+    import torch
+
+    from swiftprof.core.layout import compact, gather_tokens
+
+    text = text_behind(prompt)
+    seen, there = compact(prompt.visual, prompt.most_visual)
+    said, real = compact(text, prompt.most_text)
+    match = gather_tokens(prompt.hidden, seen).float() @ gather_tokens(
+        prompt.hidden, said
+    ).float().transpose(1, 2)  # (B, N, T)
+    floor = torch.finfo(match.dtype).min
+    share = torch.softmax(match.masked_fill(~real[:, None], floor), dim=-1)
+    share = (share * there[..., None]).sum(1) / there.sum(1, keepdim=True).clamp_min(1)
+    share = share.masked_fill(~real, 0.0)
+    mean = share.sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp_min(1)
+    chosen = (share > mean) & real
+    return torch.zeros_like(text.long()).scatter_add(1, said, chosen.long()) > 0

@@ -26,6 +26,25 @@ class Attention(Protocol):
         """
 
 
+class Rows(Protocol):
+    """Computes attention rows of the judging layer, head by head."""
+
+    def __call__(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention of some tokens, divided by what RoPE gives two all-ones vectors.
+
+        The softmax of each row runs over all that its token sees; then each number is divided by
+        the product of two all-ones vectors, rotated to the positions of query and key, over the
+        root of their length.
+
+        Args:
+            queries: `(B, n)` bool, the tokens that ask.
+
+        Returns:
+            rows: `(B, H, Q, n)` float32.
+            weight: `(B, Q)` float32, what each counts in their mean; 0 at padding.
+        """
+
+
 @dataclass(frozen=True)
 class PromptView:
     """The prompt as it enters the decoder, B rows of L slots.
@@ -49,7 +68,9 @@ class PromptView:
 class Vision:
     """What the vision tower knew about the images of a prefill, one image a row.
 
-    Rows without an image hold some other row's values; nothing of theirs is selected.
+    Rows without an image hold some other row's values; nothing of theirs is selected. A tower
+    without a CLS token gives the first patch's row as `attention` and `cls`; a method that needs
+    the token says so (`Method.needs_cls`).
 
     Attributes:
         attention: `(B, P)` float32, attention of the CLS token over the patches, mean of heads, at
@@ -57,6 +78,9 @@ class Vision:
         keys: `(B, P, d)`, keys of that layer, mean of heads.
         patches: `(B, P, C)`, the layer's output at the patches, before the projector.
         cls: `(B, C)`, at the CLS token.
+        received: `(B, P)` float32 each, attention that patches receive, mean over heads and
+            queries: at the depths that the method asks for, then at the output layer; empty where
+            it asks for none.
         project: maps features `(…, C)` to embeddings `(…, D)`.
     """
 
@@ -64,6 +88,7 @@ class Vision:
     keys: Tensor
     patches: Tensor
     cls: Tensor
+    received: tuple[Tensor, ...]
     project: Callable[[Tensor], Tensor]
 
 
@@ -86,6 +111,10 @@ class StageView:
         n_visual: visual tokens of each row's prompt, on the host.
         hidden: `(B, n, D)`, input of the layer that judges.
         attention: T-V scores of that layer; by default those of the last prompt token.
+        rows: attention of several tokens head by head, without the pull of position.
+        keys: makes the judging layer's keys after RoPE, heads together, `(B, n, G * d)`.
+        output: `(B, n, D)`, what the judging layer gave, after the text model's final norm; only
+            for a method that reads it.
         memo: what `Method.prepare` returned, at the columns present; None if it returned nothing.
         vision: what the vision tower knew; only for a method that reads it.
         row: `(B, n)` int64, a candidate's row in its image; only for a method that reads the grid.
@@ -102,6 +131,9 @@ class StageView:
     n_visual: tuple[int, ...]
     hidden: Tensor
     attention: Attention
+    rows: Rows
+    keys: Callable[[], Tensor]
+    output: Tensor | None = None
     memo: Tensor | None = None
     vision: Vision | None = None
     row: Tensor | None = None

@@ -85,8 +85,8 @@ def plan(
             default if None.
         merge_share: Z as a fraction of the visual tokens, for methods that leave it open.
         options: the method's own options.
-        layers: "planned", "own" (the method's published ones), "equal" (the planned number at equal
-            depths), or layers.
+        layers: "planned" (judged by those layers, whatever the method), "own" (the method's
+            published ones), "equal" (the planned number at equal depths), or layers.
 
     Returns:
         The plan. Where fewer layers are worth pruning at than `budget`, it has fewer, and a note
@@ -111,7 +111,8 @@ def plan(
     made = _make(curve, budget, target, cost, setting, layers, source)
     if bootstrap < 0:
         raise BadParameter("bootstrap", bootstrap, "must be 0 (none) or more")
-    if not bootstrap or not setting.method.planned or layers not in (None, "planned"):
+    chosen = setting.method.planned and layers in (None, "planned")
+    if not bootstrap or not chosen or setting.method.scoring != "own":
         return made
     curves = bootstrap_curves(samples, replicates=bootstrap, seed=seed, normalize=normalize)
     stability = plan_stability(curves, curve.layers, curve.num_layers, made.pruning_layers, budget)
@@ -183,6 +184,8 @@ def _make(
         chosen = found.layers
         if where == "equal":
             chosen, notes = equal_depths(chosen[0], len(chosen), curve.num_layers), []
+        else:
+            chosen = method.planned_layers(chosen)
     elif where == "own":
         ratio = cost.ratio_of(target) if target.given else DEFAULT_RATIO
         chosen = method.default_layers(curve.num_layers, ratio)

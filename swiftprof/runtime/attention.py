@@ -139,3 +139,44 @@ def attention_scores(
             ask(columns[:, part]), key, before, attention.scaling, weight[:, part]
         )
     return total[:, earlier:]
+
+
+def attention_rows(
+    layer: nn.Module,
+    hidden: Tensor,
+    position_embeddings: Rope,
+    last: Tensor,
+    visible: Tensor,
+    asking: Tensor,
+    most_asking: int,
+) -> tuple[Tensor, Tensor]:
+    """Rows head by head, divided by the pull of position (see `swiftprof.methods.view.Rows`).
+
+    The arguments are those of `attention_scores`.
+    """
+    attention = cast(Any, layer).self_attn
+    cos, sin = position_embeddings
+    normed = cast(Any, layer).input_layernorm(hidden)
+    key = keys(attention, normed, position_embeddings).to(hidden.device).float()
+    columns, weight = rows_asking(asking & visible, last, most_asking)
+    here = gather_rope(cos, columns), gather_rope(sin, columns)
+    query = queries(attention, gather_tokens(normed, columns), here).to(hidden.device).float()
+    place = torch.arange(hidden.shape[1], device=hidden.device)
+    before = (place <= columns[..., None]) & visible[:, None]
+    before |= ~before.any(-1, keepdim=True)  # an empty row would be NaN; it weighs nothing
+    batch, heads, count, size = query.shape
+    grouped = query.view(batch, key.shape[1], -1, count, size)
+    logits = grouped @ key[:, :, None].transpose(-1, -2) * attention.scaling
+    rows = torch.softmax(logits.masked_fill(~before[:, None, None], float("-inf")), dim=-1)
+    ones = torch.ones_like(key[:, :1])
+    turned, _ = rope_function(attention)(ones, ones, cos, sin)  # (B, 1, n, d)
+    asked = gather_tokens(turned[:, 0], columns)
+    pull = asked @ turned[:, 0].transpose(1, 2) / size**0.5  # (B, Q, n)
+    return rows.reshape(batch, heads, count, -1) / pull[:, None], weight
+
+
+def flat_keys(layer: nn.Module, hidden: Tensor, position_embeddings: Rope) -> Tensor:
+    """A layer's keys after RoPE, `(B, n, G * d)`, from its input."""
+    normed = cast(Any, layer).input_layernorm(hidden)
+    key = keys(cast(Any, layer).self_attn, normed, position_embeddings).to(hidden.device)
+    return key.transpose(1, 2).flatten(2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from swiftprof.core.layout import scatter_tokens
 from swiftprof.core.stages import StageLike, cut_layers, judging_layers
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
+from swiftprof.methods.view import StageView
 from swiftprof.runtime.cache import cached_keys, held, write_state
 from swiftprof.runtime.calls import Uncached, Wanted, arguments, begin_call, what_is_wanted
 from swiftprof.runtime.conformance import check_mask
@@ -24,7 +26,7 @@ from swiftprof.runtime.decode import Step
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.pictures import find_pictures
 from swiftprof.runtime.prefill import Prefill
-from swiftprof.runtime.stage import changes_nothing, restore_bypassed, score, select
+from swiftprof.runtime.stage import changes_nothing, look, restore_bypassed, select
 from swiftprof.runtime.structure import NotCopied
 from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
 from swiftprof.runtime.vision import VisionTap
@@ -72,7 +74,7 @@ class Hooks(NotCopied):
     ) -> None:
         self.prompt_lengths = prompt_lengths
         self.judges = judging_layers(stages, method.scoring, method.first)
-        self.vision = VisionTap(decoder) if stages and method.reads_vision else None
+        self.vision = VisionTap(decoder, method) if stages and method.reads_vision else None
         self._decoder, self._method, self._stages = decoder, method, stages
         self._cuts = cut_layers(stages, method.first)
         self._prepares = bool(stages) and type(method).prepare is not Method.prepare
@@ -180,12 +182,21 @@ class Hooks(NotCopied):
         call.move(hidden.device)
         if i == 0 and self._prepares:
             call.memo = self._method.prepare(call.prompt_view(hidden))
+        for j in [j for j in call.views if self._cuts[j] == i]:
+            seen = call.views.pop(j)  # its layer has run: what it gave is known now
+            output = self._decoder.norm(hidden).to(seen.hidden.device)
+            scores = self._score(replace(seen, output=output))
+            call.scores[j] = call.by_slot(scores.to(hidden.device))
         for j, cut in enumerate(self._cuts):
             if cut == i:
                 hidden = self._stage(call, j, i, layer, hidden, kwargs)
         for j, judge in enumerate(self.judges):
             if judge == i < self._cuts[j] and not changes_nothing(call, self._method, j):
-                call.scores[j] = call.by_slot(self._score(call, j, i, layer, hidden, kwargs))
+                view = self._look(call, j, i, layer, hidden, kwargs)
+                if self._method.reads_output:
+                    call.views[j] = view
+                else:
+                    call.scores[j] = call.by_slot(self._score(view))
         if call.is_as_given(i):
             return None
         # No position_ids: the tables hold the positions, and gaps would look like packed sequences.
@@ -220,19 +231,25 @@ class Hooks(NotCopied):
         if j in call.scores:
             scores = call.scores.pop(j).gather(1, call.tokens.slots)
         else:
-            scores = self._score(call, j, i, layer, hidden, kwargs)
+            view = self._look(call, j, i, layer, hidden, kwargs)
+            scores = self._score(view)
+            if self._method.pools:
+                hidden = self._method.pool(view)
         with self._span("select"):
             return select(call, self._method, j, i, scores, hidden, self._on_stage, number)
 
-    def _score(
+    def _score(self, view: StageView) -> Tensor:
+        with self._span("score"):
+            return self._method.scores(view)
+
+    def _look(
         self, call: Prefill, j: int, i: int, layer: nn.Module, hidden: Tensor, kwargs: Kwargs
-    ) -> Tensor:
+    ) -> StageView:
         cached, cache = None, kwargs.get("past_key_values")
         if self._method.attends != "nothing" and cache is not None and held(cache, i):
             cached = cached_keys(cache, i), call.seen_before(i)
-        with self._span("score"):
-            rope = self._rope(call, i, hidden, kwargs)
-            return score(call, self._method, j, layer, hidden, rope, cached)
+        rope = self._rope(call, i, hidden, kwargs)
+        return look(call, self._method, j, layer, hidden, rope, cached)
 
     def _rope(self, call: Prefill, i: int, hidden: Tensor, kwargs: Kwargs) -> tuple[Tensor, Tensor]:
         whole, positions = kwargs["position_embeddings"], kwargs.get("position_ids")

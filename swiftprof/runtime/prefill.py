@@ -14,7 +14,7 @@ from swiftprof.core.masks import attention_mask
 from swiftprof.core.merge import Bypassed
 from swiftprof.core.stages import StageLike
 from swiftprof.errors import SwiftprofError
-from swiftprof.methods.view import PromptView, Vision
+from swiftprof.methods.view import PromptView, StageView, Vision
 from swiftprof.runtime.cache import (
     CacheState,
     Segment,
@@ -80,6 +80,8 @@ class Prefill:
         pictures: the images, for a method that looks at them one by one.
         scores: `(B, L)` over the slots of the prompt, by stage: scores of stages that cut behind
             the layer that judged them, from its hook until then.
+        views: by stage, what was seen before the layer that judges ran, for a method that also
+            reads what it gives.
         ropes: cos and sin of the tokens present, by what the layer's cache holds.
         masks: attention masks for the tokens present, likewise.
         compared: ids of Hugging Face's masks that were found to be causal.
@@ -100,6 +102,7 @@ class Prefill:
     pictures: Pictures | None = None
     waiting: Bypassed | None = None
     scores: dict[int, Tensor] = field(default_factory=dict)
+    views: dict[int, StageView] = field(default_factory=dict)
     ropes: dict[tuple[int, torch.device], Rope] = field(default_factory=dict)
     masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
     compared: set[int] = field(default_factory=set)
@@ -320,7 +323,7 @@ def _moved(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {key: _moved(each, device) for key, each in value.items()}
-    if isinstance(value, tuple) and isinstance(value[0], Tensor):
+    if isinstance(value, tuple) and value and isinstance(value[0], Tensor):
         return tuple(_moved(each, device) for each in value)
     if isinstance(value, (Tokens, Bypassed, Vision, Pictures)):
         return replace(

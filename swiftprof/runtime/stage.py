@@ -13,7 +13,7 @@ from swiftprof.core.select import rank, rank_by_picture, top
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
-from swiftprof.runtime.attention import Rope, attention_scores
+from swiftprof.runtime.attention import Rope, attention_rows, attention_scores, flat_keys
 from swiftprof.runtime.cache import Segment
 from swiftprof.runtime.prefill import Prefill, Tokens
 from swiftprof.runtime.trace import OnStage, StageEvent
@@ -35,7 +35,7 @@ def restore_bypassed(call: Prefill, hidden: Tensor) -> Tensor:
     return hidden
 
 
-def score(
+def look(
     call: Prefill,
     method: Method,
     stage: int,
@@ -43,8 +43,8 @@ def score(
     hidden: Tensor,
     position_embeddings: Rope,
     cached: tuple[Tensor, Tensor] | None,
-) -> Tensor:
-    """The method's scores for the tokens present, `(B, n)`.
+) -> StageView:
+    """What the method may look at to score the tokens present.
 
     Args:
         call: the prefill.
@@ -79,7 +79,18 @@ def score(
             cached=cached if among is None else None,
         )
 
-    view = StageView(
+    def rows(queries: Tensor) -> tuple[Tensor, Tensor]:
+        return attention_rows(
+            layer,
+            hidden,
+            position_embeddings,
+            tokens.last,
+            tokens.visible,
+            queries,
+            call.most_asking(method.attends),
+        )
+
+    return StageView(
         stage=stage,
         candidates=tokens.candidates,
         index=torch.where(tokens.candidates, call.index.gather(1, tokens.slots), -1),
@@ -90,12 +101,13 @@ def score(
         n_visual=call.schedule.visual,
         hidden=hidden,
         attention=attention,
+        rows=rows,
+        keys=lambda: flat_keys(layer, hidden, position_embeddings),
         memo=None if memo is None else memo.gather(1, tokens.slots),
         vision=call.vision,
         row=None if grid[0] is None else grid[0].gather(1, tokens.slots),
         column=None if grid[1] is None else grid[1].gather(1, tokens.slots),
     )
-    return method.scores(view)
 
 
 def select(

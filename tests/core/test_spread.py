@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from swiftprof.core import spread
 from swiftprof.core.counts import best_count
 from swiftprof.core.select import rank
 from swiftprof.core.spread import spread_out
@@ -74,14 +72,12 @@ def test_equal_tokens_go_by_score_and_none_is_chosen_twice() -> None:
     assert together(torch.ones(1, 6, 4), scores, everyone, [4], 0.5) == [[2, 3, 4, 5]]
 
 
-def test_a_row_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_does_not_depend_on_the_others() -> None:
     hidden, scores, candidates = selection(7, 2, 30)
     both = together(hidden, scores, candidates, [4, 15], 0.5)
     for row, keep in enumerate((4, 15)):
         here = slice(row, row + 1)
         assert together(hidden[here], scores[here], candidates[here], [keep], 0.5) == [both[row]]
-    monkeypatch.setattr(spread, "_PAIRS", 1)  # each row for itself
-    assert together(hidden, scores, candidates, [4, 15], 0.5) == both
 
 
 def test_a_row_without_candidates_chooses_none() -> None:

@@ -8,11 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from swiftprof.core.stages import judging_layers
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.specs import ABLATION, Planner, TargetText, parse_spec
-from swiftprof.methods import REGISTRY
+from swiftprof.methods import REGISTRY, create
 from swiftprof.planning.curve import SampleScores
 from swiftprof.planning.fill import Cost, Target
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
@@ -70,6 +71,24 @@ def test_layers_come_from_the_profile_the_method_or_the_text() -> None:
     assert published.pruning_layers == (4, 8)
     with pytest.raises(SwiftprofError, match=r"method swiftvlm at 1/3.*swiftprof profile"):
         planner(profile=None).variants([parse_spec("swiftvlm")], [THIRD])
+
+
+def test_at_planned_layers_every_method_is_judged_by_them() -> None:
+    for name, layers in (
+        ("swiftvlm", (3, 7, 11)),
+        ("pdrop", (2, 7, 11)),  # the layer that runs next judges
+        ("pdrop:positions=kept", (2, 7, 11)),
+        ("feather", (3, 8, 12)),  # the layer that has just run
+        ("sparsevlm", (3, 8, 12)),
+        ("fastv", (3,)),  # one stage
+    ):
+        name, _, options = name.partition(":")
+        spec = f"{name}@planned:{options}".rstrip(":")
+        for plan in (only(spec), only(spec, profile=None, layers=(3, 7, 11))):
+            method = create(plan.method, plan.options)
+            judges = judging_layers(plan.stages, method.scoring, method.first)
+            assert [j + 1 for j in judges] == [3, 7, 11][: len(judges)], name
+            assert plan.pruning_layers == layers
 
 
 def test_options_reach_the_plan_and_planning_options_its_stages() -> None:

@@ -23,7 +23,8 @@ IMAGE, LAYERS, TILE = 127, 6, 576
 VISUAL = 5 * TILE + 48
 """Five tiles, and a newline token behind each of the 48 rows of the four that make the image."""
 NEW = 2
-METHODS = sorted(set(REGISTRY) - {"vanilla", "feather", "visionzip"})
+ONE_GRID = {"feather", "visionzip", "vispruner", "hiprune", "pool"}
+METHODS = sorted(set(REGISTRY) - {"vanilla"} - ONE_GRID)
 """Those two refuse images of several tiles, as they are defined on one grid."""
 
 

@@ -21,6 +21,12 @@ PEERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("sparsevlm", {}),
     ("sparsevlm", {"positions": "kept"}),
     ("merge", {}),
+    ("swiftvlm", {"first": "before", "spread": 0.35}),
+    ("sparsevlm-plus", {}),
+    ("dart", {}),
+    ("divprune", {}),
+    ("divprune", {"positions": "kept"}),
+    ("cdpruner-embeddings", {"positions": "kept"}),
 )
 
 
@@ -36,10 +42,12 @@ def logits(case: Any, rows: tuple[int, ...], plan: Any) -> torch.Tensor:
 def test_rows_of_a_batch_are_what_they_are_alone(
     case: Any, plan_of: Any, method: str, options: dict[str, Any]
 ) -> None:
-    merge = 0.05 if method in ("sparsevlm", "merge") else 0.0
-    plan = plan_of((4, 0.5, merge), (6, 0.3, merge), method=method, **options)
+    merge = 0.05 if method in ("sparsevlm", "merge", "swiftvlm") else 0.0
+    plan = plan_of(
+        (4, 0.5, merge), (6, 0.3, 0.0 if method == "swiftvlm" else merge), method=method, **options
+    )
     plan.model = SimpleNamespace(num_layers=len(locate(case.model).layers))
-    compacts = method in ("pdrop", "sparsevlm") and not options
+    compacts = method in ("pdrop", "sparsevlm", "divprune") and not options
     if compacts and locate(case.model).mrope:
         with pytest.raises(SwiftprofError, match=r"three dimensions.*options.positions to 'kept'"):
             prune(case.model, plan)
@@ -49,8 +57,11 @@ def test_rows_of_a_batch_are_what_they_are_alone(
         assert (together[place] - logits(case, (row,), plan)[0]).abs().max() < 5e-4
 
 
-def test_visionzip_runs_on_llava_and_says_why_not_elsewhere(case: Any, plan_of: Any) -> None:
-    plan = plan_of((0, 0.2, 0.1), method="visionzip")
+@pytest.mark.parametrize("name", ["visionzip", "vispruner", "hiprune"])
+def test_methods_of_the_tower_run_on_llava_and_say_why_not_elsewhere(
+    case: Any, plan_of: Any, name: str
+) -> None:
+    plan = plan_of((0, 0.2, 0.1 if name == "visionzip" else 0.0), method=name)
     plan.model = SimpleNamespace(num_layers=len(locate(case.model).layers))
     if case.model.config.model_type == "llava":
         together = logits(case, (0, 2), plan)
@@ -58,7 +69,7 @@ def test_visionzip_runs_on_llava_and_says_why_not_elsewhere(case: Any, plan_of: 
         with pytest.raises(SwiftprofError, match="one image each"):
             logits(case, (1,), plan)
         return
-    with pytest.raises(SwiftprofError, match=r"visionzip'.*choose another method"):
+    with pytest.raises(SwiftprofError, match=rf"{name}'.*choose another method"):
         prune(case.model, plan)
 
 

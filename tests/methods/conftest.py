@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from swiftprof.runtime.prune import prune
+from tests.methods import definitions
 
 
 @dataclass
@@ -55,6 +56,18 @@ def attention_map(
     return logits.masked_fill(later, float("-inf")), v.transpose(0, 1)
 
 
+def attention_keys(model: Any, layer: Any, states: Tensor, positions: list[int]) -> Tensor:
+    """Keys after RoPE, `(n, G * d)`, from what a layer is given."""
+    attention, config = layer.self_attn, model.config.text_config
+    dim, half = attention.head_dim, attention.head_dim // 2
+    key = attention.k_proj(layer.input_layernorm(states)).view(len(states), -1, dim)
+    base = (config.rope_parameters or {}).get("rope_theta", 10000.0)
+    angles = torch.tensor(positions)[:, None] * base ** (-torch.arange(half) / half)
+    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    a, b = key[..., :half], key[..., half:]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).flatten(1)
+
+
 def run_layer(model: Any, layer: Any, states: Tensor, positions: list[int]) -> Tensor:
     """One decoder layer on a sequence without padding."""
     logits, values = attention_map(model, layer, states, positions)
@@ -69,9 +82,8 @@ class Reference:
     def __init__(self, model: Any, plan: Any, ids: Tensor, pixels: Tensor, new: Tensor) -> None:
         self.model, self.plan, self.pixels = model, plan, pixels
         self.options = plan.options
-        self.compacts = {"pdrop": True, "sparsevlm": True, "visionzip": True}.get(
-            plan.method, False
-        )
+        compacting = {"pdrop", "sparsevlm", "visionzip", *definitions.EARLY}
+        self.compacts = plan.method in compacting
         if self.options.get("positions") == "kept":
             self.compacts = False
         features = model.get_image_features(pixel_values=pixels)
@@ -96,16 +108,21 @@ class Reference:
     def run(self) -> Tensor:
         text = self.model.get_decoder()
         cuts = [s.layer if j == 0 else s.layer - 1 for j, s in enumerate(self.plan.stages)]
-        before = self.plan.method in ("fastv", "sparsevlm", "feather", "drop")
+        before = self.plan.method in ("fastv", "sparsevlm", "sparsevlm-plus", "feather", "drop")
         pending: dict[int, Tensor] = {}
+        given = torch.empty(0)  # what the layer before was given
         for i, layer in enumerate(text.layers):
             for j, cut in enumerate(cuts):
                 if cut == i:
-                    score = pending[j] if before else self.score(j, layer)
+                    if self.plan.method == "dart":
+                        score = self._dart(text, text.layers[i - 1], given, j)
+                    else:
+                        score = pending[j] if before else self.score(j, layer)
                     self.select(j, score)
                 if before and cut == i + 1:
                     pending[j] = self.score(j, layer)
             states = torch.stack([t.state for t in self.tokens])
+            given = states
             states = run_layer(self.model, layer, states, self.positions())
             for token, state in zip(self.tokens, states, strict=True):
                 token.state = state
@@ -122,6 +139,8 @@ class Reference:
         method = self.plan.method
         if method == "visionzip":
             return self._cls_attention()
+        if method in definitions.EARLY:
+            return self._early(stage)
         rope = method != "feather" and self.options.get("rope", True)
         logits, _ = attention_map(self.model, layer, states, positions, rope=rope)
         if self.options.get("domain") == "visual":
@@ -130,6 +149,9 @@ class Reference:
             return score
         if method == "feather":
             return self._feather(stage, logits, visual, there)
+        if method == "sparsevlm-plus":
+            rows = [n for n, t in enumerate(there) if t.slot in self.raters]
+            return definitions.few_heads(logits.softmax(-1), rows, positions, visual, self.model)
         maps = logits.softmax(-1).mean(0)  # (query, key)
         if method == "sparsevlm":
             rows = [n for n, t in enumerate(there) if t.slot in self.raters]
@@ -137,6 +159,27 @@ class Reference:
         if method == "fastv" and self.options.get("queries") == "all":
             return maps.mean(0)
         return maps[-1]
+
+    def _early(self, stage: int) -> Tensor:
+        """1 at the visual tokens that a method before the decoder chooses."""
+        there = [n for n, t in enumerate(self.tokens) if t.kind == "visual"]
+        text = [t.state for t in self.tokens if t.kind == "text"]
+        states = [self.tokens[n].state for n in there]
+        keep = max(1, int(self.plan.stages[stage].keep * self.total + 0.5))
+        chosen = definitions.EARLY[self.plan.method](states, text, keep, self)
+        score = torch.zeros(self.prompt)
+        score[[there[n] for n in chosen]] = 1.0
+        return score
+
+    def _dart(self, text: Any, layer: Any, given: Tensor, stage: int) -> Tensor:
+        there = [t for t in self.tokens if t.kind != "new"]
+        keys = attention_keys(self.model, layer, given, self.positions())[: len(there)]
+        output = text.norm(torch.stack([t.state for t in there]))
+        visual = [n for n, t in enumerate(there) if t.kind == "visual"]
+        keep = max(1, int(self.plan.stages[stage].keep * self.total + 0.5))
+        score = torch.zeros(len(there))
+        score[definitions.dart(keys, output, visual, keep)] = 1.0
+        return score
 
     def _raters(self) -> set[int]:
         visual = torch.stack([t.state for t in self.tokens if t.kind == "visual"])
@@ -172,6 +215,18 @@ class Reference:
         keys = layer.self_attn.k_proj(normed)[0].unflatten(-1, (layer.self_attn.num_heads, -1))
         return out.attentions[index][0, :, 0].sum(0), keys.mean(1), out.hidden_states[index + 1][0]
 
+    def received(self) -> tuple[list[float], list[float]]:
+        """Attention that patches receive at layer 9 of 24, scaled, and at the output layer."""
+        tower, number = self.model.model.vision_tower, self.model.config.vision_feature_layer
+        layers = tower.config.num_hidden_layers
+        index = (layers + 1 + number if number < 0 else number) - 1
+        before = tower.config._attn_implementation
+        tower.set_attn_implementation("eager")
+        maps = tower(self.pixels, output_attentions=True).attentions
+        tower.set_attn_implementation(before)
+        middle = max(1, round(9 / 24 * layers)) - 1
+        return tuple(maps[n][0].mean((0, 1))[1:].tolist() for n in (middle, index))
+
     def _cls_attention(self) -> Tensor:
         row = self._tower()[0][1:]
         score = torch.zeros(self.prompt)
@@ -190,6 +245,13 @@ class Reference:
         visual = [self.tokens[n] for n in kept]
         if self.plan.method == "sparsevlm" and merge:
             visual = self._place(visual, self._recycle(dropped, merge))
+        if self.plan.method == "pool":
+            cells = definitions.cells(self.total, keep)
+            states = torch.stack([self.tokens[n].state for n in numbers])
+            visual = [
+                Token(states[members].mean(0), self.tokens[numbers[members[0]]].slot, "visual")
+                for members in cells
+            ]
         if self.plan.method == "visionzip":
             visual = self._contextual(visual, sorted(dropped), merge - 1)
         first, last = numbers[0], numbers[-1]

@@ -23,10 +23,26 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "visionzip": ("visionzip", {}),
     "visionzip with means": ("visionzip", {"contextual": "mean"}),
     "feather": ("feather", {}),
+    "divprune": ("divprune", {}),
+    "divprune with kept positions": ("divprune", {"positions": "kept"}),
+    "cdpruner by embeddings": ("cdpruner-embeddings", {}),
+    "vispruner": ("vispruner", {}),
+    "fastervlm": ("vispruner", {"important": 1.0}),
+    "hiprune": ("hiprune", {}),
+    "pool": ("pool", {}),
+    "dart": ("dart", {}),
+    "sparsevlm+": ("sparsevlm-plus", {}),
     "feather with a finer grid": ("feather", {"stride": 2}),
 }
-RETAIN = {"visionzip": 12, "feather": 22}
-LAYERS = {"fastv": (2,), "pdrop": (2, 5, 7), "sparsevlm": (2, 4, 6), "feather": (2, 5)}
+RETAIN = {"visionzip": 12, "feather": 22, "hiprune": 26, "pool": 10, "dart": 21}
+LAYERS = {
+    "dart": (2,),
+    "sparsevlm-plus": (2, 4, 6),
+    "fastv": (2,),
+    "pdrop": (2, 5, 7),
+    "sparsevlm": (2, 4, 6),
+    "feather": (2, 5),
+}
 
 
 def peer_plan(plan_of: Any, case: str, retain: float | None = None) -> Any:

@@ -1,0 +1,54 @@
+"""VisPruner: patches that the CLS token attends to, and others that differ among themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from swiftprof.errors import SwiftprofError
+from swiftprof.methods.early import Early
+from swiftprof.methods.options import share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftprof.methods.view import StageView
+
+
+@dataclass(frozen=True)
+class VisPruner(Early):
+    """Keep a share by the CLS token's attention; thin the rest out by similarity.
+
+    Blind to the question. Source: "VisPruner" (ICCV 2025), Theia-4869/VisPruner. With
+    `important=1` it is FasterVLM (arXiv 2412.01818): attention alone. Models with a CLS token and
+    one grid of patches per image only.
+
+    Options:
+        important: share r of the tokens that attention chooses.
+    """
+
+    important: float = 0.5
+
+    reads_vision: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share("important", self.important)
+
+    def scores(self, view: StageView) -> Tensor:
+        """1 at the chosen patches."""
+        import torch
+
+        from swiftprof.core.spread import thin_out
+
+        if view.vision is None:
+            raise SwiftprofError("method 'vispruner': the vision tower has not run")
+        attention, patches = view.vision.attention, view.vision.patches
+        keep = min(max(view.n_keep), attention.shape[1])  # every image has as many patches
+        first = int(keep * self.important)
+        order = attention.argsort(dim=1, descending=True, stable=True)
+        others = thin_out(patches, order[:, first:], keep - first)
+        chosen = torch.cat([order[:, :first], others], dim=1)
+        marked = torch.zeros_like(attention).scatter(1, chosen, 1.0)
+        found = marked.gather(1, view.index.clamp(0, attention.shape[1] - 1))
+        return torch.where(view.candidates, found, 0.0)
