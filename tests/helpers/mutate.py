@@ -4,7 +4,7 @@ A reader must return or refuse in one line; anything else is a finding: another 
 more than `SECONDS`, more than `MEGABYTES` above what the process had. As a script it works through
 many inputs in child processes, and goes on where it stopped::
 
-    python tests/helpers/mutate.py --inputs 100000 --state findings.json
+    python tests/helpers/mutate.py --inputs 100000 --state findings.json --run profiles/tiny-llava
 """
 
 from __future__ import annotations
@@ -216,11 +216,13 @@ def one(readers: dict[str, Reader], whole: dict[str, bytes], seed: int) -> tuple
     return name, judge(readers[name], gzip.compress(content) if packed else content)
 
 
-def _work(folder: Path, first: int, last: int, pipe: Any) -> None:
+def _work(folder: Path, runs: list[Path], first: int, last: int, pipe: Any) -> None:
     sys.path.insert(0, str(Path(__file__).parent))
-    from readers import all_readers  # type: ignore[import-not-found]
+    from readers import all_readers, folder_readers  # type: ignore[import-not-found]
 
     readers: dict[str, Reader] = all_readers(folder)
+    for each in runs:
+        readers |= folder_readers(folder, each)
     whole = {name: reader.file.read_bytes() for name, reader in readers.items()}
     for seed in range(first, last):
         pipe.send(seed)
@@ -232,8 +234,12 @@ def _work(folder: Path, first: int, last: int, pipe: Any) -> None:
             break  # a fresh process, so that the next peak is seen
 
 
-def run(inputs: int, state: Path, chunk: int = 2000) -> dict[str, Any]:
-    """Work through inputs 0..inputs-1 and return the state: how far, and the findings."""
+def run(inputs: int, state: Path, runs: list[Path], chunk: int = 2000) -> dict[str, Any]:
+    """Work through inputs 0..inputs-1 and return the state: how far, and the findings.
+
+    Args:
+        runs: folders of profiles and evaluations, whose files are damaged too.
+    """
     told = {"next": 0, "findings": []}
     if state.is_file():
         told = json.loads(state.read_text())
@@ -243,7 +249,7 @@ def run(inputs: int, state: Path, chunk: int = 2000) -> dict[str, Any]:
         ours, theirs = context.Pipe(duplex=False)
         last = min(inputs, told["next"] + chunk)
         child = context.Process(
-            target=_work, args=(folder, told["next"], last, theirs), daemon=True
+            target=_work, args=(folder, runs, told["next"], last, theirs), daemon=True
         )
         child.start()
         theirs.close()
@@ -274,8 +280,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--state", type=Path, default=Path("findings.json"))
+    parser.add_argument("--run", type=Path, action="append", default=[])
     arguments = parser.parse_args()
-    run(arguments.inputs, arguments.state)
+    run(arguments.inputs, arguments.state, arguments.run)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def folder_readers(folder: Path, run: Path) -> dict[str, Reader]:
             file,
             lambda path: collect([copy], samples=2, album=Album()),
             {".json": "json", ".parquet": "parquet"}.get(file.suffix, ""),
-            0.1,
+            0.02,
         )
         for file in sorted(copy.rglob("*"))
         if file.suffix in (".json", ".parquet")
