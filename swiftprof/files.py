@@ -29,6 +29,8 @@ def read_json_object(path: Path, what: str, max_bytes: int = 1 << 20) -> dict[st
             raise SwiftprofError(
                 f"{path}: is a folder, not a {what} file; give the path of the JSON file"
             )
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise SwiftprofError(f"{path}: is a pipe or device, not a {what} file; check the path")
         with path.open("rb") as file:
             raw = file.read(max_bytes + 1)
     except FileNotFoundError:

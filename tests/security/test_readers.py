@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swiftprof.data.errors import BadSample
-from swiftprof.data.own.dataset import OwnDataset
+from swiftprof.cli.app import main
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
@@ -207,16 +207,18 @@ def test_names_that_lead_elsewhere_are_refused(folder, small_profile, name):
         Profile.load(folder)
 
 
-ROW = {"image": "a.png", "question": "What?", "answers": ["x"], "id": "1", "kind": "k"}
+@pytest.mark.parametrize(
+    "command", [["run", "--plan"], ["report"], ["plan", "--curve"], ["eval", "--plan"]]
+)
+def test_pipes_are_refused_and_not_waited_for(tmp_path, capsys, command):
+    os.mkfifo(tmp_path / "pipe.json")
+    assert main([*command, str(tmp_path / "pipe.json")]) == 2
+    assert "pipe.json" in capsys.readouterr().err
 
 
-@FEW
-@given(st.lists(damaged(ROW) | VALUES, min_size=1, max_size=4), st.binary(max_size=30))
-def test_own_data(tmp_path, rows, noise):
-    (tmp_path / "a.png").write_bytes(b"no image")
-    path = tmp_path / "own.jsonl"
-    path.write_bytes("\n".join(map(json.dumps, [ROW, *rows])).encode() + b"\n" + noise)
-    dataset = one_line_or(lambda: OwnDataset(path))
-    if dataset is not None:
-        for index in range(dataset.splits["all"]):
-            one_line_or(lambda i=index: dataset.sample("all", i), BadSample)
+def test_pipes_in_a_folder_are_passed_over(small_profile, tmp_path, capsys):
+    shutil.copytree(small_profile.path, tmp_path / "run")
+    os.mkfifo(tmp_path / "run" / "notes.json")
+    os.mkfifo(tmp_path / "run" / "parts" / "scenes-qa-00007.parquet")
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").is_file()
