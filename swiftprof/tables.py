@@ -54,7 +54,7 @@ class Table:
                 Text(visible(column)),
                 justify=side,  # type: ignore[arg-type]
                 overflow="fold",
-                min_width=min(12, self._width(number)) if fold else None,
+                min_width=min(32, self._width(number)) if fold else None,
             )
         for row in self.rows:
             if len(row) < len(self.columns):
@@ -102,7 +102,7 @@ class Table:
         return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
     def _width(self, number: int) -> int:
-        cells = [row[number] for row in self.rows if len(row) == len(self.columns)]
+        cells = [row[number] for row in self.rows if number < len(row)]
         return max(map(len, [self.columns[number], *cells]))
 
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from swiftprof.analysis.sampling import Sampling
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.settings import VariantSettings
-from swiftprof.evaluation.store import PART_SAMPLES, part_path, read_part
 from swiftprof.planning.plan_file import Plan
 
 Floats = NDArray[np.float64]
@@ -76,10 +74,10 @@ def answer_with(
             out=folder / digest([v.plan for v in variants], sets, *asked),
             progress=report,
         )
-        read = _read(done.path, done.results)
+        read = done.scores
         for each in chunk:
-            scores[each] = read[each]
-        vanilla = read[VANILLA]
+            scores[each] = dict(read[each])
+        vanilla = dict(read[VANILLA])
         skipped = {name: len(each) for name, each in done.skipped.items() if each}
     return Measured(scores, vanilla, skipped)
 
@@ -87,21 +85,3 @@ def answer_with(
 def digest(*settings: object) -> str:
     """Short name of a comparison, so that another one does not get in its way."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _read(folder: Path, results: Mapping[str, Any]) -> dict[str, dict[str, Floats]]:
-    """Variant -> data set -> scores in the order drawn."""
-    out: dict[str, dict[str, dict[int, float]]] = {}
-    for name, used in results["samples"].items():
-        drawn = used + len(results["skipped"].get(name, ()))
-        for number in range(-(-drawn // PART_SAMPLES)):
-            answers, _ = read_part(part_path(folder, name, number))
-            for a in answers:
-                out.setdefault(a.variant, {}).setdefault(name, {})[a.place] = a.score
-    return {
-        variant: {
-            name: np.array([values[place] for place in sorted(values)])
-            for name, values in sets.items()
-        }
-        for variant, sets in out.items()
-    }

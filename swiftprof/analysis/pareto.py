@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import typer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from swiftprof.evaluation.results import Results
     from swiftprof.evaluation.settings import VariantSettings
 
 VANILLA = "vanilla"
@@ -68,25 +69,25 @@ class Front(Data):
     evaluation: str = ""
 
     @classmethod
-    def of(cls, results: Mapping[str, Any], left_out: Sequence[str] = (), where: str = "") -> Front:
+    def of(cls, results: Results, left_out: Sequence[str] = (), where: str = "") -> Front:
         """From an evaluation's results. Raises SwiftprofError where no score is relative."""
-        groups = {name: list(sets) for name, sets in results["groups"].items() if sets}
+        groups = {name: list(sets) for name, sets in results.groups.items() if sets}
         if len(groups) == 2:  # one kind of set: `overall` repeats it
             groups.pop("overall", None)
         points = []
-        for row in results["rows"]:
+        for row in results.rows:
             averages = {
-                name: (each["value"], each["low"], each["high"])
-                for name, each in row["averages"].items()
+                name: (each.value, each.low, each.high)
+                for name, each in row.averages.items()
                 if name in groups and each is not None
             }
             points.append(
                 Point(
-                    method=row["label"],
-                    budget=row["budget"],
-                    retained=row["retained"]["mean"],
-                    share=row["retained"]["share"],
-                    tflops=row["tflops"],
+                    method=row.label,
+                    budget=row.budget,
+                    retained=row.retained.mean,
+                    share=row.retained.share,
+                    tflops=row.tflops,
                     averages=averages,
                 )
             )
@@ -100,12 +101,12 @@ class Front(Data):
             for n, p in enumerate(points)
         ]
         return cls(
-            datasets=results["samples"],
-            skipped={name: len(each) for name, each in results["skipped"].items() if each},
+            datasets=results.samples,
+            skipped={name: len(each) for name, each in results.skipped.items() if each},
             groups=groups,
             points=marked,
             left_out=tuple(left_out),
-            formula=results.get("formula", ""),
+            formula=results.formula,
             evaluation=where,
         )
 
@@ -299,10 +300,10 @@ class Pareto(AtBudget):
     def run(self, subject: Subject) -> Front:
         from swiftprof.analysis.layer_sets import digest
         from swiftprof.evaluation.api import evaluate
-        from swiftprof.evaluation.read import read_results
+        from swiftprof.evaluation.results import Results
 
         if self.evaluation is not None:
-            return Front.of(read_results(self.evaluation), where=str(self.evaluation))
+            return Front.of(Results.load(self.evaluation), where=str(self.evaluation))
         wanted, impossible = self.variants(subject)
         subject.notes += [f"left out: {reason}" for reason in impossible]
         sets = [d.name for d in subject.datasets]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from swiftprof.cli.options import JsonOpt, SeedOpt
 from swiftprof.cli.output import Output
+
+if TYPE_CHECKING:
+    from swiftprof.evaluation.settings import VariantSettings
+    from swiftprof.planning.plan_file import Plan
 
 EXAMPLES = ("swiftprof demo", "swiftprof demo --samples 50 --test-samples 50 --out quick")
 BUDGET, RATIO = 3, 1 / 3
@@ -34,15 +38,12 @@ def demo(
     output = Output(json)
     from swiftprof.cli.options import LoadOptions
     from swiftprof.cli.resolve import resolve
-    from swiftprof.data.drawing import draw
-    from swiftprof.data.registry import BUNDLED, get_dataset
+    from swiftprof.data.registry import BUNDLED
 
     vlm = resolve(LoadOptions()).load_model(output)
-    from swiftprof.cli.show_outcomes import show_outcomes
+    from swiftprof.cli.show_eval import show_eval
     from swiftprof.cli.show_plan import show_plan
-    from swiftprof.evaluation.answer import VANILLA
-    from swiftprof.evaluation.compare import compare
-    from swiftprof.evaluation.variants import variants_of
+    from swiftprof.evaluation.api import evaluate
     from swiftprof.planning.api import plan as make_plan
     from swiftprof.planning.drawing import draw_curve
     from swiftprof.profiling.api import profile
@@ -70,14 +71,17 @@ def demo(
         title=f"{vlm.name}: which layers can tell important visual tokens from unimportant ones",
     )
     output.print(f"\n[bold]3. Run[/bold]  {test_samples} held-out samples of each set\n")
-    results = []
-    for name in BUNDLED:
-        dataset = get_dataset(name)
-        indices = draw(dataset, "test", test_samples, seed)
-        with output.progress(name) as step:
-            variants = {VANILLA: None, **variants_of(plan)}
-            results.append(compare(vlm, dataset, indices, variants, progress=step))
-    show_outcomes(output, vlm, results)
+    with output.progress("evaluating") as step:
+        done = evaluate(
+            vlm,
+            variants_of(plan, "1/3 of the tokens"),
+            BUNDLED,
+            samples=test_samples,
+            seed=seed,
+            out=out / f"eval-{seed}",
+            progress=step,
+        )
+    show_eval(output, done.results)
     output.print(
         "[dim]bypass: the plan. drop: the same number of tokens at every layer, but what is not "
         "selected is lost. random: the same, selected at random.[/dim]"
@@ -87,10 +91,28 @@ def demo(
             "profile": str(measured.path),
             "plan": plan.to_dict(),
             "curve": measured.summary.curve,
-            "results": [o.summary() for result in results for o in result.values()],
+            "results": done.results.model_dump(mode="json", by_alias=True),
         }
     )
     output.print(
         f"\nWrote {picture} (the curve), {out / 'plan.json'} and {measured.path}/. "
         f"Next: swiftprof run --plan {out / 'plan.json'}"
     )
+
+
+def variants_of(plan: Plan, budget: str) -> list[VariantSettings]:
+    """The plan, dropping instead of bypass, and a random selection; equal tokens at every layer.
+
+    Without merging each stage keeps as many tokens as the plan keeps and merges together.
+    """
+    from swiftprof.evaluation.settings import VariantSettings
+    from swiftprof.planning.plan_file import Stage
+
+    stages = tuple(
+        Stage(layer=s.layer, keep=min(1.0, s.keep + s.merge), merge=0.0) for s in plan.stages
+    )
+    made = {"bypass": plan} | {
+        method: plan.model_copy(update={"method": method, "stages": stages, "options": {}})
+        for method in ("drop", "random")
+    }
+    return [VariantSettings.of(label, budget, each) for label, each in made.items()]

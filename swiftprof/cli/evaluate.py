@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,12 +22,11 @@ from swiftprof.cli.options import (
 )
 from swiftprof.cli.output import Output
 from swiftprof.cli.values import batch_size, split_list
-from swiftprof.errors import BadParameter, SwiftprofError
+from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
-    from swiftprof.evaluation.specs import Planner, Spec, TargetText
-    from swiftprof.models.loading import VLM
-    from swiftprof.profiling.store import Profile
+    from swiftprof.evaluation.api import Evaluation
+    from swiftprof.evaluation.specs import TargetText
 
 METHODS = (
     "vanilla,fastv,pdrop,pdrop:positions=kept,sparsevlm,sparsevlm:positions=kept,feather,swiftvlm"
@@ -103,15 +102,14 @@ def evaluate(
         raise BadParameter("ablation", None, "names its own methods; leave `methods` out")
     if profile is not None and plan is not None:
         raise BadParameter("profile and plan", None, "give only one of them")
-    specs = [
-        parse_spec(each) for each in (ABLATION if ablation else split_list(methods or METHODS))
-    ]
-    if not specs:
+    wanted = list(ABLATION) if ablation else split_list(methods or METHODS)
+    if not wanted:
         raise BadParameter("methods", None, f"no name given, as in {METHODS}")
+    specs = [parse_spec(each) for each in wanted]
     labels = [spec.text for spec in specs]
     if reference is not None and reference not in labels:
         raise BadParameter("reference", reference, f"is not one of {', '.join(labels)}")
-    targets = _targets(tokens, specs)
+    targets = _targets(tokens)
     check_out(out, folder=True)
     found = read_plan(plan) if plan is not None else None
     layers = found[1].pruning_layers if found is not None else None
@@ -125,65 +123,46 @@ def evaluate(
     if found is None and named is None:
         named = newest_profile(chosen.source.name)
     vlm = chosen.load_model(output)
-    planner = _planner(vlm, named, layers, budget)
-    variants = planner.variants(specs, targets)
     from swiftprof.evaluation.api import evaluate as measure
 
-    with output.progress(f"evaluating {len(variants)} variants of {vlm.name}") as step:
+    with output.progress(f"evaluating {len(specs)} methods on {vlm.name}") as step:
         done = measure(
             vlm,
-            variants,
+            wanted,
             sets,
+            targets=targets,
+            profile=named,
+            layers=layers,
+            budget=budget,
             samples=data.samples or (BUNDLED_SAMPLES if bundled else SAMPLES),
             seed=seed,
             split=data.split,
             batch_size=rows,
             out=out,
             reference=reference,
-            command=_command(),
+            command=shlex.join(["swiftprof", *sys.argv[1:]]) if len(sys.argv) > 1 else "",
             progress=step,
             note=output.note,
         )
-    output.document({"path": str(done.path), **done.results})
-    if not json:
-        from swiftprof.cli.show_eval import show_eval
+    raise typer.Exit(show_done(output, done))
 
-        show_eval(output, done.results)
-        output.print(f"\nWrote {done.path}/results.md, results.json and the answers in parts/.")
+
+def show_done(output: Output, done: Evaluation) -> int:
+    """Print a finished evaluation; the exit code tells of skipped samples and sets left out."""
+    from swiftprof.cli.show_eval import show_eval
     from swiftprof.cli.show_skipped import show_skipped
 
-    used = done.results["samples"]
-    raise typer.Exit(show_skipped(output, done.skipped, used, str(done.path / "results.json")))
+    results = done.results
+    output.document({"path": str(done.path), **results.model_dump(mode="json", by_alias=True)})
+    if not output.as_json:
+        show_eval(output, results)
+        output.print(f"\nWrote {done.path}/results.md, results.json and the answers in parts/.")
+    where = str(done.path / "results.json")
+    return show_skipped(output, results.skipped, results.samples, where, results.left_out)
 
 
-def _targets(tokens: BudgetOptions, specs: list[Spec]) -> list[TargetText]:
-    from swiftprof.evaluation.specs import TargetText
-    from swiftprof.planning.fill import Target
+def _targets(tokens: BudgetOptions) -> list[TargetText]:
+    from swiftprof.evaluation.specs import target_text
 
-    whole = all(s.path is not None or s.method == "vanilla" for s in specs)
-    name, texts, values = tokens.given(None if whole else RATIOS)
-    title = {"retain": "{} tokens", "ratio": "{} of the tokens", "flops": "{} TFLOPs"}[name]
-    return [
-        TargetText(title.format(part), Target(**{name: value}))
-        for part, value in zip(texts, values, strict=True)
-    ]
-
-
-def _planner(
-    vlm: VLM, profile: Profile | None, layers: tuple[int, ...] | None, budget: int
-) -> Planner:
-    from swiftprof.evaluation.specs import Planner
-    from swiftprof.planning.fill import Cost
-    from swiftprof.runs.settings import model_info
-
-    if profile is not None and profile.model.num_layers != vlm.num_layers:
-        raise SwiftprofError(
-            f"{profile.path}: is a profile of {profile.model.name} with {profile.model.num_layers} "
-            f"layers, but {vlm.name} has {vlm.num_layers}; name another with --profile"
-        )
-    text: Any = profile.text_tokens if profile is not None else 0.0
-    return Planner(Cost(model_info(vlm), vlm.decoder_shape, text), profile, layers, budget)
-
-
-def _command() -> str:
-    return shlex.join(["swiftprof", *sys.argv[1:]]) if len(sys.argv) > 1 else ""
+    name, texts, values = tokens.given(RATIOS)
+    return [target_text(name, text, value) for text, value in zip(texts, values, strict=True)]

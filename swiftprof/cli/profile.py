@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftprof.cli.errors import DONE, SOME_FAILED
+from swiftprof.cli.errors import DONE
 from swiftprof.cli.options import BatchSizeOpt, DataOptions, JsonOpt, LoadOptions, SeedOpt, grouped
 from swiftprof.cli.output import Output, command
 from swiftprof.cli.values import batch_size, count_or_auto
@@ -203,10 +203,5 @@ def show_done(output: Output, done: Profile) -> int:
     from swiftprof.cli.show_skipped import show_skipped
 
     summary = done.summary
-    for name, why in summary.left_out.items():
-        output.warn(f"{name}: left out: {why}")
     where = str(done.path / "profile.json")
-    return max(
-        show_skipped(output, summary.skipped, summary.samples, where),
-        SOME_FAILED if summary.left_out else DONE,
-    )
+    return show_skipped(output, summary.skipped, summary.samples, where, summary.left_out)

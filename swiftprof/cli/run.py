@@ -112,46 +112,26 @@ def _question(image: str | None, prompt: str | None, data: DataOptions) -> tuple
 
 def _score(output: Output, chosen: Chosen, plan: Plan, seed: int, rows: int) -> int:
     """Score a plan and the unpruned model on the data sets; the exit code."""
-    from swiftprof.data.drawing import draw
-
     data, sets = chosen.data, chosen.datasets()
-    splits = [data.split or d.eval_split for d in sets]
-    at_most = data.samples is None
-    drawn = [
-        draw(d, s, data.samples or SAMPLES, seed, at_most=at_most)
-        for d, s in zip(sets, splits, strict=True)
-    ]
+    for each in sets:
+        each.check_split(data.split or each.eval_split)
     vlm = chosen.load_model(output)
-    from swiftprof.cli.show_outcomes import show_outcomes
-    from swiftprof.cli.show_skipped import show_skipped
-    from swiftprof.evaluation.answer import VANILLA
-    from swiftprof.evaluation.compare import compare
+    from swiftprof.cli.evaluate import show_done
+    from swiftprof.evaluation.api import evaluate
 
-    outcomes = []
-    for each, part, indices in zip(sets, splits, drawn, strict=True):
-        with output.progress(each.name) as step:
-            variants = {VANILLA: None, "plan": plan}
-            outcomes.append(
-                compare(vlm, each, indices, variants, split=part, batch_size=rows, progress=step)
-            )
-    output.document(
-        {
-            "plan": chosen.origin,
-            "splits": {d.name: s for d, s in zip(sets, splits, strict=True)},
-            "draw": {d.name: list(i) for d, i in zip(sets, drawn, strict=True)},
-            "seed": seed,
-            "results": [o.summary() for result in outcomes for o in result.values()],
-        }
-    )
-    if not output.as_json:
-        show_outcomes(output, vlm, outcomes)
-    plain = {r[VANILLA].dataset: r[VANILLA] for r in outcomes}
-    return show_skipped(
-        output,
-        {name: o.skipped for name, o in plain.items()},
-        {name: len(o.scores) for name, o in plain.items()},
-        "the output of --json",
-    )
+    with output.progress(f"running {vlm.name}") as step:
+        done = evaluate(
+            vlm,
+            [plan],
+            sets,
+            samples=data.samples or SAMPLES,
+            seed=seed,
+            split=data.split,
+            batch_size=rows,
+            progress=step,
+            note=output.note,
+        )
+    return show_done(output, done)
 
 
 def _answer(

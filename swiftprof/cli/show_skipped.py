@@ -12,16 +12,23 @@ NAMED = 5
 
 
 def show_skipped(
-    output: Output, skipped: Mapping[str, Sequence[Skipped]], used: Mapping[str, int], where: str
+    output: Output,
+    skipped: Mapping[str, Sequence[Skipped]],
+    used: Mapping[str, int],
+    where: str,
+    left_out: Mapping[str, str],
 ) -> int:
-    """Warn of skipped samples and return the exit code.
+    """Warn of skipped samples and of data sets left out; the exit code.
 
     Args:
         skipped: data set → its broken samples.
         used: data set → samples that were used.
         where: where all reasons are, for messages.
+        left_out: data set → why it is not in the results.
     """
-    code = DONE
+    code = SOME_FAILED if left_out else DONE
+    for name, why in left_out.items():
+        output.warn(f"{name}: left out: {why}")
     for name, each in skipped.items():
         if not each:
             continue

@@ -77,7 +77,7 @@ def answer_samples(
     *,
     batch_size: int = 16,
     progress: Progress | None = None,
-    first: int = 0,
+    places: Mapping[int, int] | None = None,
 ) -> tuple[list[Answer], list[Skipped]]:
     """Greedy answers of every variant on the samples ``indices`` of a split.
 
@@ -85,7 +85,7 @@ def answer_samples(
         variants: see `Variants`.
         batch_size: samples that run together; halved where memory runs out.
         progress: called after every batch.
-        first: place of the first index in the whole draw.
+        places: place of each index in the whole draw; by default they are the draw.
 
     Returns:
         Answers by variant and, within it, in the order drawn; and the samples that could not be
@@ -93,10 +93,10 @@ def answer_samples(
     """
     answers: list[Answer] = []
     skipped: list[Skipped] = []
+    places = places or {index: n for n, index in enumerate(indices)}
     shape, done = vlm.decoder_shape, 0
     for held in range(0, len(indices), HELD):
         here = indices[held : held + HELD]
-        places = {index: first + held + n for n, index in enumerate(here)}
         samples, broken = ask_all(dataset, split, here, vlm)
         skipped += broken
         done += len(broken)

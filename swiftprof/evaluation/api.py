@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from swiftprof import __version__
-from swiftprof.data.asking import Skipped
+from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
-from swiftprof.data.registry import get_datasets
-from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.answer import (
-    VANILLA,
-    Answer,
-    Progress,
-    answer_samples,
-    check_plans,
-)
-from swiftprof.evaluation.results import summarise
+from swiftprof.data.registry import BUNDLED, get_datasets
+from swiftprof.errors import BadParameter, SwiftprofError
+from swiftprof.evaluation.answer import VANILLA, Answer, Progress, check_plans
+from swiftprof.evaluation.fill import fill
+from swiftprof.evaluation.results import Results, scores_of, summarise
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
-from swiftprof.evaluation.store import (
-    FOLDER,
-    PART_SAMPLES,
-    RunFile,
-    open_run,
-    part_path,
-    read_part,
-    write_part,
-)
-from swiftprof.evaluation.table import markdown
+from swiftprof.evaluation.specs import Planner, TargetText, parse_spec, targets_of
+from swiftprof.evaluation.statistics import Scores
+from swiftprof.evaluation.store import FOLDER, Answers, read_answers
+from swiftprof.evaluation.table import averages_table, markdown
 from swiftprof.files import write_text_atomic
+from swiftprof.methods.base import Method
 from swiftprof.models.batch_size import Prompt, answering
 from swiftprof.models.loading import VLM
-from swiftprof.runs.settings import model_info
+from swiftprof.planning.api import ProfileLike
+from swiftprof.planning.fill import Cost
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.store import Profile, find_newest
+from swiftprof.runs.folder import Run, open_run
+from swiftprof.runs.settings import common_settings, model_info
+from swiftprof.tables import Table
+from swiftprof.tiny import bundled_profiles
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
+_PROMPTS = 20
+"""Prompts of each data set whose length stands for all, where a budget is in FLOPs."""
+
+MethodLike = str | Method | Plan | VariantSettings
+Budgets = float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,47 @@ class Evaluation:
     Attributes:
         path: its folder.
         results: the document of ``results.json``.
+        answers: what every variant said.
     """
 
     path: Path
-    results: dict[str, Any]
+    results: Results
+    answers: Answers
 
     @property
-    def skipped(self) -> dict[str, list[Skipped]]:
+    def table(self) -> Table:
+        """Averages and costs, as a command prints them."""
+        return averages_table(self.results)
+
+    @property
+    def dataframe(self) -> pd.DataFrame:
+        """One row per variant and data set."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "method": row.label,
+                "budget": row.budget,
+                "dataset": name,
+                "score": found.score,
+                "relative": None if found.relative is None else found.relative.value,
+                "retained": found.retained,
+                "tflops": found.tflops,
+                "samples": self.results.samples[name],
+            }
+            for row in self.results.rows
+            for name, found in row.scores.items()
+        )
+
+    @property
+    def scores(self) -> Mapping[str, Scores]:
+        """Variant -> data set -> scores of the samples, in one order for all variants."""
+        return {variant: scores_of(sets) for variant, sets in self.answers.items()}
+
+    @property
+    def skipped(self) -> Mapping[str, Sequence[Skipped]]:
         """Data set -> samples that could not be used."""
-        return {k: [Skipped(**s) for s in v] for k, v in self.results["skipped"].items()}
+        return self.results.skipped
 
     def markdown(self) -> str:
         """The tables of ``results.md``."""
@@ -66,9 +103,16 @@ class Evaluation:
 
 def evaluate(
     vlm: VLM,
-    variants: Sequence[VariantSettings],
-    datasets: Sequence[str | Dataset],
+    methods: Sequence[MethodLike],
+    datasets: Sequence[str | Dataset] | None = None,
     *,
+    retain: Budgets = None,
+    ratio: Budgets = None,
+    flops: Budgets = None,
+    targets: Sequence[TargetText] = (),
+    profile: ProfileLike | str | Path | None = None,
+    layers: Sequence[int] | None = None,
+    budget: int = 3,
     samples: int | None = None,
     seed: int = 0,
     split: str | None = None,
@@ -80,132 +124,158 @@ def evaluate(
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Evaluation:
-    """Score methods beside the unpruned model.
+    """Score methods beside the unpruned model, at equal token budgets, on the same samples.
 
     Args:
         vlm: the model.
-        variants: what answers; the unpruned model is added where it is missing.
-        datasets: names of data sets, or data sets.
+        methods: names with options as on the command line ("swiftvlm:merge=0.1"), methods, plans,
+            or paths of plans. The unpruned model is added where it is missing.
+        datasets: names, files, or data sets; those of the bundled model by default, if it is that.
+        retain, ratio, flops: the budget, or several, as of `swiftprof.plan`; a third of the tokens
+            by default. FLOPs are those of the prompts that are asked here.
+        targets: budgets with the text that stands for them in tables, instead.
+        profile: chooses the layers of methods that are planned; the model's newest by default.
+        layers: prune at these layers instead.
+        budget: m, pruning layers at most.
         samples: of each set; all of a smaller one; None for all there are.
-        seed: of the draw, which is the same for all variants.
+        seed: of the draw, which is the same for all methods.
         split: None for each set's own evaluation split.
-        out: folder; by default ``evals/<model>-<digest of the settings>``. Parts that are already
-            there are kept, so the same call goes on where an interrupted one stopped.
+        out: folder; by default ``evals/<model>-<digest of the settings>``. Answers that are there
+            are not asked for again: an interrupted call goes on where it stopped, and more samples,
+            data sets or methods add to what is there.
         reference: label of the method that the tests compare the others with.
         command: how to make it again, for the table.
         batch_size: samples that run together; by default what memory allows. No result depends on
             it.
         progress: called after every batch with (done, total) samples.
-        note: told in one line how many samples run together.
+        note: told in one line how many samples run together, and how each data set begins.
 
     Raises:
-        SwiftprofError: unknown data set, a plan that does not fit, a folder with other settings,
-            or a set of which no sample can be used.
+        SwiftprofError: unknown data set or method, an impossible budget, a plan that does not fit,
+            a folder with other settings, or no set that says anything.
     """
-    chosen = get_datasets(datasets, None if data_root is None else Path(data_root))
+    if datasets is None and not vlm.source.bundled:
+        raise BadParameter("datasets", None, "name at least one; see swiftprof datasets")
+    chosen = get_datasets(
+        BUNDLED if datasets is None else datasets, None if data_root is None else Path(data_root)
+    )
     splits = {d.name: split or d.eval_split for d in chosen}
-    for dataset in chosen:
-        dataset.check_split(splits[dataset.name])
-    wanted = list(variants)
-    if all(v.name != VANILLA for v in wanted):
-        wanted.insert(0, VariantSettings.of(VANILLA))
-    plans = {v.name: v.load() for v in wanted}
-    check_plans(vlm, plans)
+    common = common_settings(vlm, chosen, splits)
     sizes = {d.name: samples or d.size(splits[d.name]) for d in chosen}
     drawn = {d.name: draw(d, splits[d.name], sizes[d.name], seed, at_most=True) for d in chosen}
+    wanted = _variants(
+        vlm, methods, targets or targets_of(retain, ratio, flops), profile, layers, budget,
+        lambda: _text_tokens(vlm, chosen, splits, drawn),
+    )  # fmt: skip
+    check_plans(vlm, {v.name: v.load() for v in wanted})
     settings = EvalSettings(
-        model=model_info(vlm),
-        datasets=tuple(d.name for d in chosen),
-        splits=splits,
-        samples=samples or max(sizes.values()),
-        seed=seed,
-        dtype=str(vlm.model.dtype).removeprefix("torch."),
-        attention=str(vlm.model.config._attn_implementation),
-        protocol={d.name: d.protocol(vlm.conventions) for d in chosen},
-        loading=vlm.loading,
-        sources={d.name: s for d in chosen if (s := d.source(splits[d.name]))},
-        variants=tuple(wanted),
+        **common, samples=samples or max(sizes.values()), seed=seed, variants=tuple(wanted)
     )
+    run = Run[EvalSettings](settings=settings, draw=drawn)
     folder = Path(out) if out else FOLDER / f"{vlm.name}-{settings.digest()}"
-    open_run(folder, RunFile(settings=settings, draw=drawn))
+    open_run(folder, run)
+    told = note or (lambda text: None)
     if batch_size is None:
         new = max(d.max_new_tokens for d in chosen)
         fitting = answering(Prompt.of(vlm, new), str(vlm.model.device))
         batch_size = fitting.samples
-        if note is not None:
-            note(str(fitting))
-    _fill(vlm, chosen, splits, drawn, plans, folder, batch_size, progress)
-    answers, skipped = _read(chosen, drawn, plans, folder)
-    results = summarise(settings, chosen, answers, skipped, reference=reference)
-    results |= {"command": command, "versions": _versions(vlm)}
-    write_text_atomic(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text_atomic(folder / "results.md", markdown(results))
-    return Evaluation(folder, results)
+        told(str(fitting))
+    fill(vlm, chosen, run, folder, batch_size, progress, told)
+    return _finish(vlm, chosen, run, folder, reference, command)
 
 
-def _fill(
+def _variants(
+    vlm: VLM,
+    methods: Sequence[MethodLike],
+    targets: Sequence[TargetText],
+    profile: ProfileLike | str | Path | None,
+    layers: Sequence[int] | None,
+    budget: int,
+    text_tokens: Callable[[], float],
+) -> list[VariantSettings]:
+    """Vanilla first, then methods at their budgets, then plans."""
+    if isinstance(profile, str | Path):
+        profile = Profile.load(profile)
+    specs = [parse_spec(m) for m in methods if not isinstance(m, VariantSettings)]
+    if profile is None and layers is None and any(s.needs_profile for s in specs):
+        profile = _newest(vlm)
+    if profile is not None and profile.model.num_layers != vlm.num_layers:
+        raise SwiftprofError(
+            f"{profile.path}: is a profile of {profile.model.name} with {profile.model.num_layers} "
+            f"layers, but {vlm.name} has {vlm.num_layers}; name another with `profile`"
+        )
+    by_flops = any(each.target.flops is not None for each in targets)
+    text = text_tokens() if by_flops else 0.0 if profile is None else profile.text_tokens
+    cost = Cost(model_info(vlm), vlm.decoder_shape, text)
+    planner = Planner(cost, profile, tuple(layers) if layers is not None else None, budget)
+    made = planner.variants(specs, targets)
+    made += [each for each in methods if isinstance(each, VariantSettings)]
+    return list({variant.name: variant for variant in made}.values())
+
+
+def _newest(vlm: VLM) -> Profile | None:
+    """The model's newest profile, else the one that comes with it."""
+    try:
+        return find_newest(model=vlm.name)
+    except SwiftprofError:
+        bundled = bundled_profiles().get(vlm.name)
+        return None if bundled is None else Profile.load(bundled)
+
+
+def _text_tokens(
     vlm: VLM,
     datasets: Sequence[Dataset],
-    splits: dict[str, str],
-    drawn: dict[str, list[int]],
-    plans: dict[str, Any],
-    folder: Path,
-    batch_size: int,
-    progress: Progress | None,
-) -> None:
-    """Make the parts that are missing."""
-    total, done = sum(map(len, drawn.values())), 0
-
-    def report(here: int, _: int) -> None:
-        if progress:
-            progress(done + here, total)
-
+    splits: Mapping[str, str],
+    drawn: Mapping[str, Sequence[int]],
+) -> float:
+    """Mean number of text tokens of the prompts that will be asked."""
+    counts: list[int] = []
     for dataset in datasets:
-        indices = drawn[dataset.name]
-        for number, start in enumerate(range(0, len(indices), PART_SAMPLES)):
-            path = part_path(folder, dataset.name, number)
-            part = indices[start : start + PART_SAMPLES]
-            if not path.is_file():
-                answers, skipped = answer_samples(
-                    vlm,
-                    dataset,
-                    splits[dataset.name],
-                    part,
-                    plans,
-                    batch_size=batch_size,
-                    progress=report,
-                    first=start,
-                )
-                write_part(path, answers, skipped)
-            done += len(part)
-            report(0, total)
+        some = drawn[dataset.name][:_PROMPTS]
+        for sample in ask_all(dataset, splits[dataset.name], some, vlm)[0]:
+            ids = vlm.inputs([sample.images], [sample.question])["input_ids"]
+            counts.append(int((ids != vlm.image_token_id).sum()))
+    return sum(counts) / max(1, len(counts))
 
 
-def _read(
+def _finish(
+    vlm: VLM,
     datasets: Sequence[Dataset],
-    drawn: dict[str, list[int]],
-    plans: dict[str, Any],
+    run: Run[EvalSettings],
     folder: Path,
-) -> tuple[dict[str, dict[str, list[Answer]]], dict[str, list[Skipped]]]:
-    """All parts: variant -> data set -> answers in the order drawn; and what was skipped."""
-    answers: dict[str, dict[str, list[Answer]]] = {name: {} for name in plans}
+    reference: str | None,
+    command: str,
+) -> Evaluation:
+    """Read all parts, leave out what says nothing, and write the results."""
+    variants = run.settings.variants
+    answers: dict[str, dict[str, list[Answer]]] = {v.name: {} for v in variants}
     skipped: dict[str, list[Skipped]] = {}
+    left_out: dict[str, str] = {}
+    used: list[Dataset] = []
     for dataset in datasets:
-        skipped[dataset.name] = []
-        for number in range(-(-len(drawn[dataset.name]) // PART_SAMPLES)):
-            found, left_out = read_part(part_path(folder, dataset.name, number))
-            skipped[dataset.name] += left_out
-            for each in found:
-                answers[each.variant].setdefault(dataset.name, []).append(each)
-        if dataset.name not in answers[VANILLA]:
-            first = skipped[dataset.name][0]
-            raise SwiftprofError(
-                f"data set {dataset.name}: none of {len(drawn[dataset.name])} samples can be used; "
-                f"the first: {first.reason}"
+        found, skipped[dataset.name] = read_answers(folder, run, dataset.name, variants)
+        if not found[VANILLA]:
+            left_out[dataset.name] = (
+                f"none of {len(run.draw[dataset.name])} samples can be used; the first: "
+                f"{skipped[dataset.name][0].reason}"
             )
-        for sets in answers.values():
-            sets[dataset.name].sort(key=lambda a: a.place)
-    return answers, skipped
+            continue
+        used.append(dataset)
+        if not any(a.score > 0 for a in found[VANILLA]):
+            left_out[dataset.name] = "the unpruned model scores 0 on it, so it is in no average"
+        for name, mine in found.items():
+            answers[name][dataset.name] = mine
+    if not used:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise SwiftprofError(f"nothing was answered: data set {why}")
+    results = summarise(
+        run, used, answers, skipped, left_out,
+        reference=reference, command=command, versions=_versions(vlm),
+    )  # fmt: skip
+    text = results.model_dump_json(indent=1, by_alias=True)
+    write_text_atomic(folder / "results.json", text + "\n")
+    write_text_atomic(folder / "results.md", markdown(results))
+    return Evaluation(folder, results, answers)
 
 
 def _versions(vlm: VLM) -> dict[str, str]:

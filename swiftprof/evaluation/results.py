@@ -3,70 +3,201 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from swiftprof.costs.flops import FORMULA
 from swiftprof.data.asking import Skipped
-from swiftprof.data.base import Dataset
+from swiftprof.data.base import Dataset, Scored
+from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA, Answer
-from swiftprof.evaluation.compare import set_metrics
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
-from swiftprof.evaluation.statistics import Scores, compare_paired, estimate, holm
+from swiftprof.evaluation.statistics import Estimate, Floats, Scores, compare_paired, estimate, holm
+from swiftprof.evaluation.store import Answers
+from swiftprof.files import read_json_object
+from swiftprof.planning.checks import first_error
+from swiftprof.runs.folder import MAX_BYTES, Index, Run
 
 SCHEMA = "swiftprof.eval/1"
 GROUPS = ("localization", "non_localization", "overall")
 
-Answers = Mapping[str, Mapping[str, Sequence[Answer]]]
-"""Variant -> data set -> answers in the order drawn."""
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class SetScore(_Frozen):
+    """One variant on one data set.
+
+    Attributes:
+        score: mean over the samples.
+        relative: the same as a share of the unpruned model's.
+        metrics: metrics of the whole set, beside the mean score.
+        retained, tflops: mean over the samples.
+    """
+
+    score: float
+    relative: Estimate | None = None
+    by_kind: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    retained: float = 0.0
+    tflops: float = 0.0
+
+
+class Retained(_Frozen):
+    """Visual tokens that entered a layer, averaged over layers; over all samples."""
+
+    mean: float
+    least: float
+    most: float
+    share: float
+
+
+class VariantResult(_Frozen):
+    """One variant on all data sets.
+
+    Attributes:
+        averages: group of data sets -> mean of relative scores; None where there is none.
+        tflops: of the prefill, mean over all samples.
+        seconds: wall time of all ``generate`` calls.
+    """
+
+    variant: str
+    label: str
+    budget: str = ""
+    pruning_layers: tuple[int, ...] = ()
+    scores: dict[str, SetScore]
+    averages: dict[str, Estimate | None]
+    retained: Retained
+    tflops: float
+    seconds: float
+
+
+class PairedTest(_Frozen):
+    """A method against the reference at the same budget (see `statistics.compare_paired`).
+
+    Attributes:
+        p, p_holm: of the test, and corrected over the methods of the budget.
+    """
+
+    budget: str
+    method: str
+    reference: str
+    group: str
+    difference: Estimate
+    p: float
+    p_holm: float
+
+
+class Results(_Frozen):
+    """The document of ``results.json``.
+
+    Attributes:
+        draw: the samples, as indices of their splits.
+        groups: name -> data sets whose scores are averaged.
+        samples: data set -> samples that every variant answered.
+        skipped: data set -> samples that could not be used, and why.
+        left_out: data sets that are in no average, and why.
+        rows: vanilla first.
+    """
+
+    schema_: str = Field(SCHEMA, alias="schema")
+    settings: EvalSettings
+    draw: dict[str, list[Index]] = {}
+    groups: dict[str, tuple[str, ...]]
+    samples: dict[str, int]
+    skipped: dict[str, tuple[Skipped, ...]] = {}
+    left_out: dict[str, str] = {}
+    formula: str = FORMULA
+    rows: tuple[VariantResult, ...]
+    tests: tuple[PairedTest, ...] = ()
+    command: str = ""
+    versions: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read `results.json`, or that of a folder, which may come from anyone.
+
+        Raises:
+            SwiftprofError: missing, not an evaluation, or damaged.
+        """
+        file = path / "results.json" if path.is_dir() else path
+        document = read_json_object(file, "evaluation", MAX_BYTES)
+        schema = document.get("schema")
+        if schema != SCHEMA:
+            raise SwiftprofError(
+                f"{file}: schema is {str(schema)[:60]!r}, so this is no evaluation; swiftprof eval "
+                "makes one"
+            )
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise SwiftprofError(f"{file}: {first_error(error)}; evaluate again") from None
+
+    @model_validator(mode="after")
+    def _rows_are_whole(self) -> Results:
+        names = set(self.samples)
+        if not self.rows or names != set(self.settings.datasets) or not names:
+            raise ValueError("rows and samples: must be of the data sets of settings")
+        for row in self.rows:
+            if set(row.scores) != names or set(row.averages) != set(self.groups):
+                raise ValueError(f"rows: {row.label[:80]} lacks data sets or groups")
+        if not set(self.groups) <= set(GROUPS) or not {t.group for t in self.tests} <= set(GROUPS):
+            raise ValueError(f"groups: must be among {', '.join(GROUPS)}")
+        return self
 
 
 def summarise(
-    settings: EvalSettings,
+    run: Run[EvalSettings],
     datasets: Sequence[Dataset],
     answers: Answers,
     skipped: Mapping[str, Sequence[Skipped]],
+    left_out: Mapping[str, str],
     *,
     reference: str | None = None,
-    bootstrap_seed: int = 0,
-) -> dict[str, Any]:
+    command: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> Results:
     """Everything that tables and reports show.
 
     Args:
-        settings: what was measured.
-        datasets: the data sets, in the order of the columns.
+        run: what was measured.
+        datasets: those of which anything was answered, in the order of the columns.
         answers: all variants on all of them.
-        skipped: samples that could not be used.
         reference: label of the method that the others are compared with at each budget; SwiftVLM
             where it is there, else the first.
     """
-    groups = _groups(datasets)
-    scores = {
-        variant: {name: np.array([a.score for a in found]) for name, found in sets.items()}
-        for variant, sets in answers.items()
-    }
+    names = [d.name for d in datasets]
+    settings = run.settings.only(names)
+    told = [d for d in datasets if d.name not in left_out]
+    boxes = tuple(d.name for d in told if d.localization)
+    others = tuple(d.name for d in told if not d.localization)
+    groups = dict(zip(GROUPS, (boxes, others, boxes + others), strict=True))
+    scores = {variant: scores_of(sets) for variant, sets in answers.items()}
     vanilla = scores[VANILLA]
-    rows = [
-        _row(variant, datasets, answers[variant.name], scores[variant.name], vanilla, groups)
-        for variant in settings.variants
-    ]
-    return {
-        "schema": SCHEMA,
-        "settings": settings.model_dump(mode="json"),
-        "groups": {name: list(sets) for name, sets in groups.items()},
-        "samples": {d.name: len(answers[VANILLA][d.name]) for d in datasets},
-        "skipped": {name: [vars(s) for s in each] for name, each in skipped.items() if each},
-        "formula": FORMULA,
-        "rows": rows,
-        "tests": _tests(settings.variants, scores, groups, reference, bootstrap_seed),
-    }
+    return Results(
+        schema=SCHEMA,
+        settings=settings,
+        draw={name: run.draw[name] for name in names},
+        groups=groups,
+        samples={name: len(answers[VANILLA][name]) for name in names},
+        skipped={name: tuple(each) for name, each in skipped.items() if each},
+        left_out=dict(left_out),
+        rows=tuple(
+            _row(v, datasets, answers[v.name], scores[v.name], vanilla, groups)
+            for v in settings.variants
+        ),
+        tests=tuple(_tests(settings.variants, scores, groups, reference)),
+        command=command,
+        versions=dict(versions or {}),
+    )
 
 
-def _groups(datasets: Sequence[Dataset]) -> dict[str, tuple[str, ...]]:
-    boxes = tuple(d.name for d in datasets if d.localization)
-    others = tuple(d.name for d in datasets if not d.localization)
-    return dict(zip(GROUPS, (boxes, others, boxes + others), strict=True))
+def scores_of(answers: Mapping[str, Sequence[Answer]]) -> Scores:
+    """Data set -> scores of the samples."""
+    return {name: np.array([a.score for a in found]) for name, found in answers.items()}
 
 
 def _row(
@@ -76,51 +207,44 @@ def _row(
     scores: Scores,
     vanilla: Scores,
     groups: Mapping[str, Sequence[str]],
-) -> dict[str, Any]:
+) -> VariantResult:
     every = [a for found in answers.values() for a in found]
-    retained, flops = ([getattr(a, key) for a in every] for key in ("retained", "tflops"))
-    return {
-        "variant": variant.name,
-        "label": variant.label,
-        "budget": variant.budget,
-        "pruning_layers": [s["layer"] for s in variant.plan["stages"]] if variant.plan else [],
-        "scores": {
-            d.name: {
-                "score": float(scores[d.name].mean()),
-                "relative": _interval({d.name: scores[d.name]}, vanilla),
-                "by_kind": _by_kind(answers[d.name]),
-                "metrics": set_metrics(d, answers[d.name]),
-                "retained": float(np.mean([a.retained for a in answers[d.name]])),
-                "tflops": float(np.mean([a.tflops for a in answers[d.name]])),
-            }
-            for d in datasets
+    retained = [a.retained for a in every]
+    return VariantResult(
+        variant=variant.name,
+        label=variant.label,
+        budget=variant.budget,
+        pruning_layers=tuple(s["layer"] for s in variant.plan["stages"]) if variant.plan else (),
+        scores={d.name: _set_score(d, answers[d.name], scores[d.name], vanilla) for d in datasets},
+        averages={
+            name: estimate({s: scores[s] for s in sets}, vanilla) for name, sets in groups.items()
         },
-        "averages": {
-            name: _interval({s: scores[s] for s in sets}, vanilla) for name, sets in groups.items()
-        },
-        "retained": {
-            "mean": float(np.mean(retained)),
-            "least": min(retained),
-            "most": max(retained),
-            "share": float(np.mean([a.retained / a.n_visual for a in every if a.n_visual])),
-        },
-        "tflops": float(np.mean(flops)),
-        "seconds": float(sum(a.seconds for a in every)),
-    }
+        retained=Retained(
+            mean=float(np.mean(retained)),
+            least=min(retained),
+            most=max(retained),
+            share=float(np.mean([a.retained / a.n_visual for a in every if a.n_visual] or [1.0])),
+        ),
+        tflops=float(np.mean([a.tflops for a in every])),
+        seconds=float(sum(a.seconds for a in every)),
+    )
 
 
-def _interval(scores: Scores, vanilla: Scores) -> dict[str, float] | None:
-    found = estimate(scores, vanilla)
-    return None if found is None else dict(vars(found))
-
-
-def _by_kind(answers: Sequence[Answer]) -> dict[str, float]:
-    if not any(each.kind for each in answers):
-        return {}
+def _set_score(
+    dataset: Dataset, answers: Sequence[Answer], scores: Floats, vanilla: Scores
+) -> SetScore:
     kinds: dict[str, list[float]] = {}
     for each in answers:
         kinds.setdefault(each.kind, []).append(each.score)
-    return {kind: float(np.mean(values)) for kind, values in sorted(kinds.items())}
+    scored = [Scored(a.kind, a.group, a.answers, a.prediction, a.score) for a in answers]
+    return SetScore(
+        score=float(scores.mean()),
+        relative=estimate({dataset.name: scores}, vanilla),
+        by_kind={kind: float(np.mean(v)) for kind, v in sorted(kinds.items()) if any(kinds)},
+        metrics=dataset.metrics(scored),
+        retained=float(np.mean([a.retained for a in answers])),
+        tflops=float(np.mean([a.tflops for a in answers])),
+    )
 
 
 def _tests(
@@ -128,34 +252,32 @@ def _tests(
     scores: Mapping[str, Scores],
     groups: Mapping[str, Sequence[str]],
     reference: str | None,
-    seed: int,
-) -> list[dict[str, Any]]:
+) -> list[PairedTest]:
     """Every method against the reference at the same budget, corrected over the methods."""
-    tests: list[dict[str, Any]] = []
+    tests: list[PairedTest] = []
     for budget in dict.fromkeys(v.budget for v in variants if v.budget):
         mine = [v for v in variants if v.budget == budget]
         labels = [v.label for v in mine]
         base = reference or "swiftvlm"
         against = mine[labels.index(base)] if base in labels else mine[0]
-        others = [v for v in mine if v is not against]
         for group, sets in groups.items():
             found = []
-            for other in others:
+            for other in (v for v in mine if v is not against):
                 a, b = ({s: scores[v.name][s] for s in sets} for v in (other, against))
-                compared = compare_paired(a, b, scores[VANILLA], seed=seed)
+                compared = compare_paired(a, b, scores[VANILLA])
                 if compared is not None:
                     found.append((other, compared))
             corrected = holm([compared.p for _, compared in found])
             tests += [
-                {
-                    "budget": budget,
-                    "method": other.label,
-                    "reference": against.label,
-                    "group": group,
-                    "difference": vars(compared.difference),
-                    "p": compared.p,
-                    "p_holm": p,
-                }
+                PairedTest(
+                    budget=budget,
+                    method=other.label,
+                    reference=against.label,
+                    group=group,
+                    difference=compared.difference,
+                    p=compared.p,
+                    p_holm=p,
+                )
                 for (other, compared), p in zip(found, corrected, strict=True)
             ]
     return tests

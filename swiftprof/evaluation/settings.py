@@ -1,14 +1,15 @@
-"""What an evaluation measures. Two runs with equal settings may share their parts."""
+"""What an evaluation measures. Answers under equal settings are never asked for twice."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
+import re
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from swiftprof.planning.plan_file import ModelInfo, Plan
+from swiftprof.planning.plan_file import Plan
+from swiftprof.runs.folder import Run, Series
+from swiftprof.runs.settings import EXTENT, RunSettings, digest
 
 
 class VariantSettings(BaseModel):
@@ -45,43 +46,17 @@ class VariantSettings(BaseModel):
         return None if self.plan is None else Plan.model_validate(self.plan)
 
 
-class EvalSettings(BaseModel):
-    """Everything that decides the answers; parts of different settings never mix."""
+class EvalSettings(RunSettings):
+    """Settings of an evaluation. Methods may be added to a folder, as data sets may."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    extent: ClassVar[tuple[str, ...]] = (*EXTENT, "variants")
 
-    model: ModelInfo
-    datasets: tuple[str, ...] = Field(min_length=1)
-    splits: dict[str, str]
-    samples: int = Field(ge=1)
-    seed: int = 0
-    dtype: str = "float32"
-    attention: str = "sdpa"
-    loading: tuple[str, ...] = ()
-    protocol: dict[str, str] = {}
-    sources: dict[str, str] = {}
     variants: tuple[VariantSettings, ...] = Field(min_length=1)
 
-    def digest(self) -> str:
-        """Short name of these settings."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    def difference(self, other: EvalSettings) -> str:
-        """Names and values of the settings that differ, for messages."""
-        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        parts = [
-            f"{key}: {ours[key]} here, {theirs[key]} there"
-            for key in ours
-            if ours[key] != theirs[key] and key != "variants"
-        ]
-        mine, yours = ({v.name: v for v in each.variants} for each in (self, other))
-        if mine != yours:
-            only = [f"only here: {', '.join(n for n in mine if n not in yours)}"]
-            only += [f"only there: {', '.join(n for n in yours if n not in mine)}"]
-            changed = [n for n in mine if n in yours and mine[n] != yours[n]]
-            only += [f"other plans: {', '.join(changed)}"]
-            parts.append("methods: " + "; ".join(each for each in only if not each.endswith(": ")))
-        elif self.variants != other.variants:
-            parts.append("methods: in another order")
-        return "; ".join(parts)
+def series_of(run: Run[EvalSettings], dataset: str, variant: VariantSettings) -> Series:
+    """One variant's answers on one data set, in the order drawn."""
+    of_set = run.settings.series_digest(dataset)
+    own = digest({"set": of_set, "plan": variant.plan})
+    readable = re.sub(r"[^A-Za-z0-9.+=]+", "-", variant.name).strip("-")[:60]
+    return Series(f"{dataset}.{readable}-{own[:8]}", own, tuple(run.draw[dataset]))

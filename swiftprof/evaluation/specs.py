@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from fractions import Fraction
 from typing import Any
 
 from swiftprof.errors import BadParameter, SwiftprofError
@@ -26,13 +26,15 @@ from swiftprof.methods.options import read_value
 from swiftprof.planning.api import LAYER_RULES, ProfileLike
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.budget import MERGE_SHARE
-from swiftprof.planning.fill import Cost, Setting, Target, fill_plan, tokens_for
+from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, Target, fill_plan, tokens_for
 from swiftprof.planning.plan_file import Plan
 from swiftprof.plugins import PluginError
 
 ABLATION = tuple(LADDER)
 """Paper Table 3: progressive dropping at equal depths with kept positions, + planned layers,
 + merging, + bypass."""
+
+Budgets = float | Sequence[float] | None
 
 _PLANNING = ("schedule", "merge", "budget", "normalize")
 
@@ -43,11 +45,11 @@ class Spec:
 
     Attributes:
         text: as it was typed.
-        method: its name; empty for a plan file.
+        method: its name; empty for a plan.
         layers: a rule, layers, or None for the method's default.
         options: the method's own.
         planning: `schedule`, `merge`, `budget`, `normalize`.
-        path: a plan file.
+        plan: a plan as it is.
     """
 
     text: str
@@ -55,7 +57,15 @@ class Spec:
     layers: str | tuple[int, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     planning: dict[str, Any] = field(default_factory=dict)
-    path: Path | None = None
+    plan: Plan | None = None
+
+    @property
+    def needs_profile(self) -> bool:
+        """Whether its layers come from a profile, unless they are given."""
+        if self.plan is not None or isinstance(self.layers, tuple):
+            return False
+        planned = method_class(self.method).planned
+        return self.layers in ("planned", "equal") or (self.layers is None and planned)
 
 
 @dataclass(frozen=True)
@@ -66,18 +76,49 @@ class TargetText:
     target: Target
 
 
-def parse_spec(text: str | Method) -> Spec:
+def targets_of(retain: Budgets, ratio: Budgets, flops: Budgets) -> list[TargetText]:
+    """Budgets from one of the three, a number or several; a third of the tokens by default.
+
+    Raises:
+        SwiftprofError: more than one of them, or a number that is no budget.
+    """
+    given = {"retain": retain, "ratio": ratio, "flops": flops}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) > 1:
+        raise BadParameter(" and ".join(named), None, "give only one of them")
+    name, values = next(iter((named or {"ratio": DEFAULT_RATIO}).items()))
+    numbers = [values] if isinstance(values, int | float) else list(values)
+    return [target_text(name, f"{_fraction(n)}", n) for n in numbers]
+
+
+def target_text(name: str, typed: str, value: float) -> TargetText:
+    """A budget with the words that stand for it in tables."""
+    title = {"retain": "{} tokens", "ratio": "{} of the tokens", "flops": "{} TFLOPs"}[name]
+    return TargetText(title.format(typed), Target(**{name: value}))
+
+
+def _fraction(value: float) -> str:
+    """1/3 as it was meant."""
+    near = Fraction(value).limit_denominator(20)
+    exact = abs(float(near) - value) < 1e-9 and near.denominator not in (1, 2, 4, 5, 10, 20)
+    return str(near) if exact else f"{value:g}"
+
+
+def parse_spec(text: str | Method | Plan) -> Spec:
     """Read one method, or take it as it is.
 
     Raises:
-        SwiftprofError: unknown names; values are checked when the plan is made.
+        SwiftprofError: unknown names, a plan that cannot be read; values are checked when the plan
+            is made.
     """
+    if isinstance(text, Plan):
+        return Spec("plan", plan=text)
     if isinstance(text, Method):
         own = options_of(text)
         label = ":".join([name_of(text), *(f"{key}={value}" for key, value in own.items())])
         return Spec(label, name_of(text), options=own)
     if text.endswith(".json"):
-        return Spec(text, path=Path(text))
+        return Spec(text, plan=Plan.load(text))
     head, *settings = text.split(":")
     if head not in REGISTRY and settings and "=" not in settings[0].partition("@")[0]:
         head = f"{head}:{settings.pop(0)}"  # module:Class
@@ -126,7 +167,7 @@ class Planner:
     def variants(
         self, specs: Sequence[Spec], targets: Sequence[TargetText]
     ) -> list[VariantSettings]:
-        """Vanilla first, then every method at every budget; plan files once each.
+        """Vanilla first, then every method at every budget; plans once each.
 
         Raises:
             SwiftprofError: an impossible budget or option, named with its method.
@@ -135,14 +176,13 @@ class Planner:
         methods = [s for s in specs if s.method != "vanilla"]
         for target in targets:
             for spec in methods:
-                if spec.path is None:
+                if spec.plan is None:
                     plan = self._plan(spec, target)
                     found.append(VariantSettings.of(spec.text, target.text, plan))
         for spec in methods:
-            if spec.path is not None:
-                plan = Plan.load(spec.path)
-                plan.check_model(self.cost.model.num_layers, self.cost.model.name)
-                found.append(VariantSettings.of(spec.text, OWN_BUDGET, plan))
+            if spec.plan is not None:
+                spec.plan.check_model(self.cost.model.num_layers, self.cost.model.name)
+                found.append(VariantSettings.of(spec.text, OWN_BUDGET, spec.plan))
         return list({variant.name: variant for variant in found}.values())
 
     def _plan(self, spec: Spec, target: TargetText) -> Plan:

@@ -1,35 +1,20 @@
-"""An evaluation is a folder: ``run.json`` (settings and drawn samples, written first), parquet
-parts with one row per sample and variant, then ``results.json`` and ``results.md``.
-
-A part appears by rename when it is whole, so it is its own completion marker; a run that stops
-keeps its parts, and the same command makes only the missing ones.
-"""
+"""An evaluation's parts: one variant's answers on samples of one data set, a row per sample."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from swiftprof.data.asking import Skipped
-from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import Answer
-from swiftprof.evaluation.settings import EvalSettings
-from swiftprof.files import read_json_object, write_text_atomic
-from swiftprof.planning.checks import first_error
+from swiftprof.evaluation.settings import EvalSettings, VariantSettings, series_of
+from swiftprof.runs.folder import Parts, Run
 
 FOLDER = Path("evals")
 """Where evaluations are written, relative to the working directory."""
-PART_SAMPLES = 50
-"""Samples in a part, each with the answers of all variants."""
-MAX_BYTES = 1 << 26
-_SKIPPED = b"skipped"
 
 SCHEMA = pa.schema(
     [
@@ -50,79 +35,42 @@ SCHEMA = pa.schema(
     ]
 )
 
-
-class RunFile(BaseModel):
-    """``run.json``: what this folder measures, and on which samples (indices of the split)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    settings: EvalSettings
-    draw: dict[str, list[int]]
+Answers = Mapping[str, Mapping[str, Sequence[Answer]]]
+"""Variant -> data set -> answers in the order drawn, all of the same samples."""
 
 
-def open_run(folder: Path, run: RunFile) -> None:
-    """Begin a run in a folder, or go on with one of the same settings.
+def parts_of(folder: Path) -> Parts:
+    """The parts of an evaluation's folder."""
+    return Parts(folder, SCHEMA)
+
+
+def row_of(answer: Answer) -> dict[str, Any]:
+    """An answer as a row."""
+    return {**vars(answer), "answers": list(answer.answers)}
+
+
+def read_answers(
+    folder: Path, run: Run[EvalSettings], dataset: str, variants: Sequence[VariantSettings]
+) -> tuple[dict[str, list[Answer]], list[Skipped]]:
+    """All variants' answers on one data set; a sample that failed with one is left out for all.
 
     Raises:
-        SwiftprofError: the folder holds a run with other settings; the message names them.
+        SwiftprofError: a part is missing or damaged.
     """
-    file = folder / "run.json"
-    if not file.is_file():
-        write_text_atomic(file, run.model_dump_json(indent=1) + "\n")
-        return
-    try:
-        there = RunFile.model_validate(read_json_object(file, "run", MAX_BYTES))
-    except ValidationError as error:
-        raise SwiftprofError(
-            f"{file}: {first_error(error)}; it is no evaluation, choose another `out`"
-        ) from None
-    if there.settings != run.settings:
-        raise SwiftprofError(
-            f"{folder}: holds an evaluation with other settings "
-            f"({run.settings.difference(there.settings)}); choose another `out`"
-        )
-    if there.draw != run.draw:
-        raise SwiftprofError(
-            f"{folder}: holds an evaluation of other samples, though the settings are the same: "
-            "a data set has changed; choose another `out`"
-        )
-
-
-def part_path(folder: Path, dataset: str, number: int) -> Path:
-    """Where a part is."""
-    return folder / "parts" / f"{dataset}-{number:05d}.parquet"
-
-
-def write_part(path: Path, answers: Sequence[Answer], skipped: Sequence[Skipped]) -> None:
-    """Write a part whole or not at all. Raises SwiftprofError where that fails."""
-    rows = [{**vars(a), "answers": list(a.answers)} for a in answers]
-    table = pa.Table.from_pylist(rows, SCHEMA)
-    if skipped:
-        notes = json.dumps([vars(s) for s in skipped])
-        table = table.replace_schema_metadata({_SKIPPED: notes.encode()})
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise SwiftprofError(
-            f"{path}: cannot write this part: {error.strerror or error}; finished parts are kept, "
-            "make room and run the same command again"
-        ) from error
-
-
-def read_part(path: Path) -> tuple[list[Answer], list[Skipped]]:
-    """Answers of a part, and the samples that could not be used. Raises SwiftprofError."""
-    names = [field.name for field in fields(Answer)]
-    try:
-        table = pq.read_table(path, columns=names, partitioning=None)
-    except (OSError, pa.ArrowException, KeyError) as error:
-        first = str(error).splitlines()[0]
-        raise SwiftprofError(
-            f"{path}: not a readable part ({first}); delete it and run swiftprof eval again"
-        ) from error
-    notes = (table.schema.metadata or {}).get(_SKIPPED)
-    answers = [Answer(**{**row, "answers": tuple(row["answers"])}) for row in table.to_pylist()]
-    return answers, [Skipped(**each) for each in json.loads(notes)] if notes else []
+    found: dict[str, dict[int, Answer]] = {}
+    skipped: dict[int, Skipped] = {}
+    for variant in variants:
+        mine = found.setdefault(variant.name, {})
+        for part in parts_of(folder).read(series_of(run, dataset, variant), SCHEMA.names):
+            skipped |= {each.index: each for each in part.stamp.skipped}
+            for index, row in zip(part.stamp.indices, part.rows.to_pylist(), strict=True):
+                # a variant may have been called otherwise when it was measured
+                mine[index] = Answer(
+                    **{**row, "answers": tuple(row["answers"]), "variant": variant.name}
+                )
+    order = run.draw[dataset]
+    answers = {
+        name: [mine[index] for index in order if index not in skipped]
+        for name, mine in found.items()
+    }
+    return answers, [skipped[index] for index in order if index in skipped]

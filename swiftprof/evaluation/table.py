@@ -1,9 +1,12 @@
-"""Results as Markdown, in the form of the paper's Table 1."""
+"""Results as tables, in the form of the paper's Table 1: built once, shown anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+
+from swiftprof.evaluation.results import PairedTest, Results, VariantResult
+from swiftprof.evaluation.statistics import Estimate
+from swiftprof.tables import Table, markdown_text
 
 NAMES = {
     "localization": "localization",
@@ -22,92 +25,149 @@ LADDER = {
 OWN_BUDGET = "own budget"
 """Budget of a plan that is taken as it is."""
 
-_SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05
+_MARKS = {"worse": " ▼", "better": " ▲", "": ""}
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """Scores and averages by budget, then the tests."""
-    settings = results["settings"]
-    lines = [*scores_table(results), "", _caption(results), ""]
-    note = ladder_note(results)
-    if note:
-        lines += [note, ""]
-    tests = tests_table(results)
-    if tests:
-        lines += [*tests, ""]
-    lines += [f"- {name}: {text}" for name, text in settings["protocol"].items()]
-    if results.get("command"):
-        lines += ["", f"    {results['command']}"]
-    return "\n".join(lines) + "\n"
+def tables(results: Results, sets: int | None = None) -> list[Table]:
+    """All tables of an evaluation.
 
-
-def scores_table(results: Mapping[str, Any]) -> list[str]:
-    """One row per method under a heading per budget; scores with their share of vanilla's."""
-    groups = [(g, sets) for g, sets in results["groups"].items() if sets]
-    if len(groups) == 2:  # all sets are of one kind, and `overall` repeats it
-        groups = groups[:1]
-    head, columns = ["method"], []
-    for group, sets in groups:
-        if group != "overall":
-            head += sets
-            columns += [("set", name) for name in sets]
-        head.append(f"{NAMES[group]} avg.")
-        columns.append(("average", group))
-    unit, factor = flops_unit(results)
-    head += ["tokens", unit]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    budget = None
-    for row in results["rows"]:
-        if row["budget"] != budget:
-            budget = row["budget"]
-            title = budget_title(row, results["settings"])
-            lines.append(f"| **{title}** |" + " |" * (len(head) - 1))
-        cells = [row["label"]]
-        for kind, name in columns:
-            if kind == "set":
-                found = row["scores"][name]
-                relative = found["relative"]
-                cells.append(
-                    f"{found['score']:.3f}" + (f" ({share(relative)})" if relative else "")
-                )
-            else:
-                cells.append(interval(row["averages"][name]))
-        cells += [tokens(row), f"{factor * row['tflops']:.3g}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def tests_table(results: Mapping[str, Any]) -> list[str]:
-    """Differences to the reference method at the same budget."""
-    if not results["tests"]:
-        return []
-    lines = [
-        "| budget | method | against | on | difference | 95 % interval | p | p (Holm) |",
-        "|---|---|---|---|---:|---:|---:|---:|",
+    Args:
+        sets: data sets side by side; all of them by default.
+    """
+    names = list(results.samples)
+    size = sets or len(names)
+    return [
+        averages_table(results),
+        *(scores_table(results, names[i : i + size]) for i in range(0, len(names), size)),
+        *(each for name in names if (each := metrics_table(results, name)).rows),
+        *([tests_table(results)] if results.tests else []),
     ]
-    for test in results["tests"]:
-        if test["group"] == "overall" and len([g for g in results["groups"].values() if g]) < 3:
-            continue
-        d = test["difference"]
-        lines.append(
-            f"| {test['budget']} | {test['method']} | {test['reference']} | {NAMES[test['group']]} "
-            f"| {100 * d['value']:+.1f} | {100 * d['low']:+.1f} to {100 * d['high']:+.1f} "
-            f"| {p_text(test['p'])} | {p_text(test['p_holm'])} |"
+
+
+def averages_table(results: Results) -> Table:
+    """Averages over data sets and costs, a row per method under a heading per budget."""
+    groups = shown_groups(results)
+    unit, factor = flops_unit(results)
+    first = results.rows[0].seconds
+    return Table(
+        columns=("method", *(NAMES[g] for g in groups), "tokens", unit, "time"),
+        rows=tuple(
+            _by_budget(
+                results,
+                lambda row: (
+                    *(
+                        interval(row.averages[g]) + _MARKS[verdict(results.tests, row, g)]
+                        for g in groups
+                    ),
+                    tokens(row),
+                    f"{factor * row.tflops:.3g}",
+                    f"{row.seconds / first:.2f}×" if first else "–",
+                ),
+            )
+        ),
+        note=_caption(results, unit),
+    )
+
+
+def scores_table(results: Results, names: Sequence[str]) -> Table:
+    """Scores on each data set, with their share of the unpruned model's."""
+
+    def cells(row: VariantResult) -> tuple[str, ...]:
+        found = [row.scores[name] for name in names]
+        return tuple(
+            f"{each.score:.3f}" + (f" ({share(each.relative)})" if each.relative else "")
+            for each in found
         )
-    return lines
+
+    return Table(columns=("score", *names), rows=tuple(_by_budget(results, cells)))
 
 
-def ladder_note(results: Mapping[str, Any]) -> str:
+def metrics_table(results: Results, name: str, most: int = 4) -> Table:
+    """A data set's own metrics; those of single categories are in the document alone."""
+    metrics = list(results.rows[0].scores[name].metrics)[:most]
+
+    def cells(row: VariantResult) -> tuple[str, ...]:
+        found = row.scores[name].metrics
+        return tuple(_number(found[each]) if each in found else "–" for each in metrics)
+
+    rows = tuple(_by_budget(results, cells)) if metrics else ()
+    return Table(columns=(name, *metrics), rows=rows)
+
+
+def tests_table(results: Results) -> Table:
+    """Differences to the reference method at the same budget."""
+    groups = shown_groups(results)
+    return Table(
+        columns=(
+            "method",
+            "budget",
+            "against",
+            "on",
+            "difference",
+            "95 % interval",
+            "p",
+            "p (Holm)",
+        ),
+        rows=tuple(
+            (
+                test.method,
+                test.budget,
+                test.reference,
+                NAMES[test.group],
+                f"{100 * test.difference.value:+.1f}",
+                f"{100 * test.difference.low:+.1f} to {100 * test.difference.high:+.1f}",
+                p_text(test.p),
+                p_text(test.p_holm),
+            )
+            for test in results.tests
+            if test.group in groups
+        ),
+        left=(0, 1, 2, 3),
+        title="Paired tests",
+        note="Signs of paired differences are flipped at random; p (Holm) is corrected over the "
+        "methods of a budget.",
+    )
+
+
+def markdown(results: Results) -> str:
+    """All tables, then how scores came about and how to make them again."""
+    parts = [table.markdown() for table in tables(results)]
+    lines = [markdown_text(f"{name}: {text}") for name, text in how(results).items()]
+    parts.append("\n".join(f"- {line}" for line in lines))
+    if note := ladder_note(results):
+        parts.append(markdown_text(note))
+    if results.command:
+        parts.append(f"    {results.command}")
+    return "\n\n".join(parts) + "\n"
+
+
+def how(results: Results) -> dict[str, str]:
+    """Data set -> its split and how its scores came about; and what was left out, and why."""
+    settings = results.settings
+    said = {
+        name: f"{settings.splits[name]}, {settings.protocol.get(name, '')}"
+        for name in results.samples
+    }
+    return said | {name: f"left out: {why}" for name, why in results.left_out.items()}
+
+
+def ladder_note(results: Results) -> str:
     """What each step of the ablation adds, where all of them are there; else empty."""
-    labels = {row["label"] for row in results["rows"]}
-    if not set(LADDER) <= labels:
+    if not set(LADDER) <= {row.label for row in results.rows}:
         return ""
     return "; ".join(f"{label}: {text}" for label, text in LADDER.items())
 
 
-def budget_title(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def shown_groups(results: Results) -> list[str]:
+    """Groups of data sets that say something of their own."""
+    groups = [name for name, sets in results.groups.items() if sets]
+    return groups[:1] if len(groups) == 2 else groups
+
+
+def budget_title(row: VariantResult, whole: int | None) -> str:
     """`Retain 192 tokens of 576`, as the budget was asked for, or the upper bound."""
-    whole, budget = settings["model"]["visual_tokens"], row["budget"]
+    budget = row.budget
     if not budget:
         return f"Upper bound, {whole} tokens" if whole else "Upper bound, all tokens"
     if "TFLOPs" in budget or budget == OWN_BUDGET:
@@ -117,33 +177,32 @@ def budget_title(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     return f"Retain {budget}" + (f" of {whole}" if whole else "")
 
 
-def share(relative: Mapping[str, float]) -> str:
+def share(relative: Estimate) -> str:
     """A relative score as a percentage."""
-    return f"{100 * relative['value']:.1f} %"
+    return f"{100 * relative.value:.1f} %"
 
 
-def interval(found: Mapping[str, float] | None) -> str:
+def interval(found: Estimate | None) -> str:
     """A relative score and its interval."""
     if found is None:
         return "–"
-    text = f"{100 * found['value']:.1f} %"
-    if found["low"] == found["high"]:
-        return text
-    return f"{text} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+    if found.low == found.high:
+        return share(found)
+    return f"{share(found)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
-def tokens(row: Mapping[str, Any]) -> str:
+def tokens(row: VariantResult) -> str:
     """Retained tokens, with their range where samples differ."""
-    found = row["retained"]
-    text = f"{found['mean']:.1f}"
-    if found["most"] - found["least"] > 0.05:
-        text += f" ({found['least']:.0f} to {found['most']:.0f})"
+    found = row.retained
+    text = f"{found.mean:.1f}"
+    if found.most - found.least > 0.05:
+        text += f" ({found.least:.0f} to {found.most:.0f})"
     return text
 
 
-def flops_unit(results: Mapping[str, Any]) -> tuple[str, int]:
+def flops_unit(results: Results) -> tuple[str, int]:
     """TFLOPs, or GFLOPs for small models."""
-    return ("TFLOPs", 1) if results["rows"][0]["tflops"] >= 0.1 else ("GFLOPs", 1000)
+    return ("TFLOPs", 1) if results.rows[0].tflops >= 0.1 else ("GFLOPs", 1000)
 
 
 def p_text(p: float) -> str:
@@ -151,24 +210,47 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def verdict(tests: Sequence[Mapping[str, Any]], label: str, budget: str, group: str) -> str:
+def verdict(tests: Sequence[PairedTest], row: VariantResult, group: str) -> str:
     """How a method compares with the reference: `worse`, `better`, or empty within noise."""
     for test in tests:
-        if (test["method"], test["budget"], test["group"]) == (label, budget, group):
-            if test["p_holm"] >= _SIGNIFICANT:
+        if (test.method, test.budget, test.group) == (row.label, row.budget, group):
+            if test.p_holm >= SIGNIFICANT:
                 return ""
-            return "worse" if test["difference"]["value"] < 0 else "better"
+            return "worse" if test.difference.value < 0 else "better"
     return ""
 
 
-def _caption(results: Mapping[str, Any]) -> str:
-    settings = results["settings"]
-    counts = sorted(set(results["samples"].values()))
+def _by_budget(
+    results: Results, cells: Callable[[VariantResult], tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
+    """Rows under a heading per budget."""
+    whole = results.settings.model.visual_tokens
+    for budget in dict.fromkeys(row.budget for row in results.rows):
+        mine = [row for row in results.rows if row.budget == budget]
+        yield (budget_title(mine[0], whole),)
+        for row in mine:
+            yield (row.label, *cells(row))
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value <= 1 else f"{value:.1f}".removesuffix(".0")
+
+
+def _caption(results: Results, unit: str) -> str:
+    settings = results.settings
+    counts = sorted(set(results.samples.values()))
     number = " to ".join(str(c) for c in dict.fromkeys((counts[0], counts[-1])))
+    against = ", ".join(dict.fromkeys(test.reference for test in results.tests))
+    marks = (
+        f"▼ worse, ▲ better than {against} at the same budget (paired test, p < 0.05 after Holm's "
+        "correction). "
+        if against
+        else ""
+    )
     return (
-        f"{settings['model']['name']}, {number} samples a set (seed {settings['seed']}), the same "
-        "for all methods. Averages: score relative to vanilla, mean over the sets, with 95 % "
-        "intervals of a paired bootstrap; their differences are tested by flipping signs of paired "
-        "differences. Tokens: visual tokens that really entered a layer, averaged over all layers. "
-        f"FLOPs of the prefill: {results['formula']}."
+        f"{settings.model.name}, {number} samples a set (seed {settings.seed}), the same for all "
+        "methods. Averages: score relative to vanilla, mean over the sets, with 95 % intervals of "
+        f"a paired bootstrap. {marks}Tokens: visual tokens that really entered a layer, averaged "
+        f"over all layers. {unit} of the prefill: {results.formula}. Time: generate() against "
+        "vanilla's, in turns."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from swiftprof.analysis import NAMES
 from swiftprof.analysis.document import SCHEMA as ANALYSIS
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.read import SCHEMA as EVALUATION
+from swiftprof.evaluation.results import SCHEMA as EVALUATION
 from swiftprof.files import read_json_object
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import SCHEMA as PROFILE

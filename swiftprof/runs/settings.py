@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +22,7 @@ SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
 """Names become names of files, so they can hold nothing that leads elsewhere."""
 BY_SET = ("splits", "protocol", "sources")
 EXTENT = ("datasets", "samples", "given", *BY_SET)
-"""Fields that say how far a run goes. In one folder they may grow; all others stay as they are."""
+"""Fields that say how far any run goes. In one folder they may grow; all others stay."""
 
 
 class RunSettings(BaseModel):
@@ -39,6 +39,9 @@ class RunSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    extent: ClassVar[tuple[str, ...]] = EXTENT
+    """Fields that may grow in one folder."""
 
     model: ModelInfo
     datasets: tuple[SetName, ...] = Field(min_length=1, max_length=1000)
@@ -74,7 +77,7 @@ class RunSettings(BaseModel):
 
     def fixed(self) -> dict[str, Any]:
         """What cannot change in a folder."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in EXTENT}
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in self.extent}
 
     def of_set(self, dataset: str) -> dict[str, str]:
         """What decides the results of one data set beside the rest."""

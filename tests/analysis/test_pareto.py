@@ -9,6 +9,10 @@ import pytest
 
 from swiftprof.analysis.pareto import Front, Pareto, Point, front
 from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.results import SCHEMA, Results, Retained, SetScore, VariantResult
+from swiftprof.evaluation.settings import EvalSettings, VariantSettings
+from swiftprof.evaluation.statistics import Estimate
+from swiftprof.planning.plan_file import ModelInfo
 
 
 def point(retained: float, score: float) -> Point:
@@ -34,27 +38,36 @@ def test_a_point_is_on_the_front_unless_another_is_as_good_for_less() -> None:
         assert expected
 
 
-def results(rows: list[tuple[str, str, float, float | None]]) -> dict[str, Any]:
+def results(rows: list[tuple[str, str, float, float | None]]) -> Results:
     """An evaluation's results with these (method, budget, tokens, score)."""
 
-    def row(label: str, budget: str, tokens: float, score: float | None) -> dict[str, Any]:
-        found = None if score is None else {"value": score, "low": score - 0.1, "high": score + 0.1}
-        return {
-            "label": label,
-            "budget": budget,
-            "averages": {"localization": found, "non_localization": None, "overall": found},
-            "retained": {"mean": tokens, "least": tokens, "most": tokens, "share": tokens / 100},
-            "tflops": 0.001,
-        }
+    def row(label: str, budget: str, tokens: float, score: float | None) -> VariantResult:
+        found = None if score is None else Estimate(score, score - 0.1, score + 0.1)
+        return VariantResult(
+            variant=label,
+            label=label,
+            budget=budget,
+            scores={"a": SetScore(score=score or 0.0)},
+            averages={"localization": found, "non_localization": None, "overall": found},
+            retained=Retained(mean=tokens, least=tokens, most=tokens, share=tokens / 100),
+            tflops=0.001,
+            seconds=1.0,
+        )
 
-    return {
-        "settings": {"model": {"visual_tokens": 100}},
-        "groups": {"localization": ["a"], "non_localization": [], "overall": ["a"]},
-        "samples": {"a": 5},
-        "skipped": {},
-        "formula": "eq. 17",
-        "rows": [row(*each) for each in rows],
-    }
+    settings = EvalSettings(
+        model=ModelInfo(name="m", num_layers=8, visual_tokens=100),
+        datasets=("a",),
+        splits={"a": "test"},
+        samples=5,
+        variants=(VariantSettings.of("vanilla"),),
+    )
+    return Results(
+        schema=SCHEMA,
+        settings=settings,
+        groups={"localization": ("a",), "non_localization": (), "overall": ("a",)},
+        samples={"a": 5},
+        rows=tuple(row(*each) for each in rows),
+    )
 
 
 def test_read_from_an_evaluation() -> None:

@@ -72,7 +72,7 @@ def test_finished_parts_are_not_made_again(
 ) -> None:
     first = asked()
     monkeypatch.setattr(
-        "swiftprof.evaluation.api.answer_samples", lambda *_, **__: pytest.fail("ran again")
+        "swiftprof.evaluation.fill.answer_samples", lambda *_, **__: pytest.fail("ran again")
     )
     assert asked() == first
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import swiftprof
+from swiftprof.cli.demo import variants_of
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_dataset
 from swiftprof.evaluation.answer import VANILLA
-from swiftprof.evaluation.compare import compare
-from swiftprof.evaluation.variants import variants_of
+from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.profiling.store import Profile
 from swiftprof.tiny import bundled_profiles
@@ -20,40 +20,40 @@ SAMPLES = 100
 
 
 @pytest.fixture(scope="module")
-def outcomes(bundled):
+def outcomes(bundled, tmp_path_factory):
+    """Answers: data set -> variant -> those on its samples."""
     plan = Plan.load("tiny-llava")
     blind = Plan(model=plan.model, method="random", stages=(Stage(layer=2, keep=1 / 3),))
-    variants = {VANILLA: None, **variants_of(plan), "random third from layer 3": blind}
-    out = {}
-    for name in BUNDLED:
-        dataset = get_dataset(name)
-        out[name] = compare(bundled, dataset, draw(dataset, "test", SAMPLES, 7), variants)
-    return out
+    variants = [*variants_of(plan, ""), VariantSettings.of("random third from layer 3", "", blind)]
+    out = tmp_path_factory.mktemp("bundled")
+    done = swiftprof.evaluate(bundled, variants, samples=SAMPLES, seed=7, out=out)
+    return {name: {v: sets[name] for v, sets in done.answers.items()} for name in BUNDLED}
+
+
+def mean(answers):
+    return sum(a.score for a in answers) / len(answers)
 
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_vanilla_sees(outcomes, name):
-    assert outcomes[name][VANILLA].score >= 0.9  # 0.95 and more on large samples
+    assert mean(outcomes[name][VANILLA]) >= 0.9  # 0.95 and more on large samples
 
 
 def test_the_shipped_plan_keeps_the_answers_with_a_third_of_the_tokens(outcomes):
     for name in BUNDLED:
         result = outcomes[name]
         assert _except_counting(result["bypass"]) >= _except_counting(result[VANILLA]) - 0.04
-        for retained in result["bypass"].retained:
-            assert retained <= 48.5
+        assert max(a.retained for a in result["bypass"]) <= 48.5
 
 
-def _except_counting(outcome):
+def _except_counting(answers):
     """How many there are is weighed against the background, which pruning takes away."""
-    kinds = zip(outcome.kinds, outcome.scores, strict=True)
-    scores = [score for kind, score in kinds if kind != "count"]
-    return sum(scores) / len(scores)
+    return mean([a for a in answers if a.kind != "count"])
 
 
 def test_random_tokens_cost_what_the_plan_keeps(outcomes):
     def score(variant):
-        return sum(result[variant].score for result in outcomes.values()) / len(outcomes)
+        return sum(mean(result[variant]) for result in outcomes.values()) / len(outcomes)
 
     assert score("random") < score("bypass") - 0.15
     assert score("random third from layer 3") < score("bypass") - 0.15
@@ -67,28 +67,30 @@ def test_layers_that_learned_where_to_look_are_the_ones_that_a_profile_finds():
     assert max(untaught) < value[6] - 0.1
 
 
-def test_bypass_brings_back_what_a_tight_budget_loses(bundled):
+def test_bypass_brings_back_what_a_tight_budget_loses(bundled, tmp_path):
     """At 2/9 of the tokens the first stages lose things that the last one wants."""
     plan = swiftprof.plan(Profile.load(SHIPPED), budget=3, ratio=2 / 9, bootstrap=0)
-    scores = {"bypass": 0.0, "drop": 0.0}
-    for name in ("scenes-ref", "scenes-qa"):
-        dataset = get_dataset(name)
-        variants = {k: v for k, v in variants_of(plan).items() if k in scores}
-        for variant, outcome in compare(bundled, dataset, range(100), variants).items():
-            scores[variant] += outcome.score / 2
-    assert scores["bypass"] > scores["drop"] + 0.02
+    variants, sets = variants_of(plan, "")[:2], ["scenes-ref", "scenes-qa"]
+    done = swiftprof.evaluate(bundled, variants, sets, samples=100, out=tmp_path)
+    bypass, drop = (
+        sum(found.mean() for found in done.scores[v].values()) / 2 for v in ("bypass", "drop")
+    )
+    assert bypass > drop + 0.02
 
 
 def test_variants_have_equal_tokens_at_every_layer(outcomes):
     for result in outcomes.values():
-        assert result["bypass"].retained == result["drop"].retained == result["random"].retained
+        bypass, drop, random = (
+            [a.retained for a in result[v]] for v in ("bypass", "drop", "random")
+        )
+        assert bypass == drop == random
 
 
 def test_pairing_and_order(outcomes):
     for name in BUNDLED:
         dataset = get_dataset(name)
         ids = [dataset.sample("test", i).id for i in draw(dataset, "test", SAMPLES, 7)]
-        assert all(o.ids == ids for o in outcomes[name].values())
+        assert all([a.id for a in o] == ids for o in outcomes[name].values())
 
 
 def test_the_plain_model_is_the_same_one_before_it_was_taught(bundled):
@@ -100,11 +102,10 @@ def test_the_plain_model_is_the_same_one_before_it_was_taught(bundled):
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_the_plain_model_sees(name):
-    dataset = get_dataset(name)
+def test_the_plain_model_sees(name, tmp_path):
     plain = swiftprof.load("tiny-llava-plain")
-    outcome = compare(plain, dataset, draw(dataset, "test", 50, 7), {VANILLA: None})
-    assert outcome[VANILLA].score >= 0.88
+    done = swiftprof.evaluate(plain, ["vanilla"], [name], samples=50, seed=7, out=tmp_path)
+    assert done.results.rows[0].scores[name].score >= 0.88
 
 
 def test_shipped_profile_and_plan_belong_together():

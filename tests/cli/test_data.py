@@ -69,25 +69,26 @@ def broken(scenes, folder):
 
 
 def test_own_files_score_as_the_sets_they_came_from(swiftprof, bundled, plan_path, scenes):
-    from swiftprof.evaluation.compare import compare
+    from swiftprof.evaluation.answer import answer_samples
 
     own = get_dataset(str(scenes / "scenes-qa.jsonl"))
     plan = Plan.load(plan_path)
     variants = {"vanilla": None, "plan": plan}
-    ours = compare(bundled, own, range(8), variants, split="all")
-    theirs = compare(bundled, get_dataset("scenes-qa"), range(8), variants)
-    for name in variants:
-        assert ours[name].predictions == theirs[name].predictions
-        assert ours[name].scores == theirs[name].scores
-    assert sum(ours["vanilla"].scores) > 4
+    ours, _ = answer_samples(bundled, own, "all", range(8), variants)
+    theirs, _ = answer_samples(bundled, get_dataset("scenes-qa"), "test", range(8), variants)
+    assert [a.prediction for a in ours] == [a.prediction for a in theirs]
+    assert [a.score for a in ours] == [a.score for a in theirs]
+    right = sum(a.score for a in ours if a.variant == "vanilla")
+    assert right > 4
     result = swiftprof(
         "run", "--plan", plan_path, "--dataset", scenes / "scenes-qa.jsonl", "--json"
     )
     assert result.code == 0
-    vanilla = result.document["results"][0]
-    assert vanilla["score"] == theirs["vanilla"].score
-    assert vanilla["split"] == "all"
-    assert vanilla["source"].startswith("scenes-qa.jsonl sha256:")
+    vanilla, settings = result.document["rows"][0], result.document["settings"]
+    assert vanilla["scores"]["scenes-qa"]["score"] == right / 8
+    assert settings["splits"] == {"scenes-qa": "all"}
+    assert settings["sources"]["scenes-qa"].startswith("scenes-qa.jsonl sha256:")
+    assert settings["given"] == {"scenes-qa": str(scenes / "scenes-qa.jsonl")}
 
 
 def test_every_set_runs_and_says_how_it_is_scored(swiftprof, plan_path, data_root):
@@ -104,25 +105,28 @@ def test_every_set_runs_and_says_how_it_is_scored(swiftprof, plan_path, data_roo
         "3",
         "--json",
     )
-    assert result.code == 0, result.err
+    assert result.code in (0, 3), result.err  # all of three samples may be answered wrongly
     document = result.document
-    rows = {(r["dataset"], r["variant"]): r for r in document["results"]}
-    assert len(rows) == 20
+    vanilla, plan = (row["scores"] for row in document["rows"])
+    settings, samples = document["settings"], document["samples"]
+    assert list(vanilla) == list(plan) == names.split(",")
     splits = {"refcoco": "testA", "refcocog": "test", "gqa": "testdev", "mmbench": "dev"}
     for name, split in splits.items():
-        assert document["splits"][name] == split
-    for name in names.split(","):
-        row = rows[name, "plan"]
+        assert settings["splits"][name] == split
+    for name in samples:
         dataset = get_dataset(name, data_root)
-        assert document["draw"][name] == draw(dataset, document["splits"][name], 3, 0)
-        assert row["samples"] == len(document["draw"][name])
-        assert dataset.metric in row["protocol"]
-        assert "(local copy, files " in row["source"]
-        assert row["skipped"] == []
-    assert rows["mme", "plan"]["samples"] == 2
-    assert {"acc", "acc+"} <= set(rows["mme", "vanilla"]["metrics"])
-    assert {"f1", "accuracy", "yes_ratio"} <= set(rows["pope", "vanilla"]["metrics"])
-    assert "circular" in rows["mmbench", "plan"]["metrics"]
+        drawn = document["draw"][name]
+        assert drawn == draw(dataset, settings["splits"][name], 3, 0)
+        assert samples[name] == len(drawn)
+        assert dataset.metric in settings["protocol"][name]
+        assert "(local copy, files " in settings["sources"][name]
+    assert document["skipped"] == {}
+    for name, metrics in (
+        ("mme", {"acc", "acc+"}),
+        ("pope", {"f1", "accuracy", "yes_ratio"}),
+        ("mmbench", {"circular"}),
+    ):
+        assert metrics <= set(plan[name]["metrics"])
 
 
 def test_tables_fit_the_terminal(swiftprof, plan_path, data_root):
@@ -130,20 +134,17 @@ def test_tables_fit_the_terminal(swiftprof, plan_path, data_root):
     wide = swiftprof(*base, "refcoco,refcoco+,refcocog,textvqa,gqa,vqav2,scienceqa,pope").out
     assert "…" not in wide
     assert all(len(line) <= 100 for line in wide.splitlines())
-    assert "refcoco testA: scenes prompt; image padded to a square; boxes in 0-1, un-padded" in wide
-    narrow = swiftprof(*base, "pope").out
-    header = next(line for line in narrow.splitlines() if "relative" in line)
-    assert header.split()[0] == "pope"
-    assert "yes_ratio" in narrow
+    one = " ".join(wide.split())
+    assert "refcoco testA, scenes prompt; image padded to a square; boxes in 0-1, un-padded" in one
+    assert "yes_ratio" in swiftprof(*base, "pope").out
 
 
 def test_broken_samples_are_listed_and_cost_code_3(swiftprof, plan_path, scenes, tmp_path):
     path = broken(scenes, tmp_path)
     result = swiftprof("run", "--plan", plan_path, "--dataset", path, "--json")
     assert result.code == 3
-    row = result.document["results"][0]
-    assert row["samples"] == 6
-    reasons = {s["index"]: s["reason"] for s in row["skipped"]}
+    assert result.document["samples"] == {"mine": 6}
+    reasons = {s["index"]: s["reason"] for s in result.document["skipped"]["mine"]}
     assert set(reasons) == {2, 3, 8, 9}
     assert "line 3: cut.png: not a readable image" in reasons[2]
     assert "line 4: not a line of JSON" in reasons[3]
@@ -197,7 +198,6 @@ def test_bad_input_is_one_line(swiftprof, plan_path, data_root, tmp_path):
     assert "mme has no split 'train': it has test" in complaint(*profile, "mme")
     assert "it has train, val-unc, val" in complaint(*run, "refcoco", "--split", "dev")
     assert "did you mean 'refcoco'" in complaint(*run, "refcocoo")
-    assert "which has 12: take 1 to 12" in complaint(*run, "pope", "--samples", "50")
     assert "no such folder" in complaint(
         "run", "--plan", plan_path, "--dataset", "pope", "--data-root", "nowhere"
     )
@@ -220,8 +220,8 @@ def test_prompt_styles_are_recorded(swiftprof, plan_path, data_root):
         "--json",
     )
     for style in ("llava", "lmms"):
-        (row, _) = swiftprof(*base, "--prompt-style", style).document["results"]
-        assert row["protocol"].startswith(f"{style} prompt without OCR tokens")
+        settings = swiftprof(*base, "--prompt-style", style).document["settings"]
+        assert settings["protocol"]["textvqa"].startswith(f"{style} prompt without OCR tokens")
 
 
 def test_the_list_tells_what_is_there(swiftprof, data_root):

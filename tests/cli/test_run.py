@@ -107,14 +107,16 @@ def test_streamed_answer_is_printed(capsys, plan_path, image_path):
     assert json.loads(capsys.readouterr().out)["answer"] in streamed
 
 
-def test_dataset_run_scores_plan_beside_vanilla(capsys, plan_path):
+def test_dataset_run_scores_plan_beside_vanilla(capsys, plan_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     arguments = ["run", "--plan", plan_path, "--datasets", "scenes-text", "--samples", 6, "--json"]
     assert main([str(a) for a in arguments]) == 0
-    vanilla, plan = json.loads(capsys.readouterr().out)["results"]
-    assert (vanilla["variant"], plan["variant"]) == ("vanilla", "plan")
-    assert vanilla["samples"] == plan["samples"] == 6
-    assert vanilla["retained_tokens"] == 144
-    assert plan["retained_tokens"] < 60
+    document = json.loads(capsys.readouterr().out)
+    vanilla, plan = document["rows"]
+    assert (vanilla["label"], plan["label"]) == ("vanilla", "plan")
+    assert document["samples"] == {"scenes-text": 6}
+    assert vanilla["retained"]["mean"] == 144
+    assert plan["retained"]["mean"] < 60
     assert plan["tflops"] < vanilla["tflops"]
 
 
@@ -168,7 +170,12 @@ def test_demo_in_small(capsys, tmp_path):
     arguments = ["demo", "--samples", "6", "--test-samples", "4", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {r["variant"] for r in document["results"]} == {"vanilla", "bypass", "drop", "random"}
+    assert {r["label"] for r in document["results"]["rows"]} == {
+        "vanilla",
+        "bypass",
+        "drop",
+        "random",
+    }
     assert Plan.load(tmp_path / "plan.json").to_dict() == document["plan"]
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 600

@@ -1,4 +1,4 @@
-"""`swiftprof eval` on the bundled model, in small."""
+"""Evaluations on the bundled model, in small."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 import torch
 
+import swiftprof
 from swiftprof.cli.app import main
 from swiftprof.data.registry import get_dataset
 from swiftprof.data.scenes import ScenesDataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation import answer, api
-from swiftprof.evaluation.answer import VANILLA
-from swiftprof.evaluation.compare import compare
+from swiftprof.evaluation import answer, fill
+from swiftprof.evaluation.answer import VANILLA, answer_samples
+from swiftprof.evaluation.api import evaluate
+from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import VariantSettings
-from swiftprof.evaluation.store import PART_SAMPLES, read_part
 from swiftprof.models.batch_size import MOST_SAMPLES
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.runs import folder
 from swiftprof.runtime.prune import Pruning
 
 SETS = ["scenes-ref", "scenes-qa"]
@@ -33,39 +35,64 @@ def variants(bundled: Any) -> list[VariantSettings]:
     return [VariantSettings.of("drop", "b", drop), VariantSettings.of("random", "b", random)]
 
 
-def test_a_run_that_stops_goes_on_and_gives_what_one_run_gives(
+def same(mine: Results, theirs: Results) -> None:
+    """Equal but for the times."""
+    assert [r.model_copy(update={"seconds": 0}) for r in mine.rows] == [
+        r.model_copy(update={"seconds": 0}) for r in theirs.rows
+    ]
+    assert mine.tests == theirs.tests
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, set[str]]]:
+    """What is asked of the model: (data set, samples, variants)."""
+    real, calls = answer_samples, []
+
+    def counted(vlm: Any, dataset: Any, split: str, indices: Any, plans: Any, **more: Any) -> Any:
+        calls.append((dataset.name, len(indices), set(plans)))
+        return real(vlm, dataset, split, indices, plans, **more)
+
+    monkeypatch.setattr(fill, "answer_samples", counted)
+    return calls
+
+
+def test_a_run_that_stops_heals_and_grows_gives_what_one_run_gives(
     bundled: Any,
     variants: list[VariantSettings],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    asked: list[tuple[str, int, set[str]]],
 ) -> None:
-    size = PART_SAMPLES // 10
-    monkeypatch.setattr(api, "PART_SAMPLES", size)
-    whole = api.evaluate(bundled, variants, SETS, samples=2 * size, out=tmp_path / "whole")
-    real, calls = api.answer_samples, []
+    monkeypatch.setattr(folder, "PART_SAMPLES", 3)
+    whole = evaluate(bundled, variants, SETS, samples=6, out=tmp_path / "whole")
+    assert asked[0][0] == "scenes-ref"
+    assert asked[1][0] == "scenes-qa"  # the first samples of every set come first
+    every = {VANILLA, "drop | b", "random | b"}
+    assert sum(n * len(v) for _, n, v in asked) == 2 * 6 * 3
 
-    def stop_at_the_third(*args: Any, **options: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **options)
+    asked.clear()
+    out = tmp_path / "grown"
+    evaluate(bundled, variants[:1], SETS[:1], samples=4, out=out)
+    assert [(n, v) for _, n, v in asked] == [
+        (3, every - {"random | b"}),
+        (1, every - {"random | b"}),
+    ]
+    asked.clear()
+    same(evaluate(bundled, variants, SETS, samples=6, out=out).results, whole.results)
+    assert sum(n * len(v) for _, n, v in asked) == 2 * 6 * 3 - 4 * 2  # nothing twice
 
-    monkeypatch.setattr(api, "answer_samples", stop_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        api.evaluate(bundled, variants, SETS, samples=2 * size, out=tmp_path / "cut")
-    parts = sorted((tmp_path / "cut" / "parts").iterdir())
-    assert [p.name for p in parts] == ["scenes-ref-00000.parquet", "scenes-ref-00001.parquet"]
-    assert not (tmp_path / "cut" / "results.json").exists()
-    done = api.evaluate(bundled, variants, SETS, samples=2 * size, out=tmp_path / "cut")
-    assert len(calls) == 5  # two, the one that stopped, and the two that were missing
-    for mine, theirs in zip(done.results["rows"], whole.results["rows"], strict=True):
-        for key in set(mine) - {"seconds"}:
-            assert mine[key] == theirs[key]
+    asked.clear()
+    damaged = sorted((out / "parts").iterdir())
+    damaged[0].write_bytes(b"")
+    damaged[1].write_bytes(damaged[1].read_bytes()[:-9])
+    damaged[2].write_bytes(damaged[3].read_bytes())
+    (out / "run.json").write_text("{")
+    (out / "results.json").write_bytes(b"\0" * 9)
+    same(evaluate(bundled, variants, SETS, samples=6, out=out).results, whole.results)
+    assert sum(n * len(v) for _, n, v in asked) == 3 * 3  # three parts of one variant each
 
     with pytest.raises(SwiftprofError, match="seed: 5 here, 0 there"):
-        api.evaluate(bundled, variants, SETS, samples=2 * size, seed=5, out=tmp_path / "cut")
-    with pytest.raises(SwiftprofError, match="only there: random"):
-        api.evaluate(bundled, variants[:1], SETS, samples=2 * size, out=tmp_path / "cut")
+        evaluate(bundled, variants, SETS, samples=6, seed=5, out=out)
 
 
 def test_scores_do_not_depend_on_batches_that_are_halved_when_memory_runs_out(
@@ -75,10 +102,11 @@ def test_scores_do_not_depend_on_batches_that_are_halved_when_memory_runs_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     notes: list[str] = []
-    once = api.evaluate(
+    once = evaluate(
         bundled, variants, SETS[1:], samples=6, out=tmp_path / "once", note=notes.append
     )
     assert notes[0].startswith(f"batch size: {MOST_SAMPLES['cpu']} samples at once")
+    assert notes[1].startswith("scenes-qa: answer '")
     real, sizes = answer._run, []
 
     def limited(vlm: Any, dataset: Any, batch: Any, *rest: Any) -> Any:
@@ -88,47 +116,44 @@ def test_scores_do_not_depend_on_batches_that_are_halved_when_memory_runs_out(
         return real(vlm, dataset, batch, *rest)
 
     monkeypatch.setattr(answer, "_run", limited)
-    small = api.evaluate(bundled, variants, SETS[1:], samples=6, out=tmp_path / "small")
+    small = evaluate(bundled, variants, SETS[1:], samples=6, out=tmp_path / "small")
     assert sizes == [6, 3, *[1] * 18]
     assert not any(small.skipped.values())
-    for mine, theirs in zip(small.results["rows"], once.results["rows"], strict=True):
-        for key in set(mine) - {"seconds"}:
-            assert mine[key] == theirs[key]
+    same(small.results, once.results)
 
 
-def test_the_table_is_what_the_answers_say(
+def test_the_tables_are_what_the_answers_say(
     bundled: Any, variants: list[VariantSettings], tmp_path: Path
 ) -> None:
-    done = api.evaluate(bundled, variants, SETS, samples=10, seed=3, out=tmp_path, command="x y")
-    plans = {v.name: v.load() for v in variants}
+    done = evaluate(bundled, variants, SETS, samples=6, seed=3, out=tmp_path, command="x y")
+    plans = {VANILLA: None, **{v.name: v.load() for v in variants}}
     for name in SETS:
-        dataset = get_dataset(name)
-        answers, skipped = read_part(tmp_path / "parts" / f"{name}-00000.parquet")
-        assert not skipped
-        ids = {v: [a.id for a in answers if a.variant == v] for v in (VANILLA, *plans)}
-        assert len({tuple(each) for each in ids.values()}) == 1  # the same samples in one order
-        draw = json.loads((tmp_path / "run.json").read_text())["draw"][name]
-        assert [a.place for a in answers if a.variant == VANILLA] == list(range(10))
-        again = compare(bundled, dataset, draw, {VANILLA: None, **plans}, batch_size=5)
-        for row in done.results["rows"]:
-            assert row["scores"][name]["score"] == pytest.approx(again[row["variant"]].score)
-    rows = {row["label"]: row for row in done.results["rows"]}
-    vanilla = [rows["vanilla"]["scores"][name]["score"] for name in SETS]
-    random = [rows["random"]["scores"][name]["score"] for name in SETS]
+        drawn = json.loads((tmp_path / "run.json").read_text())["draw"][name]
+        again, _ = answer_samples(bundled, get_dataset(name), "test", drawn, plans, batch_size=5)
+        for row in done.results.rows:
+            mine = [a.score for a in again if a.variant == row.variant]
+            assert row.scores[name].score == pytest.approx(sum(mine) / 6)
+            assert done.scores[row.variant][name].tolist() == mine
+    rows = {row.label: row for row in done.results.rows}
+    vanilla, random = ([rows[v].scores[n].score for n in SETS] for v in (VANILLA, "random"))
     relative = [a / b for a, b in zip(random, vanilla, strict=True)]
-    assert rows["random"]["averages"]["overall"]["value"] == pytest.approx(sum(relative) / 2)
-    assert rows["random"]["averages"]["localization"]["value"] == pytest.approx(relative[0])
-    counts = plans["drop | b"].tokens_per_layer(144)
-    assert rows["drop"]["retained"]["mean"] == pytest.approx(sum(counts) / len(counts))
-    assert rows["drop"]["tflops"] < rows["vanilla"]["tflops"]
+    averages = rows["random"].averages
+    assert averages["overall"].value == pytest.approx(sum(relative) / 2)  # type: ignore[union-attr]
+    assert averages["localization"].value == pytest.approx(relative[0])  # type: ignore[union-attr]
+    counts = variants[0].load().tokens_per_layer(144)  # type: ignore[union-attr]
+    assert rows["drop"].retained.mean == pytest.approx(sum(counts) / len(counts))
+    assert rows["drop"].tflops < rows[VANILLA].tflops
     text = (tmp_path / "results.md").read_text()
     assert f"{random[0]:.3f}" in text
     assert "    x y" in text
-    tests = done.results["tests"]
-    assert {(t["method"], t["reference"]) for t in tests} == {("random", "drop")}
+    assert {(t.method, t.reference) for t in done.results.tests} == {("random", "drop")}
+    assert Results.load(tmp_path) == done.results
+    frame = done.dataframe
+    assert len(frame) == 3 * 2
+    assert set(frame[frame.method == "random"].score) == set(random)
 
 
-def test_a_sample_that_fails_is_left_out_for_all_and_named(
+def test_a_sample_that_fails_is_left_out_for_all_and_a_set_that_fails_does_not_end_the_run(
     bundled: Any,
     variants: list[VariantSettings],
     tmp_path: Path,
@@ -137,22 +162,38 @@ def test_a_sample_that_fails_is_left_out_for_all_and_named(
     real = ScenesDataset.score
 
     def score(self: ScenesDataset, prediction: str, sample: Any) -> float:
-        if sample.id == broken:
+        if self.name == "scenes-ref" or sample.id == broken:
             raise ZeroDivisionError("no such thing")
-        return real(self, prediction, sample)
+        return 0.0 if self.name == "scenes-text" else real(self, prediction, sample)
 
-    first = api.evaluate(bundled, variants, ["scenes-qa"], samples=8, out=tmp_path / "a")
-    answers, _ = read_part(tmp_path / "a" / "parts" / "scenes-qa-00000.parquet")
-    broken = answers[2].id
+    first = evaluate(bundled, variants, ["scenes-qa"], samples=5, out=tmp_path / "a")
+    broken = first.answers[VANILLA]["scenes-qa"][2].id
     monkeypatch.setattr(ScenesDataset, "score", score)
-    done = api.evaluate(bundled, variants, ["scenes-qa"], samples=8, out=tmp_path / "b")
-    assert first.results["samples"] == {"scenes-qa": 8}
-    assert done.results["samples"] == {"scenes-qa": 7}
+    sets = ["scenes-ref", "scenes-qa", "scenes-text"]
+    done = evaluate(bundled, variants, sets, samples=5, out=tmp_path / "b")
+    assert done.results.samples == {"scenes-qa": 4, "scenes-text": 5}
     [skipped] = done.skipped["scenes-qa"]
     assert skipped.reason == "ZeroDivisionError: no such thing"
-    left, _ = read_part(tmp_path / "b" / "parts" / "scenes-qa-00000.parquet")
-    assert broken not in {a.id for a in left}
-    assert len(left) == 7 * 3
+    for sets_ in done.answers.values():
+        assert broken not in {a.id for a in sets_["scenes-qa"]}
+    assert "none of 5 samples can be used" in done.results.left_out["scenes-ref"]
+    assert "scores 0" in done.results.left_out["scenes-text"]
+    assert done.results.groups["overall"] == ("scenes-qa",)
+    with pytest.raises(SwiftprofError, match=r"nothing can be asked of tiny-llava.*no such thing"):
+        evaluate(bundled, variants, ["scenes-ref"], samples=5, out=tmp_path / "c")
+
+
+def test_methods_by_name_at_the_layers_of_a_profile_and_flops_of_the_prompts(
+    bundled: Any, tmp_path: Path, small_profile: Any
+) -> None:
+    done = swiftprof.evaluate(
+        bundled, ["fastv", "swiftvlm"], ["scenes-qa"], flops=0.0004, samples=4,
+        profile=small_profile.path, out=tmp_path,
+    )  # fmt: skip
+    assert [row.label for row in done.results.rows] == [VANILLA, "fastv", "swiftvlm"]
+    for row in done.results.rows[1:]:
+        assert row.tflops == pytest.approx(0.0004, rel=0.03)
+    assert done.table.columns[0] == "method"
 
 
 def test_the_command_resumes_marks_failures_and_refuses_nonsense(
@@ -162,32 +203,21 @@ def test_the_command_resumes_marks_failures_and_refuses_nonsense(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    common = ["eval", "--profile", str(small_profile.path), "--samples", "6", "--out", "run"]
+    common = ["eval", "--profile", str(small_profile.path), "--samples", "4", "--out", "run"]
     common += ["--datasets", "scenes-text", "--ratio", "1/3"]
-    assert (
-        main([*common, "--methods", "vanilla,fastv,visionzip,pdrop,sparsevlm,feather", "--json"])
-        == 0
-    )
+    methods = ["fastv", "visionzip", "pdrop", "sparsevlm", "feather"]
+    assert main([*common, "--methods", ",".join(["vanilla", *methods]), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "swiftprof.eval/1"
-    assert [row["label"] for row in document["rows"]][1:] == [
-        "fastv",
-        "visionzip",
-        "pdrop",
-        "sparsevlm",
-        "feather",
-    ]
+    assert [row["label"] for row in document["rows"]][1:] == methods
     for row in document["rows"][1:]:
         assert row["retained"]["mean"] == pytest.approx(48, abs=0.6)
 
     monkeypatch.setattr(Pruning, "attach", lambda self: pytest.fail("nothing is left to run"))
-    assert main([*common, "--methods", "vanilla,fastv,visionzip,pdrop,sparsevlm,feather"]) == 0
+    assert main([*common, "--methods", "fastv,feather"]) == 0
     shown = capsys.readouterr().out
     assert "Retain 1/3 of the tokens" in shown
     assert "feather" in shown
-
-    assert main([*common, "--methods", "fastv"]) == 2
-    assert "only there: visionzip" in capsys.readouterr().err
     for arguments, named in (
         (["--methods", "fastvv"], "did you mean 'fastv'"),
         (["--ablation", "--methods", "fastv"], "--ablation"),

@@ -11,8 +11,7 @@ import pytest
 from swiftprof.core.stages import judging_layers
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.settings import EvalSettings, VariantSettings
-from swiftprof.evaluation.specs import ABLATION, Planner, TargetText, parse_spec
+from swiftprof.evaluation.specs import ABLATION, Planner, TargetText, parse_spec, targets_of
 from swiftprof.methods import REGISTRY, create
 from swiftprof.planning.curve import SampleScores
 from swiftprof.planning.fill import Cost, Target
@@ -163,22 +162,14 @@ def test_plan_files_take_part_once(tmp_path: Path) -> None:
     assert [v.label for v in found] == ["vanilla", str(path)]
 
 
-def settings(*variants: VariantSettings, **changes: object) -> EvalSettings:
-    fields = {
-        "model": MODEL,
-        "datasets": ("boxes",),
-        "splits": {"boxes": "test"},
-        "samples": 10,
-        "variants": (VariantSettings.of("vanilla"), *variants),
-    }
-    return EvalSettings(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def test_differences_name_the_setting() -> None:
-    one = VariantSettings.of("fastv", "48", only("fastv"))
-    two = VariantSettings.of("fastv", "48", only("fastv:queries=all"))
-    assert "seed: 0 here, 1 there" in settings().difference(settings(seed=1))
-    assert "only here: fastv | 48" in settings(one).difference(settings())
-    assert "other plans: fastv | 48" in settings(one).difference(settings(two))
-    assert settings(one).difference(settings(one)) == ""
-    assert settings(one).digest() != settings(two).digest()
+def test_plans_and_budgets_as_python_has_them() -> None:
+    plan = Plan(model=MODEL, method="fastv", stages=(Stage(layer=2, keep=0.5),))
+    [_, found] = planner().variants([parse_spec(plan)], [THIRD])
+    assert found.load() == plan.model_copy(update={"source": found.load().source})  # type: ignore[union-attr]
+    assert [t.text for t in targets_of(None, [1 / 3, 0.25], None)] == [
+        "1/3 of the tokens",
+        "0.25 of the tokens",
+    ]
+    assert targets_of(192, None, None)[0].target == Target(retain=192)
+    with pytest.raises(SwiftprofError, match="only one"):
+        targets_of(192, 0.5, None)

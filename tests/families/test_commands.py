@@ -65,12 +65,14 @@ def test_profile_and_run(
     plan.save(Path("plan.json"))
     vanilla, pruned = command(
         "run", "--plan", "plan.json", "--model", "model", "--datasets", file, "--samples", 3
-    )["results"]
-    assert vanilla["score"] == 1.0
-    assert pruned["score"] < 1
-    assert min(counts) <= vanilla["retained_tokens"] <= max(counts)
+    )["rows"]
+    assert vanilla["scores"]["mine"]["score"] == 1.0
+    assert pruned["scores"]["mine"]["score"] < 1
+    assert min(counts) <= vanilla["retained"]["mean"] <= max(counts)
     share = (4 + 0.55 + 0.1 * 3) / 8  # layers 5 and 6 to 8; the first stage is after its layer
-    assert pruned["retained_tokens"] == pytest.approx(vanilla["retained_tokens"] * share, rel=0.05)
+    assert pruned["retained"]["mean"] == pytest.approx(
+        vanilla["retained"]["mean"] * share, rel=0.05
+    )
     answer = command(
         *("run", "--plan", "plan.json", "--model", "model", "--image", "0.png"),
         *("--prompt", "w1 w2", "--compare", "--max-new-tokens", 3),

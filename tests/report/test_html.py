@@ -7,6 +7,7 @@ import re
 import shutil
 from html import unescape
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ import pytest
 from swiftprof.analysis.document import Document
 from swiftprof.analysis.patches import StagePatches
 from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.results import Results
+from swiftprof.evaluation.settings import series_of
+from swiftprof.evaluation.store import parts_of
 from swiftprof.report import html
 from swiftprof.report.collect import collect
 from swiftprof.report.images import Album
 from swiftprof.report.patches import frames, lost
+from swiftprof.runs.folder import Run
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
@@ -123,26 +128,21 @@ def hostile_copy(made: Any, folder: Path) -> Path:
     """The evaluation, as if a stranger had written it."""
     copy = folder / "eval"
     shutil.copytree(made.evaluation, copy)
-    for part in (copy / "parts").glob("*.parquet"):
-        table = pq.read_table(part, partitioning=None)
-        rows = [
-            {
-                **row,
-                "question": HOSTILE,
-                "prediction": HOSTILE,
-                "kind": HOSTILE,
-                "answers": [HOSTILE],
-            }
-            for row in table.to_pylist()
-        ]
-        pq.write_table(type(table).from_pylist(rows, table.schema), part)
     file = copy / "results.json"
-    results = json.loads(file.read_text())
-    results["command"] = HOSTILE
-    results["settings"]["model"]["name"] = HOSTILE
-    results["rows"][1]["label"] = HOSTILE
-    results["settings"]["protocol"] = {HOSTILE: HOSTILE}
-    file.write_text(json.dumps(results))
+    honest = Results.load(file)
+    document = json.loads(file.read_text())
+    document["command"] = HOSTILE
+    document["settings"]["model"]["name"] = HOSTILE
+    document["rows"][1]["label"] = HOSTILE
+    document["settings"]["protocol"] = dict.fromkeys(document["samples"], HOSTILE)
+    file.write_text(json.dumps(document))
+    said = {"question": HOSTILE, "prediction": HOSTILE, "kind": HOSTILE, "answers": [HOSTILE]}
+    old, new = (Run(settings=r.settings, draw=r.draw) for r in (honest, Results.load(file)))
+    for name, variant in product(honest.samples, honest.settings.variants):
+        (part,) = parts_of(copy).read(series_of(old, name, variant))
+        held = zip(part.stamp.indices, part.rows.to_pylist(), strict=True)
+        rows = {index: {**row, **said} for index, row in held}
+        parts_of(copy).add(series_of(new, name, variant), 0, rows)
     return copy
 
 
