@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 
+_LEAST = 12
+"""Characters that a column of text keeps on a narrow terminal."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
@@ -41,31 +44,49 @@ class Table:
             raise ValueError(f"a row has {len(wrong)} cells, the table {len(self.columns)} columns")
 
     def terminal(self) -> RenderableType:
-        """For `rich`."""
+        """For `rich`: columns of text give way, in lines of their own, before a number is cut."""
         from rich.console import Group
-        from rich.table import Table as Grid
         from rich.text import Text
 
-        grid = Grid(box=None, pad_edge=False, header_style="dim")
-        for number, column in enumerate(self.columns):
-            side = "left" if number in self.left else "right"
-            fold = number in self.left
-            grid.add_column(
-                Text(visible(column)),
-                justify=side,  # type: ignore[arg-type]
-                overflow="fold",
-                min_width=min(32, self._width(number)) if fold else None,
-            )
-        for row in self.rows:
-            if len(row) < len(self.columns):
-                grid.add_row(Text(visible(row[0]), style="bold"))
-            else:
-                grid.add_row(*(Text(visible(cell)) for cell in row))
         parts: list[RenderableType] = [Text(visible(self.title), style="bold")] * bool(self.title)
-        parts.append(grid)
+        parts.append(self)
         if self.note:
             parts.append(Text(visible(self.note), style="dim"))
         return Group(*parts)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The rows, in columns that are equally wide under all headings."""
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        widths = [self._width(n) for n in range(len(self.columns))]
+        free = options.max_width - sum(widths) - 2 * (len(widths) - 1)
+        for n in self.left:
+            give = min(max(0, -free), max(0, widths[n] - _LEAST))
+            widths[n], free = widths[n] - give, free + give
+
+        def grid(rows: Sequence[tuple[str, ...]], head: bool) -> Grid:
+            out = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+            out.show_header = head
+            for n, column in enumerate(self.columns):
+                side: JustifyMethod = "left" if n in self.left else "right"
+                width = widths[n] if free >= 0 else None
+                out.add_column(Text(visible(column)), justify=side, overflow="fold", width=width)
+            for row in rows:
+                out.add_row(*(Text(visible(cell)) for cell in row))
+            return out
+
+        pending: list[tuple[str, ...]] = []
+        head = True
+        for row in self.rows:
+            if len(row) < len(self.columns):
+                if pending or head:
+                    yield grid(pending, head)
+                pending, head = [], False
+                yield Text(visible(row[0]), style="bold")
+            else:
+                pending.append(row)
+        yield grid(pending, head)
 
     def markdown(self) -> str:
         """A table of GitHub's kind, without an end of line at the end."""
@@ -81,9 +102,13 @@ class Table:
             lines = [f"**{markdown_text(self.title)}**", "", *lines]
         return "\n".join([*lines, *(["", markdown_text(self.note)] if self.note else [])])
 
-    def html(self) -> str:
-        """The element ``<table>``, without title and note."""
-        sides = ["" if n in self.left else ' class="number"' for n in range(len(self.columns))]
+    def html(self, css: str = "") -> str:
+        """The element ``<table>``, without title and note. Columns of text have the class `text`.
+
+        Args:
+            css: class of the table.
+        """
+        sides = [' class="text"' if n in self.left else "" for n in range(len(self.columns))]
         head = "".join(
             f'<th scope="col"{side}>{html_text(cell)}</th>'
             for side, cell in zip(sides, self.columns, strict=True)
@@ -91,18 +116,20 @@ class Table:
         body = []
         for row in self.rows:
             if len(row) < len(self.columns):
-                whole = f'<th scope="rowgroup" colspan="{len(self.columns)}">'
-                body.append(f"<tr>{whole}{html_text(row[0])}</th></tr>")
+                scope = f'scope="rowgroup" class="heading" colspan="{len(self.columns)}"'
+                body.append(f"<tr><th {scope}>{html_text(row[0])}</th></tr>")
                 continue
-            cells = [
-                f"<td{side}>{html_text(cell)}</td>" for side, cell in zip(sides, row, strict=True)
-            ]
-            body.append(f"<tr>{''.join(cells)}</tr>")
+            first, *cells = (html_text(cell) for cell in row)
+            rest = "".join(
+                f"<td{side}>{cell}</td>" for side, cell in zip(sides[1:], cells, strict=True)
+            )
+            body.append(f'<tr><th scope="row">{first}</th>{rest}</tr>')
         rows = "\n".join(body)
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+        kind = f' class="{html_text(css)}"' if css else ""
+        return f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
     def _width(self, number: int) -> int:
-        cells = [row[number] for row in self.rows if number < len(row)]
+        cells = [row[number] for row in self.rows if len(row) == len(self.columns)]
         return max(map(len, [self.columns[number], *cells]))
 
 

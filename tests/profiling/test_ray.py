@@ -64,6 +64,37 @@ def test_lost_workers_are_replaced_and_hires_without_room_given_up(
     same(done, small_profile)
 
 
+def test_a_lost_machine_is_done_without(small_profile, tmp_path, monkeypatch):
+    """Two raylets make a cluster; the one that has no driver is killed when it has a worker."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setattr(on_ray, "HIRE_SECONDS", 10.0)
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    lost = cluster.add_node(num_cpus=1)
+    workers: list[int] = []
+    warnings: list[str] = []
+
+    def lose_machine(pid: int) -> None:
+        workers.append(pid)
+        if len(workers) == 2:
+            cluster.remove_node(lost, allow_graceful=False)
+
+    try:
+        done = profile_on_ray(
+            load_for_test,
+            Request(SETS, samples=8),
+            workers=2,
+            address=cluster.address,
+            out=tmp_path / "ray",
+            warn=warnings.append,
+            on_worker=lose_machine,
+        )
+    finally:
+        cluster.shutdown()
+    assert len(workers) >= 2
+    same(done, small_profile)
+
+
 LOCAL = """
 import sys
 from swiftprof.models.loading import load
