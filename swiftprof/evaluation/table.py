@@ -143,13 +143,13 @@ def markdown(results: Results) -> str:
 
 
 def how(results: Results) -> dict[str, str]:
-    """Data set -> its split and how its scores came about; and what was left out, and why."""
+    """Data set -> its split and how its scores came about, or why there are none."""
     settings = results.settings
     said = {
         name: f"{settings.splits[name]}, {settings.protocol.get(name, '')}"
         for name in results.samples
     }
-    return said | {name: f"left out: {why}" for name, why in results.left_out.items()}
+    return {n: f"left out: {why}" for n, why in results.left_out.items()} | said
 
 
 def ladder_note(results: Results) -> str:

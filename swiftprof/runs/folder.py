@@ -49,12 +49,14 @@ class Run(BaseModel, Generic[S]):
 
     def difference(self, other: Run[S]) -> str:
         """Why two runs cannot share a folder; empty where they can."""
+        if other_settings := self.settings.difference(other.settings):
+            return other_settings
         for name in set(self.draw) & set(other.draw):
             ours, theirs = self.draw[name], other.draw[name]
             both = min(len(ours), len(theirs))
             if ours[:both] != theirs[:both]:
                 return f"another draw of {name}, so the data set has changed since"
-        return self.settings.difference(other.settings)
+        return ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,7 +34,7 @@ class RunSettings(BaseModel):
         weights: fingerprint of the weights of a local folder, which may change under its name.
         protocol: how each set is asked and scored.
         sources: files of the sets that come in files, by revision or digest.
-        given: what names a set again, where that is not its name: the path of own data.
+        given: what names a set again, where that is not its name: own data by their path.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,7 +132,7 @@ def common_settings(
         "weights": fingerprint(vlm.model) if local else "",
         "protocol": {d.name: d.protocol(vlm.conventions, score) for d in sets},
         "sources": {d.name: s for d in sets if (s := d.source(splits[d.name]))},
-        "given": {d.name: str(Path(p).absolute()) for d in sets if (p := getattr(d, "path", None))},
+        "given": {d.name: origin for d in sets if (origin := getattr(d, "origin", ""))},
     }
 
 

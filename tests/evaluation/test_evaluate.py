@@ -192,7 +192,7 @@ def test_methods_by_name_at_the_layers_of_a_profile_and_flops_of_the_prompts(
     )  # fmt: skip
     assert [row.label for row in done.results.rows] == [VANILLA, "fastv", "swiftvlm"]
     for row in done.results.rows[1:]:
-        assert row.tflops == pytest.approx(0.0004, rel=0.03)
+        assert row.tflops == pytest.approx(0.0004, rel=0.05)
     assert done.table.columns[0] == "method"
 
 
