@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def write_part(
         ) as writer:
             writer.write_table(table)
             blank = stamp.model_copy(update={"sha256": _ZEROS})
-            writer.add_key_value_metadata({_KEY: _printable(blank.model_dump_json())})
+            writer.add_key_value_metadata({_KEY: json.dumps(_printable(blank.model_dump()))})
         raw = out.getvalue()
         digest = hashlib.sha256(raw).hexdigest()
         raw = _with_sum(raw, _ZEROS, digest)
@@ -169,13 +170,9 @@ def _printable(value: Any) -> Any:
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):
         return {key: _printable(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_printable(each) for each in value] if _has_text(value) else value
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], int | float | list):
+        return [_printable(each) for each in value]
     return value
-
-
-def _has_text(values: Sequence[Any]) -> bool:
-    return any(isinstance(each, str) for each in values)
 
 
 def _damaged(path: Path, why: str) -> Damaged:
