@@ -1,0 +1,124 @@
+"""The comparison behind the README's table: both bundled models, every method, several budgets.
+
+    python benchmarks/evidence.py --out evidence --samples 250
+
+Every budget N is compared twice: at equal tokens, and at the FLOPs that the paper's plan costs at
+that N. Plans found by search are taken from `--plans` where they are there; they are called
+`<model>-<budget>-<tokens|flops>.json`, with an x for the budget's slash. What was answered is kept
+in the folder: the same command goes on where it was stopped. A method that cannot have a budget is
+left out, which is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+import swiftprof
+from swiftprof.data.registry import BUNDLED
+from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.api import evaluate
+from swiftprof.evaluation.settings import VariantSettings
+from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
+from swiftprof.methods import REGISTRY, create
+from swiftprof.planning.fill import Cost, Target
+from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.store import Profile
+from swiftprof.runs.settings import model_info
+from swiftprof.tiny import bundled_profiles
+
+PAPER = "swiftvlm"
+METHODS = (
+    PAPER,
+    "drop",
+    "pdrop",
+    "pdrop:positions=kept",
+    "fastv",
+    "sparsevlm",
+    "sparsevlm:positions=kept",
+    "feather",
+    "divprune",
+    "cdpruner",
+    "dart",
+    "vispruner",
+    "hiprune",
+    "downsample",
+    "random",
+    "uniform",
+)
+OFTEN = "swiftvlm@3+4+6+8+10+12+14+18:first=before:spread=0.35:schedule=uniform"
+"""Judged often, a share spread, without measuring anything."""
+RATIOS = ("1/2", "1/3", "2/9", "1/6")
+MODELS = ("tiny-llava-plain", "tiny-llava")
+
+
+def known(methods: list[str]) -> list[str]:
+    """Those that this version has."""
+    return [m for m in methods if m.partition("@")[0].partition(":")[0] in REGISTRY]
+
+
+def variants_at(
+    planner: Planner, model: str, ratio: str, methods: list[str], plans: Path | None
+) -> list[VariantSettings]:
+    """All methods at a budget, at equal tokens and at the FLOPs of the paper's plan."""
+    above, _, below = ratio.partition("/")
+    share = float(above) / float(below or 1)
+    budgets = [("tokens", TargetText(f"{ratio} of the tokens", Target(ratio=share)))]
+    try:
+        paper = planner.variants([parse_spec(PAPER)], [budgets[0][1]])[-1].load()
+        assert paper is not None
+        again = planner.cost.tflops(paper.stages, create(PAPER))
+        text = f"FLOPs of the paper's plan at {ratio}"
+        budgets.append(("flops", TargetText(text, Target(flops=again))))
+    except SwiftprofError as error:
+        print(f"{model} at {ratio}: {error}", file=sys.stderr)
+    found: list[VariantSettings] = []
+    for kind, budget in budgets:
+        for method in methods:
+            try:
+                found.append(planner.variants([parse_spec(method)], [budget])[-1])
+            except SwiftprofError as error:
+                print(f"{model}, {budget.text}: {error}", file=sys.stderr)
+        path = plans and plans / f"{model}-{ratio.replace('/', 'x')}-{kind}.json"
+        if path and path.is_file():
+            found.append(VariantSettings.of("swiftvlm, searched", budget.text, Plan.load(path)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--ratios", default=",".join(RATIOS))
+    parser.add_argument("--methods", default=",".join((*METHODS, OFTEN)))
+    parser.add_argument("--samples", type=int, default=250)
+    parser.add_argument("--plans", type=Path, help="folder with plans found by search")
+    args = parser.parse_args()
+    methods = known(args.methods.split(","))
+    for model in args.models.split(","):
+        vlm = swiftprof.load(model)
+        profile = Profile.load(bundled_profiles()[model])
+        cost = Cost(model_info(vlm), vlm.decoder_shape, profile.text_tokens)
+        planner = Planner(cost, profile)
+        for ratio in args.ratios.split(","):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = variants_at(planner, model, ratio, methods, args.plans)
+            done = evaluate(
+                vlm,
+                found,
+                BUNDLED,
+                samples=args.samples,
+                out=args.out / model / ratio.replace("/", "x"),
+                reference=PAPER,
+                command=" ".join(["python", *sys.argv]),
+            )
+            print(f"\n## {model}, {ratio}\n\n{done.markdown()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
