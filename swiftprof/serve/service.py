@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from swiftprof.serve.batcher import Batcher
 from swiftprof.serve.catalog import Variant, choose
 from swiftprof.serve.errors import ApiError
-from swiftprof.serve.generation import Event, Job, generate
+from swiftprof.serve.generation import Event, Job, context_length, generate
 from swiftprof.serve.images import load_image
 from swiftprof.serve.request import ChatRequest, ImagePart, Message, TextPart
 from swiftprof.serve.sampling import Sampler
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
 
 Events = asyncio.Queue[Event]
+LETTERS_PER_TOKEN = 32
+"""No text has as many on average; longer ones are refused before they take the tokenizer's time."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,15 @@ class Service:
         return [load_image(url, where, self.vlm, self._fetch) for url, where in found]
 
     def _prompt(self, messages: Sequence[Message]) -> str:
+        texts = [p.text for m in messages for p in m.content if isinstance(p, TextPart)]
+        most = LETTERS_PER_TOKEN * context_length(self.vlm)
+        if sum(map(len, texts)) > most:
+            raise ApiError(
+                400,
+                f"more than {most:,} characters of text; the model takes less",
+                param="messages",
+                code="context_length_exceeded",
+            )
         marks = self._marks()
         for m, message in enumerate(messages):
             for part in message.content:

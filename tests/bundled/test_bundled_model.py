@@ -108,8 +108,15 @@ def test_the_plain_model_sees(name, tmp_path):
     assert done.results.rows[0].scores[name].score >= 0.88
 
 
-def test_shipped_profile_and_plan_belong_together():
-    profile, plan = Profile.load(SHIPPED), Plan.load("tiny-llava")
+@pytest.mark.parametrize("name", ["tiny-llava", "tiny-llava-plain"])
+def test_shipped_profiles_and_plans_belong_together(name):
+    profile, plan = Profile.load(bundled_profiles()[name]), Plan.load(name)
+    assert profile.model.name == plan.model.name == name
     assert plan.source.sha256 == profile.sha256
     assert plan.pruning_layers
     assert len(profile.samples) == 3
+
+
+def test_no_layer_of_the_plain_model_sees_all_that_a_question_needs():
+    curve = Profile.load(bundled_profiles()["tiny-llava-plain"]).curve
+    assert 0.3 < min(curve.x) < 0.5 < max(curve.x) < 0.8

@@ -89,8 +89,9 @@ def test_clients_raise_their_own_exceptions(client: Any, questions: Any) -> None
     assert refused(client, bad, messages=four)["code"] == "too_many_images"
     mark = [{"role": "user", "content": "what is an <image> ?"}]
     assert "leave it out" in refused(client, bad, messages=mark)["message"]
-    long = [{"role": "user", "content": "what " * 600}]
-    assert refused(client, bad, messages=long)["code"] == "context_length_exceeded"
+    for words in (600, 100_000):
+        long = [{"role": "user", "content": "what " * words}]
+        assert refused(client, bad, messages=long)["code"] == "context_length_exceeded"
 
 
 def ask(url: str, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
