@@ -29,6 +29,7 @@ class StageEvent:
         kept: `(B, L)` bool: visual tokens that stay as they are.
         merged: `(B, L)` bool: slots in which merged tokens go on (their seeds' slots).
         prefill: the same object for all stages of one prefill.
+        present: `(B, n)` int64: the slot of each column of what goes on; -1 at padding.
         group: `(B, L)` int64: for each unselected token the slot of the merged token that stands
             for it, -1 elsewhere; None where the stage has no groups.
     """
@@ -41,6 +42,7 @@ class StageEvent:
     kept: Tensor
     merged: Tensor
     prefill: object
+    present: Tensor
     group: Tensor | None = None
 
     @classmethod
@@ -62,7 +64,9 @@ class StageEvent:
             for m in (kept, merged)
         )
         group = None if rest is None else _groups(rest, merged.any(1), visual.shape[1])
-        return cls(stage, layer, cut, call.schedule, visual, kept, merged, call.schedule, group)
+        present = torch.where(call.tokens.valid, call.tokens.slots, -1)
+        own = call.schedule
+        return cls(stage, layer, cut, own, visual, kept, merged, own, present, group)
 
 
 OnStage = Callable[[StageEvent], None]
@@ -90,6 +94,26 @@ class PrefillTrace:
         """Places, among the row's visual tokens, of the seeds of merged tokens."""
         event = self.events[stage]
         return _places(event.visual[row], event.merged[row])
+
+    def slots(self, layer: int) -> Tensor:
+        """Which token of the call each entry of a layer's sequence is: `(B, n)` int64.
+
+        Sequences have other lengths from layer to layer, and so have the `hidden_states` and
+        `attentions` that a model returns: `slots(i)` tells the entries of `hidden_states[i]` (0
+        are the embeddings) and of rows and columns of `attentions[i - 1]`, in a later turn behind
+        the columns of what was cached. A merged token stands in its seed's slot.
+
+        Args:
+            layer: decoder layer, numbered from 1; 0 for its input.
+
+        Returns:
+            Slots, -1 at padding.
+        """
+        cut = [event for event in self.events if event.cut < layer]
+        if cut:
+            return cut[-1].present
+        batch, length = self.events[0].visual.shape
+        return torch.arange(length, device=self.events[0].visual.device).expand(batch, -1)
 
     def visual_per_layer(self, row: int, num_layers: int) -> list[int]:
         """Visual tokens, kept and merged, that entered each layer."""

@@ -130,3 +130,35 @@ def test_random_selections_depend_on_the_seed_alone(llava: Any, prompts: Any, pl
         assert trace.prefills[0].kept(0, 1) == found
         assert kept.setdefault(seed, found) == found
     assert kept[0] != kept[1]
+
+
+@pytest.mark.parametrize("rows", [(0,), (0, 1)])
+def test_a_trace_says_which_slot_an_entry_of_the_hidden_states_is(
+    make_llava: Any, prompts: Any, plan_of: Any, rows: tuple[int, ...]
+) -> None:
+    """Embeddings say it themselves: up to the first stage they are those of the plain model."""
+    model, trace = make_llava(attn="eager"), Trace()
+    plan, inputs = plan_of((1, 0.5, 0.1), (5, 0.2)), prompts.batch(*rows)
+    seen: list[torch.Tensor] = []
+    layer = model.get_decoder().layers[1]
+    with prune(model, plan, on_stage=trace), torch.no_grad():
+        handle = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        out = model(**inputs, output_hidden_states=True, output_attentions=True)
+        handle.remove()
+    with torch.no_grad():
+        plain = model(**inputs, output_hidden_states=True).hidden_states[1]
+    (prefill,) = trace.prefills
+    for i, (hidden, maps) in enumerate(zip(out.hidden_states[1:], out.attentions, strict=True), 1):
+        slots = prefill.slots(i)
+        assert slots.shape == hidden.shape[:2]
+        assert maps.shape[2:] == (slots.shape[1], slots.shape[1])
+    assert torch.equal(prefill.slots(0), prefill.slots(1))
+    for row in range(len(rows)):
+        visual = inputs["input_ids"][row] == 127
+        first = int(visual.nonzero()[0])
+        merged = {first + place for place in prefill.merged(0, row)}
+        for column, slot in enumerate(prefill.slots(2)[row].tolist()):
+            if slot >= 0 and slot not in merged:
+                assert (seen[0][row, column] - plain[row, slot]).abs().max() < 1e-4
+        ours = {s for s in prefill.slots(8)[row].tolist() if s >= 0 and visual[s]}
+        assert ours == {first + place for place in prefill.kept(1, row)}
