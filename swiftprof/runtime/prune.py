@@ -37,10 +37,24 @@ def prune(
 ) -> Pruning:
     """Prune a model's visual tokens by a plan, inside a `with` block.
 
-    Any `generate()` arguments work: batches with padding on the left, greedy search, sampling,
-    beams, several sequences per prompt. Prompts without an image pass through untouched. Threads
-    may share one block. A cache that was filled inside decodes correctly only inside a block for
-    the same model.
+    What `generate()` can do works, but for a prefill in chunks and static caches: padded batches,
+    greedy search, sampling, beams, several sequences per prompt, assisted decoding, no cache, and
+    conversations, whose later turns may bring images of their own. `docs/models.md` has a table.
+
+    A prompt ends where its answer begins, and its last token judges. With `labels` that is before a
+    row's first label; with `logits_to_keep=n` greater than 1 (assisted decoding, trainers) where
+    the first of the n tokens stands whose logits are kept; otherwise at the last token of the call,
+    unless `prompt_lengths` says more. So an answer is scored as it would have been generated.
+    Logits where an image token was dropped are those of a hidden state of zeros: do not score the
+    prompt's own tokens. Labels on them are refused.
+
+    Hidden states and attentions have other lengths from layer to layer;
+    `swiftprof.runtime.trace.PrefillTrace.slots` says which token an entry is.
+
+    Prompts without an image pass through untouched; so do `inputs_embeds` into which image features
+    were merged before, as nothing tells them from text. The hooks sit on the model, so all threads
+    that call it while the block is open are pruned. A cache that was filled inside may be used in
+    any later block for the same model, whatever its plan, but not outside.
 
     Args:
         model: a Hugging Face vision-language model in evaluation mode; it is not modified, and
@@ -48,6 +62,9 @@ def prune(
         plan: a `swiftprof.Plan`, or any object with its `method`, `stages`, `options` and
             `model.num_layers`.
         method: runs instead of the plan's own, for methods that no registry knows.
+        prompt_lengths: tokens of each row's prompt, padding excluded, or one number for all rows;
+            for calls that hold an answer too and say so in no other way. The attribute of that name
+            may be changed between calls.
         on_stage: called after each stage with a `StageEvent`, for example a
             `swiftprof.runtime.trace.Trace`.
         on_span: makes a context manager around each piece of pruning work, by its name: "restore",
@@ -58,8 +75,8 @@ def prune(
 
     Raises:
         SwiftprofError: the model, the plan or their combination is not supported. Unsupported calls
-            (a chunked prefill, new images on a filled cache, a static cache, ...) raise it when
-            they are made.
+            (a chunked prefill, a static cache, labels on the prompt, ...) raise it when they are
+            made.
 
     Examples:
         >>> with prune(model, plan):  # doctest: +SKIP
