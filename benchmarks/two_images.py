@@ -1,8 +1,8 @@
 """Two scenes in one prompt, one of which the question is about: who gets a stage's tokens?
 
-    PYTHONPATH=. swiftprof eval --datasets benchmarks.two_images:Signs,benchmarks.two_images:Things \
-        --methods vanilla,swiftvlm,swiftvlm:per=image,drop,drop:per=image \
-        --ratio 1/3,2/9,1/6 --samples 150 --out two-images
+    PYTHONPATH=. swiftprof eval --methods vanilla,swiftvlm,swiftvlm:per=image --ratio 1/3,1/6 \
+        --datasets benchmarks.two_images:Signs,benchmarks.two_images:Things \
+        --samples 100 --out two-images
 
 The other scene belongs to a sample of its own; it comes first or second in turn. The kinds of the
 tables say which place the scene in question has.

@@ -194,3 +194,21 @@ def test_what_a_filled_cache_cannot_do_is_said(llava: Any, plan_of: Any) -> None
         cache = llava(**picture).past_key_values
         with pytest.raises(SwiftprofError, match="its tokens are none of the image's"):
             llava(input_ids=parts[2][None], pixel_values=pixels(0, 0), past_key_values=cache)
+
+
+def test_keys_that_are_kept_in_another_form_are_not_judged_by(llava: Any, plan_of: Any) -> None:
+    """As a quantised cache has them: the length is there, the keys are elsewhere."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    class Elsewhere(DynamicLayer):
+        def get_seq_length(self) -> int:
+            return super().get_seq_length() + 3
+
+    parts = turns(0)
+    with prune(llava, plan_of(*THREE)), torch.no_grad():
+        cache = llava(input_ids=parts[0][None], past_key_values=DynamicCache()).past_key_values
+        for layer in cache.layers:
+            layer.__class__ = Elsewhere
+        with pytest.raises(SwiftprofError, match="whose keys are not kept"):
+            llava(input_ids=parts[1][None], pixel_values=pixels(0, 0), past_key_values=cache)
