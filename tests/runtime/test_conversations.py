@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.runtime.cache import cached_keys
 from swiftprof.runtime.prune import prune
 from tests.helpers.masked import masked_logits
 
@@ -196,19 +197,11 @@ def test_what_a_filled_cache_cannot_do_is_said(llava: Any, plan_of: Any) -> None
             llava(input_ids=parts[2][None], pixel_values=pixels(0, 0), past_key_values=cache)
 
 
-def test_keys_that_are_kept_in_another_form_are_not_judged_by(llava: Any, plan_of: Any) -> None:
+def test_keys_that_are_kept_in_another_form_are_not_judged_by(llava: Any) -> None:
     """As a quantised cache has them: the length is there, the keys are elsewhere."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
-    class Elsewhere(DynamicLayer):
-        def get_seq_length(self) -> int:
-            return super().get_seq_length() + 3
-
-    parts = turns(0)
-    with prune(llava, plan_of(*THREE)), torch.no_grad():
-        cache = llava(input_ids=parts[0][None], past_key_values=DynamicCache()).past_key_values
-        for layer in cache.layers:
-            layer.__class__ = Elsewhere
-        with pytest.raises(SwiftprofError, match="whose keys are not kept"):
-            llava(input_ids=parts[1][None], pixel_values=pixels(0, 0), past_key_values=cache)
+    with torch.no_grad():
+        cache = llava(input_ids=turns(0)[0][None]).past_key_values
+    assert cached_keys(cache, 2).shape[2] == len(turns(0)[0])
+    cache.layers[2].get_seq_length = lambda: 9
+    with pytest.raises(SwiftprofError, match="whose keys are not kept"):
+        cached_keys(cache, 2)
