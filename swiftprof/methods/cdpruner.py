@@ -47,8 +47,8 @@ class CDPrunerEmbeddings(Early):
         """1 at the chosen tokens."""
         import torch
 
+        from swiftprof.core.apart import likeliest_set
         from swiftprof.core.layout import compact, gather_tokens, mark
-        from swiftprof.core.spread import likeliest_set
 
         assert view.memo is not None
         columns, there = compact(view.candidates, max(view.n_candidates))

@@ -28,8 +28,8 @@ class DivPrune(Early):
 
     def scores(self, view: StageView) -> Tensor:
         """1 at the chosen tokens."""
+        from swiftprof.core.apart import farthest_apart
         from swiftprof.core.layout import compact, gather_tokens, mark
-        from swiftprof.core.spread import farthest_apart
 
         columns, there = compact(view.candidates, max(view.n_candidates))
         chosen = farthest_apart(gather_tokens(view.hidden, columns), there, max(view.n_keep))

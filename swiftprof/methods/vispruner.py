@@ -39,7 +39,7 @@ class VisPruner(Early):
         """1 at the chosen patches."""
         import torch
 
-        from swiftprof.core.spread import thin_out
+        from swiftprof.core.apart import thin_out
 
         if view.vision is None:
             raise SwiftprofError("method 'vispruner': the vision tower has not run")

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swiftprof.core.bypass import Bypassed
 from swiftprof.core.layout import gather_rope
 from swiftprof.core.masks import attention_mask
-from swiftprof.core.merge import Bypassed
 from swiftprof.core.stages import StageLike
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.view import PromptView, StageView, Vision

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from swiftprof.core.bypass import Bypassed, restore
 from swiftprof.core.layout import compact, gather_tokens
-from swiftprof.core.merge import Bypassed, Rest, restore
+from swiftprof.core.merge import Rest
 from swiftprof.core.select import rank, rank_by_picture, top
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from swiftprof.core.merge import Bypassed
+    from swiftprof.core.bypass import Bypassed
     from swiftprof.runtime.prefill import Prefill
     from swiftprof.runtime.schedule import Schedule
 

@@ -6,15 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swiftprof.core.merge import (
-    SEED_POLICIES,
-    Bypassed,
-    assign,
-    best_seeds,
-    even_seeds,
-    mean_merge,
-    restore,
-)
+from swiftprof.core.bypass import Bypassed, restore
+from swiftprof.core.merge import SEED_POLICIES, assign, best_seeds, even_seeds, mean_merge
 
 
 def test_a_token_joins_the_seed_with_the_nearest_direction_whatever_its_length() -> None:
