@@ -103,6 +103,23 @@ def _without(module: str, path: str) -> str:
 
 
 @contextmanager
+def staying(what: str) -> Iterator[None]:
+    """Run other people's code while a model runs: it may fail, but not end the process.
+
+    Errors pass as they are, so that a device out of memory is still seen as that.
+
+    Args:
+        what: begins the message.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} is broken: {type(error).__name__}") from error
+
+
+@contextmanager
 def contained(what: str) -> Iterator[None]:
     """Run other people's code: its failures become a `PluginError`, its prints go to stderr.
 

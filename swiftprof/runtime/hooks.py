@@ -19,6 +19,7 @@ from swiftprof.core.stages import StageLike, cut_layers, judging_layers
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
+from swiftprof.plugins import staying
 from swiftprof.runtime.cache import cached_keys, held, write_state
 from swiftprof.runtime.calls import Uncached, Wanted, arguments, begin_call, what_is_wanted
 from swiftprof.runtime.conformance import check_mask
@@ -239,7 +240,7 @@ class Hooks(NotCopied):
             return select(call, self._method, j, i, scores, hidden, self._on_stage, number)
 
     def _score(self, view: StageView) -> Tensor:
-        with self._span("score"):
+        with self._span("score"), staying(f"method '{type(self._method).__name__}'"):
             return self._method.scores(view)
 
     def _look(

@@ -210,6 +210,24 @@ def test_a_broken_one_spoils_only_itself(
     assert json.loads(capsys.readouterr().out)["tflops"] > 0
 
 
+class Leaving(Here):
+    """A method that ends the process it runs in."""
+
+    def scores(self, view: Any) -> Any:
+        raise SystemExit(1)
+
+
+def test_a_method_that_leaves_does_not_take_the_process_along(
+    llava: Any, prompts: Any, plan_of: Any
+) -> None:
+    plan = plan_of((3, 0.25))
+    with (
+        swiftprof.prune(llava, plan, method=Leaving()),
+        pytest.raises(PluginError, match="method 'Leaving' is broken: SystemExit"),
+    ):
+        llava(**prompts.batch(0))
+
+
 def test_our_own_names_cannot_be_taken(site: Callable[..., None]) -> None:
     site("thief", CODE, "fastv = thief:Last")
     assert method_class("fastv").__module__ == "swiftprof.methods.fastv"
