@@ -275,12 +275,15 @@ def _searched(
     from swiftprof.search.api import search_plan
 
     profile = read_profile(path, model)
-    vlm = resolve(LoadOptions(), profile=profile).load_model(output)
+    chosen = resolve(LoadOptions(), profile=profile)
+    datasets = chosen.datasets()
+    vlm = chosen.load_model(output)
     with output.progress("searching") as step:
         return search_plan(
             vlm,
             profile,
             limit=str(how.search),
+            datasets=datasets,
             equal=how.equal,  # type: ignore[arg-type]  # checked there
             samples=how.samples,
             folder=how.folder,

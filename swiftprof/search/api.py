@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swiftprof.costs.flops import plan_flops, vanilla_flops
+from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_datasets
@@ -14,6 +14,7 @@ from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.models.loading import VLM
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.plan_file import Expected, Plan, SearchRecord, Tried
+from swiftprof.planning.preset import plan_preset
 from swiftprof.profiling.store import Profile
 from swiftprof.search.limit import Limit
 from swiftprof.search.measure import Drawn, Meter, plan_key
@@ -48,7 +49,8 @@ def search_plan(
 
     Args:
         vlm: the profile's model.
-        profile: gives the paper's plan, the data sets and their splits.
+        profile: gives the paper's plan, the data sets and their splits. Where the paper's layers
+            cannot meet the budget, the preset `often` takes that plan's place.
         limit: a time of measuring (`10m`) or a number of candidates (`200`). With a number the
             result depends on the seed alone.
         budget: m of the paper's plan.
@@ -77,7 +79,7 @@ def search_plan(
             f"profile: of {profile.model.name} with {profile.model.num_layers} layers, but the "
             f"model has {vlm.num_layers}; profile it first"
         )
-    paper = make_plan(profile, budget, retain, ratio, flops, bootstrap=0)
+    paper = _base(profile, budget, retain, ratio, flops)
     sets = _draw(profile, datasets, samples, seed)
     settings = {
         "model": profile.model.name,
@@ -91,6 +93,22 @@ def search_plan(
     race = Race(pricing, meter, bound, seed, bar)
     race.run(starts(Candidate.of(paper, pricing.n_visual), x, vlm.num_layers))
     return _end(race, paper, sets, seed, limit, equal)
+
+
+def _base(
+    profile: Profile, budget: int, retain: float | None, ratio: float | None, flops: float | None
+) -> Plan:
+    """The paper's plan; where its layers cannot meet the budget, the preset."""
+    try:
+        return make_plan(profile, budget, retain, ratio, flops, bootstrap=0)
+    except SwiftprofError as error:
+        shape = DecoderShape.of(profile.decoder)
+        made = plan_preset(
+            "often", profile.model, shape, profile.text_tokens,
+            retain=retain, ratio=ratio, flops=flops,
+        )  # fmt: skip
+        note = f"no plan of the paper's to compare with, so the preset took its place ({error})"
+        return made.model_copy(update={"notes": (note,)})
 
 
 def _end(

@@ -278,6 +278,7 @@ def test_a_search_is_asked_for_as_it_stands(
     made = swiftprof(*arguments, "--samples", 40, "--seed", 4, "--json").document
     assert made["pruning_layers"] == [3, 7, 11]
     del asked["progress"]
+    assert [each.name for each in asked.pop("datasets")] == ["scenes-ref", "scenes-qa"]
     assert asked == {
         "model": "tiny-llava",
         "limit": "10m",

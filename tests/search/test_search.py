@@ -90,6 +90,18 @@ def test_bad_input_is_refused_before_anything_runs(bundled, made_profile, monkey
         ({"equal": "speed"}, "equal"),
         ({"samples": 4}, "needs 10"),
         ({"ratio": 0.01}, "smallest possible"),
+        ({"retain": 20.0}, "only one of them"),
     ):
         with pytest.raises(SwiftprofError, match=named):
             swiftprof.search_plan(bundled, made_profile, **{**SMALL, **wrong})
+
+
+def test_where_the_paper_has_no_plan_the_preset_takes_its_place(bundled, made_profile, monkeypatch):
+    monkeypatch.setattr(Meter, "likelihood", lambda self, plans, *_: [np.ones(30) for _ in plans])
+    monkeypatch.setattr(Meter, "answers", lambda self, plans, *_: [np.ones(30) for _ in plans])
+    tight = {**SMALL, "ratio": 0.12}  # three full layers of 24 are 0.125
+    with pytest.raises(SwiftprofError, match="smallest possible"):
+        swiftprof.plan(made_profile, ratio=0.12)
+    found = swiftprof.search_plan(bundled, made_profile, **tight)
+    assert found.options == {"first": "before", "spread": 0.35}
+    assert found.notes[0].startswith("no plan of the paper's")
