@@ -11,6 +11,7 @@ import pytest
 
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_dataset
+from swiftprof.data.scenes import ScenesDataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.profiling import api, worker
 from swiftprof.profiling.store import Profile, find_newest
@@ -155,3 +156,52 @@ def test_newest_is_by_its_date_not_by_its_name(copy, tmp_path):
     assert find_newest(root).path.name == "a"
     with pytest.raises(SwiftprofError, match="swiftprof profile"):
         find_newest(tmp_path / "empty")
+
+
+def test_more_samples_and_sets_go_into_the_same_folder(
+    bundled, small_profile, tmp_path, monkeypatch
+):
+    measured = []
+    real = worker.measure_batch
+
+    def counted(vlm, dataset, samples, settings, rows):
+        measured.extend(s.id for s in samples)
+        return real(vlm, dataset, samples, settings, rows)
+
+    monkeypatch.setattr(worker, "measure_batch", counted)
+    out, notes = tmp_path / "grown", []
+    api.profile(bundled, ["scenes-text"], samples=3, out=out, note=notes.append)
+    assert notes[1].startswith("scenes-text: answer '")
+    for name in ("profile.json", "run.json"):  # damaged ones are made again
+        (out / name).write_bytes(b"\0")
+    done = api.profile(bundled, small_profile.datasets, samples=8, out=out)
+    assert len(measured) == len(set(measured)) == 16
+    assert done.summary.curve == small_profile.summary.curve
+    fewer = api.profile(bundled, ["scenes-text"], samples=3, out=out)
+    assert len(measured) == 16
+    assert fewer.summary.samples == {"scenes-text": 3}
+    assert len(fewer.samples["scenes-text"].vanilla) == 3
+
+
+def test_a_set_that_says_nothing_is_left_out_and_the_rest_is_written(
+    bundled, small_profile, tmp_path, monkeypatch
+):
+    def score(self, prediction, sample):
+        if self.name == "scenes-ref":
+            raise ValueError("cannot be scored")
+        return 0.0 if self.name == "scenes-text" else real(self, prediction, sample)
+
+    real = ScenesDataset.score
+    monkeypatch.setattr(ScenesDataset, "score", score)
+    out, notes = tmp_path / "run", []
+    sets = ["scenes-ref", "scenes-text", "scenes-qa"]
+    done = api.profile(bundled, sets, samples=2, out=out, note=notes.append)
+    assert done.datasets == ("scenes-qa",)
+    left_out = done.summary.left_out
+    assert "none of 2 samples can be used" in left_out["scenes-ref"]
+    assert "scores 0" in left_out["scenes-text"]
+    assert any("wrong on all of them" in note for note in notes)
+    again = api.profile(bundled, sets, samples=2, out=out)
+    assert again.summary == done.summary
+    with pytest.raises(ValueError, match="cannot be scored"):
+        api.profile(bundled, sets[:1], samples=2, out=tmp_path / "nothing")
