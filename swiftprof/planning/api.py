@@ -105,6 +105,7 @@ def plan(
         datasets=tuple(samples),
         samples=sum(len(scores.vanilla) for scores in samples.values()),
         keep=profile.keep,
+        given=getattr(profile, "given", {}),
     )
     setting = Setting.of(method, options, schedule=schedule, merge_share=merge_share)
     target = Target(retain, ratio, flops)

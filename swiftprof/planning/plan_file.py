@@ -119,7 +119,11 @@ class Stability(_Part):
 
 
 class Source(_Part):
-    """Where the plan came from: a profile, or a publication (`published`)."""
+    """Where the plan came from: a profile, or a publication (`published`).
+
+    Attributes:
+        given: what names a data set again, where that is not its name: own data by their path.
+    """
 
     profile: str | None = None
     sha256: str | None = None
@@ -127,6 +131,7 @@ class Source(_Part):
     samples: Count | None = None
     keep: Share | None = None
     published: str | None = None
+    given: dict[str, str] = Field(default_factory=dict)
 
 
 class Tried(_Part):
@@ -278,6 +283,8 @@ class Plan(_Part):
         for name in ("options", "notes", "search"):
             if not document[name]:
                 del document[name]
+        if not document["source"]["given"]:
+            del document["source"]["given"]
         return document
 
     def check_model(self, num_layers: int, name: str) -> None:

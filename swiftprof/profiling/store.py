@@ -157,6 +157,11 @@ class Profile:
     def datasets(self) -> tuple[str, ...]:
         return self.summary.settings.datasets
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Own data sets -> what names them again."""
+        return self.summary.settings.given
+
     def parts(self, dataset: str | None = None) -> list[Path]:
         """Paths of all parts, or of one data set's."""
         parts, draw = parts_of(self.path), self.summary.draw
