@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from swiftprof.methods import REGISTRY, create
 from swiftprof.runtime import stage
 from swiftprof.runtime.attention import attention_scores
 from swiftprof.runtime.decoder import locate
@@ -71,12 +72,18 @@ def _syncs(model: Any, inputs: dict[str, torch.Tensor], **options: Any) -> colle
     return calls.count + operators.syncs
 
 
-@pytest.mark.parametrize("method", ["swiftvlm", "drop", "random", "uniform"])
+OPTIONS = [(name, {}) for name in sorted(set(REGISTRY) - {"vanilla"})]
+OPTIONS += [("swiftvlm", {"first": "before", "spread": 0.35})]
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=lambda value: str(value))
 def test_a_prefill_syncs_once_more_than_vanilla(
-    llava: Any, prompts: Any, plan_of: Any, method: str
+    llava: Any, prompts: Any, plan_of: Any, name: str, options: dict[str, Any]
 ) -> None:
-    merge = 0.1 if method == "swiftvlm" else 0.0
-    plan = plan_of((3, 0.5, merge), (5, 0.3, merge), (7, 0.1), method=method)
+    method = create(name, options)
+    merge = 0.1 if method.merges else 0.0
+    stages = ((3, 0.5, merge), (5, 0.3, merge), (7, 0.1))
+    plan = plan_of(*((0, 0.3, merge),) if method.earliest == 0 else stages, method=name, **options)
     inputs = prompts.batch(0, 1, 2)
     vanilla = _syncs(llava, inputs)
     with prune(llava, plan):
