@@ -19,6 +19,7 @@ from swiftprof.data.prompts import prompt_sizes
 from swiftprof.evaluation.answer import VANILLA, answer_samples
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
+from swiftprof.profiling.faults import free_memory, out_of_memory
 from swiftprof.profiling.likelihood import answer_tokens
 from swiftprof.profiling.steps import Steps
 from swiftprof.search.likelihood import answer_likelihood, begins, run_shared
@@ -134,21 +135,31 @@ class Meter:
         began = time.perf_counter()
         some = drawn.search[unit[1] * BLOCK : (unit[1] + 1) * BLOCK]
         samples, _ = ask_all(drawn.dataset, drawn.split, some, self._vlm)
-        if not samples:
-            for key in plans:
-                self._store.put(key, unit, [], 0.0)
-            return
-        inputs = self._inputs(samples)
-        answers = self._references(drawn.dataset, samples, inputs)
+        found = self._scores(drawn.dataset, samples, plans) if samples else [[] for _ in plans]
+        seconds = (time.perf_counter() - began) / len(plans)
+        for key, scores in zip(plans, found, strict=True):
+            self._store.put(key, unit, scores, seconds)
+
+    def _scores(
+        self, dataset: Dataset, samples: Sequence[Sample], plans: dict[str, Plan | None]
+    ) -> list[list[float]]:
+        """Likelihoods of each plan; on halves of the samples where memory runs out."""
         layers = self._vlm.num_layers
-        shared = run_shared(
-            self._vlm.model, inputs, answers, {begins(p, layers) for p in plans.values()}
+        try:
+            inputs = self._inputs(samples)
+            answers = self._references(dataset, samples, inputs)
+            wanted = {begins(plan, layers) for plan in plans.values()}
+            shared = run_shared(self._vlm.model, inputs, answers, wanted)
+            return [answer_likelihood(self._steps, shared, plan) for plan in plans.values()]
+        except Exception as error:
+            if len(samples) == 1 or not out_of_memory(error):
+                raise
+        free_memory()
+        middle = len(samples) // 2
+        halves = (
+            self._scores(dataset, part, plans) for part in (samples[:middle], samples[middle:])
         )
-        for key, plan in plans.items():
-            scores = answer_likelihood(self._steps, shared, plan)
-            now = time.perf_counter()
-            self._store.put(key, unit, scores, now - began)
-            began = now
+        return [one + two for one, two in zip(*halves, strict=True)]
 
     def _inputs(self, samples: Sequence[Sample]) -> dict[str, Any]:
         return self._vlm.inputs([s.images for s in samples], [s.question for s in samples])

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import swiftprof
 from swiftprof.costs.flops import plan_flops
+from swiftprof.data.registry import get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
 from swiftprof.planning.plan_file import Plan
-from swiftprof.search.measure import Meter
+from swiftprof.planning.preset import plan_preset
+from swiftprof.runs.settings import model_info
+from swiftprof.search import measure
+from swiftprof.search.likelihood import run_shared
+from swiftprof.search.measure import Drawn, Meter
+from swiftprof.search.store import Store
 
 SMALL = {"limit": "17", "ratio": 0.3, "samples": 10, "seed": 3}
 
@@ -105,3 +112,20 @@ def test_where_the_paper_has_no_plan_the_preset_takes_its_place(bundled, made_pr
     found = swiftprof.search_plan(bundled, made_profile, **tight)
     assert found.options == {"first": "before", "spread": 0.35}
     assert found.notes[0].startswith("no plan of the paper's")
+
+
+def test_a_block_that_runs_out_of_memory_is_measured_in_parts(bundled, monkeypatch):
+    dataset = get_datasets(["scenes-qa"])[0]
+    drawn = [Drawn(dataset, "train", tuple(range(5)), (), ())]
+    plan = plan_preset("often", model_info(bundled), ratio=0.3)
+    whole = Meter(bundled, drawn, Store(None, {})).likelihood([plan], 1, lambda: None)
+
+    def short(model, inputs, *rest):
+        if len(inputs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("too much at once")
+        return run_shared(model, inputs, *rest)
+
+    monkeypatch.setattr(measure, "run_shared", short)
+    parts = Meter(bundled, drawn, Store(None, {})).likelihood([plan], 1, lambda: None)
+    assert len(parts[0]) == 5
+    assert np.allclose(whole[0], parts[0], atol=1e-4)
