@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swiftprof.core.stages import BASE_LAYER
+from swiftprof.core.stages import BASE_LAYER, cut_layers
 from swiftprof.drawing import (
     ACCENT,
     FAINT,
@@ -180,7 +180,7 @@ def schedule_figure(plans: Mapping[str, Plan], n_visual: int | None = None) -> F
     scale = 1.0 if visual else 100 / _NOMINAL
     labels = []
     with plain():
-        figure = canvas(9, 3.2)
+        figure = canvas(7.5, 2.9)
         axes = figure.add_subplot()
         for number, (label, plan) in enumerate(plans.items()):
             counts = [scale * n for n in plan.tokens_per_layer(visual or _NOMINAL)]
@@ -196,9 +196,9 @@ def schedule_figure(plans: Mapping[str, Plan], n_visual: int | None = None) -> F
         axes.set_xlim(0.5, depth + 0.5)
         mark_layers(axes, depth, first.pruning_layers if len(plans) == 1 else ())
         if len(plans) == 1:
-            for stage in first.stages:
+            for cut, stage in zip(cut_layers(first.stages, first.first), first.stages, strict=True):
                 total = scale * (visual or _NOMINAL) * (stage.keep + stage.merge)
-                axes.annotate(f"{total:.0f}", (stage.layer, total), xytext=(6, 3), fontsize=8.5,
+                axes.annotate(f"{total:.0f}", (cut + 0.5, total), xytext=(4, 3), fontsize=8.5,
                               textcoords="offset points", color=FAINT)  # fmt: skip
         axes.set_xlabel("layer" + ("; orange: pruning layers" if len(plans) == 1 else ""))
         axes.set_ylabel("visual tokens that enter" + ("" if visual else ", %"))

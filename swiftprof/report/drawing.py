@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from swiftprof.analysis.document import Data
 from swiftprof.drawing import ACCENT, FAINT, GRID, INK, MAIN, PAPER, svg_text
 from swiftprof.report.page import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {
     INK: "var(--ink)",
@@ -23,5 +27,9 @@ _STYLE = re.compile(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>")
 
 def drawing(data: Data, caption: str, prefix: str) -> Drawing:
     """The figure of an analysis; `prefix` makes its ids unique on the page."""
-    svg = svg_text(data.plot(), prefix, COLOURS)
-    return Drawing(_STYLE.sub("", svg), caption)
+    return drawn(data.plot(), caption, prefix)
+
+
+def drawn(figure: Figure, caption: str, prefix: str) -> Drawing:
+    """A figure that was made in this process."""
+    return Drawing(_STYLE.sub("", svg_text(figure, prefix, COLOURS)), caption)

@@ -30,12 +30,13 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.globals.update(lost=patches.lost, frames=patches.frames, picture_url=patches.url)
+    environment.globals["table_html"] = lambda table: Markup(table.html())
     environment.filters["svg"] = Markup  # only for figures that were drawn in this process
-    environment.filters["wide"] = wide
     script, style = (_resource(name) for name in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     context: dict[str, Any] = {
         "page": page,
+        "headlines": _headlines(page),
         "style": Markup(style),
         "script": Markup(script),
         "script_hash": digest,
@@ -54,15 +55,18 @@ def render(page: Page) -> str:
     return text
 
 
-def wide(columns: int) -> str:
-    """How much room a table needs before it scrolls sideways."""
-    return "wide" if columns > 5 else ""
+def _headlines(page: Page) -> list[str]:
+    """What was measured, what is best, how sure; of analyses only where there is nothing else."""
+    runs = [s.headline for s in page.sections if s.kind != "analysis" and s.headline]
+    return runs or [s.headline for s in page.sections if s.headline][:5]
 
 
 def _typeset(value: Any) -> Any:
     """Keep a number and its per cent sign on one line; what is marked as safe stays as it is."""
-    plain = isinstance(value, str) and not hasattr(value, "__html__")
-    return value.replace(" %", "\u00a0%") if plain else value
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    whole = value.encode("utf-8", "replace").decode("utf-8")  # halves of characters have no bytes
+    return whole.replace("\0", "\ufffd").replace(" %", "\u00a0%")
 
 
 def _resource(name: str) -> str:

@@ -30,6 +30,8 @@ class Section:
         findings: sentences.
         pictures: samples with the patches that are left.
         commands: what to type to make it again.
+        headline: the section in one sentence, for the top of the page.
+        download: (file name, `data:` URL) of a file that belongs to it.
     """
 
     kind: str
@@ -41,6 +43,8 @@ class Section:
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     commands: Sequence[str] = ()
+    headline: str = ""
+    download: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def check_picture(picture: Picture) -> None:
         raise SwiftprofError(f"pictures: a grid of {rows} x {columns} patches; analyse again")
     for method in picture.methods:
         for stage in method.stages:
-            for place in (*stage.kept, *stage.merged):
+            for place in (*stage.kept, *stage.merged, *stage.returned):
                 if not 0 <= place < rows * columns:
                     raise SwiftprofError(
                         f"pictures: patch {place} is outside the grid of {rows} x {columns}; "
@@ -46,11 +46,11 @@ def lost(stage: StagePatches, grid: tuple[int, int]) -> str:
     )
 
 
-def frames(stage: StagePatches, grid: tuple[int, int]) -> str:
-    """An SVG path around the patches in which merged tokens go on."""
+def frames(places: Iterable[int], grid: tuple[int, int]) -> str:
+    """An SVG path around patches."""
     columns = grid[1]
     return "".join(
-        f"M{i % columns + 0.08:.2f} {i // columns + 0.08:.2f}h.84v.84h-.84z" for i in stage.merged
+        f"M{i % columns + 0.08:.2f} {i // columns + 0.08:.2f}h.84v.84h-.84z" for i in places
     )
 
 

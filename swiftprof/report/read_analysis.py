@@ -41,6 +41,7 @@ def read_analysis(path: Path, prefix: str) -> Section:
         figures=figures,
         tables=document.tables,
         pictures=pictures,
+        headline=document.findings[0] if document.findings else "",
         commands=commands or [f"swiftprof analyze {document.analysis}"],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from swiftprof.analysis.curve import ANALYSIS, Curves
 from swiftprof.analysis.document import samples_text
 from swiftprof.analysis.numbers import percent
 from swiftprof.core.stages import BASE_LAYER
+from swiftprof.planning.drawing import schedule_figure
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile
+from swiftprof.report.drawing import drawing, drawn
 from swiftprof.report.images import Album
 from swiftprof.report.page import Card, Said, Section, short
 from swiftprof.tables import Table
@@ -38,8 +41,6 @@ def read_profile(folder: Path, shown: int, album: Album) -> tuple[list[Section],
     layers = plan.pruning_layers if plan is not None else ()
     data = Curves.of(profile, layers)
     said = data.describe()
-    from swiftprof.report.drawing import drawing
-
     title = f"{profile.model.name}: {ANALYSIS.title.lower()}"
     sections = [
         Section(
@@ -51,6 +52,7 @@ def read_profile(folder: Path, shown: int, album: Album) -> tuple[list[Section],
             figures=[drawing(data, "Capability of every layer, with its 95 % interval.", "c-")],
             tables=said.tables,
             commands=[_command(profile)],
+            headline=_headline(profile, data),
         )
     ]
     if plan is not None:
@@ -59,42 +61,65 @@ def read_profile(folder: Path, shown: int, album: Album) -> tuple[list[Section],
     return sections, cards, total
 
 
-def plan_section(plan: Plan, folder: Path) -> Section:
+def plan_section(plan: Plan, folder: Path, prefix: str = "p-") -> Section:
     """A plan: where it prunes and what that costs."""
-    rows = []
-    visual = plan.model.visual_tokens
-    for number, stage in enumerate(plan.stages):
-        rows.append(
-            (
-                f"{plan.first if number == 0 else 'before'} layer {stage.layer}",
-                _tokens(stage.keep, visual),
-                _tokens(stage.merge, visual),
-            )
+    visual, expected = plan.model.visual_tokens, plan.expected
+    rows = [
+        (
+            f"{plan.first if number == 0 else 'before'} layer {stage.layer}",
+            _tokens(stage.keep, visual),
+            _tokens(stage.merge, visual),
         )
-    expected, facts = plan.expected, [("method", plan.method)]
+        for number, stage in enumerate(plan.stages)
+    ]
+    facts = [("method", plan.method)]
+    layers = ", ".join(map(str, plan.pruning_layers))
+    costs = []
     if expected.retained_tokens is not None:
-        facts.append(("retained tokens", f"{expected.retained_tokens:g} of {visual}"))
+        costs.append(f"{expected.retained_tokens:.4g} of {visual} visual tokens on average")
     if expected.tflops is not None and expected.tflops_vanilla:
-        share = expected.tflops / expected.tflops_vanilla
-        facts.append(("prefill", f"{percent(share)} of the unpruned model's FLOPs"))
+        share = percent(expected.tflops / expected.tflops_vanilla)
+        costs.append(f"{share} of the unpruned model's prefill FLOPs")
     if expected.area is not None:
         facts.append(("area P", f"{expected.area:.4f}"))
+    sure = ""
     if plan.stability is not None and plan.stability.plan_frequency is not None:
-        same = percent(plan.stability.plan_frequency)
-        facts.append(("stability", f"{same} of {plan.stability.bootstrap} resamples agree"))
+        same, count = percent(plan.stability.plan_frequency), plan.stability.bootstrap
+        sure = f" {same} of {count} resamples of its samples give the same layers."
+    kept = f", which leaves {' and '.join(costs)}" if costs else ""
+    headline = f"The plan prunes {plan.model.name} at layers {layers}{kept}.{sure}"
     arguments = ["swiftprof", "plan", str(folder)]
     if plan.budget is not None:
         arguments += ["--budget", str(plan.budget.layers)]
         if plan.budget.retain is not None:
             arguments += ["--retain", f"{plan.budget.retain:.4g}"]
+    caption = "Visual tokens that enter each layer."
     return Section(
         kind="plan",
-        title="Pruning layers " + ", ".join(map(str, plan.pruning_layers)),
-        findings=plan.notes,
+        title=f"Pruning layers {layers}",
+        findings=[headline, *plan.notes],
         facts=facts,
+        figures=[drawn(schedule_figure({plan.method: plan}), caption, prefix)] if rows else [],
         tables=[Table(columns=("stage", "kept visual tokens", "merged tokens"), rows=tuple(rows))],
         commands=[shlex.join(arguments)],
+        headline=headline,
+        download=("plan.json", data_url(plan.to_json().encode("utf-8", "replace"))),
     )
+
+
+def _headline(profile: Profile, data: Curves) -> str:
+    found, best = data.combined, data.layers[data.combined.best]
+    low, high = (100 * each[found.best] for each in (found.low, found.high))
+    return (
+        f"{profile.model.name} was profiled on {samples_text(data.datasets)}: layer {best} tells "
+        f"important visual tokens apart best, its top {percent(data.keep)} alone keep "
+        f"{percent(found.x[found.best], 1)} [{low:.1f}, {high:.1f}] of the score."
+    )
+
+
+def data_url(content: bytes) -> str:
+    """A JSON file inside the page."""
+    return f"data:application/json;base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _tokens(share: float, visual: int | None) -> str:

@@ -148,8 +148,24 @@ def test_light_and_dark_follow_the_reader(opened: Any) -> None:
     assert front > 0.7
 
 
-@pytest.mark.parametrize("width", [360, 768])
-def test_the_page_fits_a_phone(opened: Any, width: int) -> None:
+def test_the_slider_shows_one_stage_of_every_method(opened: Any) -> None:
+    stages = "[...document.querySelector('.picture').querySelectorAll('.stages')]"
+    shown = f"{stages}.map(s => [...s.children].filter(f => f.offsetParent !== null)"
+    assert opened.evaluate("document.querySelector('.slider').offsetParent !== null")
+    for wanted in (0, 1, 2):
+        opened.evaluate(
+            f"(input => {{ input.value = {wanted}; input.dispatchEvent(new Event('input')); }})"
+            "(document.querySelector('.slider input'))"
+        )
+        assert set(opened.evaluate(f"{shown}.length)")) == {1}
+        last = opened.evaluate(f"{stages}.map(s => s.children.length - 1)")
+        assert opened.evaluate(f"{shown}.map(f => +f.dataset.stage)[0])") == [
+            min(wanted, most) for most in last
+        ]
+
+
+@pytest.mark.parametrize("width", [360, 500, 1300])
+def test_the_page_fits_any_screen(opened: Any, width: int) -> None:
     opened.call(
         "Emulation.setDeviceMetricsOverride",
         width=width, height=800, deviceScaleFactor=2, mobile=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import series_of
 from swiftprof.evaluation.store import parts_of
+from swiftprof.planning.plan_file import Plan
 from swiftprof.report import html
 from swiftprof.report.collect import collect
 from swiftprof.report.images import Album
@@ -242,7 +244,7 @@ def test_paths_cover_exactly_the_patches_that_left() -> None:
     for x, y, length in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", lost(stage, grid)):
         covered |= {int(y) * 4 + int(x) + n for n in range(int(length))}
     assert covered == set(range(12)) - set(stage.kept)
-    assert frames(stage, grid).startswith("M2.08 0.08")
+    assert frames(stage.merged, grid).startswith("M2.08 0.08")
 
 
 def test_likelihoods_are_shown_as_such(made: Any, tmp_path: Path) -> None:
@@ -265,3 +267,50 @@ def test_a_folder_with_a_plan_alone_is_a_report_of_it(made: Any, tmp_path: Path)
         "before layer 7",
         "before layer 11",
     ]
+
+
+def test_the_top_says_what_is_best_and_how_sure(made: Any) -> None:
+    text = html.render(page(made.profile)).replace("\u00a0", " ")
+    top = text[text.index('<ul class="headline">') : text.index("<nav")]
+    assert "layer 11 tells important visual tokens apart best" in top
+    assert "prunes tiny-llava at layers 3, 7, 11" in top
+    assert "of 20 resamples" in top
+
+
+def test_the_plan_can_be_taken_from_the_page(made: Any, tmp_path: Path) -> None:
+    text = html.render(page(made.profile))
+    (encoded,) = re.findall(
+        r'download="plan.json" href="data:application/json;base64,([^"]+)"', text
+    )
+    (tmp_path / "plan.json").write_bytes(base64.b64decode(encoded))
+    assert Plan.load(tmp_path / "plan.json") == Plan.load(made.profile / "plan.json")
+
+
+def test_pipes_and_broken_texts_are_named_and_never_waited_for(made: Any, tmp_path: Path) -> None:
+    import os
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(made.analyses / "stability.json", folder)
+    os.mkfifo(folder / "a.json")
+    (folder / "b.json").write_bytes(b'{"schema": "\xff\xfe"}')
+    (folder / "c.json").write_text('{"schema": null}')
+    (folder / "d.json").write_text('{"schema": "\\ud800"}')
+    (folder / "e.json").write_bytes(b"\0" * 40)
+    found = page(folder)
+    assert len(found.left_out) == 5
+    assert "is a pipe or device" in found.left_out[0]
+    html.render(found).encode("utf-8")
+    with pytest.raises(SwiftprofError, match="pipe or device"):
+        page(folder / "a.json")
+
+
+def test_halves_of_characters_and_nulls_reach_no_page(made: Any, tmp_path: Path) -> None:
+    document = json.loads((made.analyses / "stability.json").read_text())
+    document["findings"] = ["half \ud800 and null \0"]
+    document["title"] = document["measured"] = "\udfff\0"
+    (tmp_path / "stability.json").write_text(json.dumps(document))
+    text = html.render(page(tmp_path))
+    assert "\0" not in text
+    assert text.encode("utf-8")
+    assert "half ? and null \ufffd" in text
