@@ -82,7 +82,7 @@ def _parts(run: Path, page: Page) -> list[tuple[str, Path]]:
     """
     if not run.exists():
         raise SwiftprofError(f"{run}: no such file or folder; give what a command has written")
-    if run.is_file():
+    if not run.is_dir():
         kind = _kind(run)
         if kind is None:
             raise SwiftprofError(f"{run}: {_unknown(run)}")

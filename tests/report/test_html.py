@@ -247,15 +247,12 @@ def test_paths_cover_exactly_the_patches_that_left() -> None:
     assert frames(stage.merged, grid).startswith("M2.08 0.08")
 
 
-def test_likelihoods_are_shown_as_such(made: Any, tmp_path: Path) -> None:
-    copy = tmp_path / "profile"
-    shutil.copytree(made.profile, copy)
-    for name in ("profile.json", "run.json"):
-        document = json.loads((copy / name).read_text())
-        document["settings"]["score"] = "nll"
-        (copy / name).write_text(json.dumps(document))
-    (card, *_) = page(copy, samples=2).cards
-    assert card.said[0].text == "likelihood 1.000"
+def test_likelihoods_are_shown_as_such(bundled: Any, tmp_path: Path) -> None:
+    from swiftprof.profiling.api import profile
+
+    profile(bundled, ["scenes-qa"], samples=1, score="nll", out=tmp_path / "nll")
+    (card,) = page(tmp_path / "nll", samples=2).cards
+    assert all(re.fullmatch(r"likelihood [01]\.\d{3}", said.text) for said in card.said)
 
 
 def test_a_folder_with_a_plan_alone_is_a_report_of_it(made: Any, tmp_path: Path) -> None:
