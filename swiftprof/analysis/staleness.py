@@ -162,8 +162,10 @@ class Stale(Data):
         ticks = [layer for layer in layer_ticks(depth, 8) if layer >= FIRST]
         heat.set_xticks(ticks)
         heat.set_yticks(ticks)
-        furnish(heat, "x of layer i at t, %", grid="")
-        figure.colorbar(image, ax=heat, shrink=0.85).outline.set_visible(False)
+        furnish(heat, "x of layer i from layer t on", grid="")
+        bar = figure.colorbar(image, ax=heat, shrink=0.85)
+        bar.set_label("of the unpruned score, %")
+        bar.outline.set_visible(False)
 
         most = min(12, depth - FIRST)
         ages = list(range(most + 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -25,6 +25,10 @@ from swiftprof.planning.checks import (
     first_error,
 )
 from swiftprof.planning.shipped import shipped_plans
+from swiftprof.tables import html_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_BYTES = 1 << 20
 """No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""
@@ -305,6 +309,19 @@ class Plan(_Part):
     def tokens_per_layer(self, n_visual: int) -> list[float]:
         """Visual tokens (kept + merged) that enter each layer 1..L of a prompt with `n_visual`."""
         return tokens_per_layer(self.stages, self.model.num_layers, n_visual, self.first)
+
+    def plot(self) -> Figure:
+        """The visual tokens that enter each layer, as a matplotlib figure."""
+        from swiftprof.planning.drawing import schedule_figure
+
+        return schedule_figure({self.method: self})
+
+    def _repr_html_(self) -> str:
+        from swiftprof.drawing import picture_html
+
+        layers = ", ".join(map(str, self.pruning_layers)) or "none"
+        title = f"{self.method} for {self.model.name}: pruning layers {layers}"
+        return f"<p><b>{html_text(title)}</b></p>{picture_html(self.plot(), title)}"
 
 
 def schema_text() -> str:

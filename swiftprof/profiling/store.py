@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +18,16 @@ from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
-from swiftprof.planning.curve import Curve, SampleScores
+from swiftprof.planning.curve import Curve, SampleScores, combine
 from swiftprof.planning.plan_file import ModelInfo
+from swiftprof.planning.stability import curve_intervals
 from swiftprof.profiling.rows import parts_of, read_rows, read_scores, series_of
 from swiftprof.profiling.settings import Settings
 from swiftprof.runs.folder import MAX_BYTES, Index, Run, chunks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 SCHEMA = "swiftprof.profile/1"
 FOLDER = Path("profiles")
@@ -182,6 +187,39 @@ class Profile:
     def curve(self) -> Curve:
         values = np.array([self.summary.curve[str(i)] for i in self.layers])
         return Curve(num_layers=self.model.num_layers, layers=self.layers, x=values)
+
+    @property
+    def curves(self) -> dict[str, Curve]:
+        """Data set -> its own curve."""
+        depth, layers = self.model.num_layers, self.layers
+        samples = self.samples
+        return {n: Curve(depth, layers, combine({n: each})) for n, each in samples.items()}
+
+    @property
+    def dataframe(self) -> pd.DataFrame:
+        """The curve: a row per layer, x with its 95 % interval, and x of each data set."""
+        import pandas as pd
+
+        low, high = curve_intervals(self.samples)
+        columns = {"layer": self.layers, "x": self.curve.x, "low": low, "high": high}
+        return pd.DataFrame(columns | {name: each.x for name, each in self.curves.items()})
+
+    def plot(self) -> Figure:
+        """The capability curve, with its interval and the curves of the data sets."""
+        from swiftprof.planning.drawing import curve_figure
+
+        low, high = curve_intervals(self.samples)
+        ends = dict(zip(self.layers, zip(low, high, strict=True), strict=True))
+        return curve_figure(self.curve, None, self.curves, ends, self._title())
+
+    def _title(self) -> str:
+        samples = sum(self.summary.samples.values())
+        return f"{self.model.name}: top {100 * self.keep:.3g} % of each layer, {samples} samples"
+
+    def _repr_html_(self) -> str:
+        from swiftprof.drawing import picture_html
+
+        return picture_html(self.plot(), self._title())
 
 
 def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile:

@@ -54,3 +54,16 @@ def test_plans_from_all_samples_lose_nothing_and_from_fewer_never_gain(made_prof
     data = Resampled.of(made_profile, 3, replicates=50)
     assert [s.samples for s in data.sizes] == [10, 20]
     assert all(s.regret >= 0 and s.p95 >= 0 for s in data.sizes)
+
+
+def test_a_profile_shows_itself_in_a_notebook(made_profile: Any) -> None:
+    frame = made_profile.dataframe
+    assert list(frame["layer"]) == list(made_profile.layers)
+    assert frame["x"].to_numpy() == pytest.approx(made_profile.curve.x)
+    assert (frame["low"] <= frame["x"]).all()
+    assert (frame["x"] <= frame["high"]).all()
+    names = list(made_profile.samples)
+    assert frame[names].mean(axis=1).to_numpy() == pytest.approx(made_profile.curve.x, abs=1e-6)
+    (axes,) = made_profile.plot().axes
+    assert "60 samples" in axes.get_title(loc="left")
+    assert "data:image/png;base64," in made_profile._repr_html_()

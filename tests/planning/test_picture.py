@@ -78,3 +78,11 @@ def test_drawing_leaves_pyplot_and_its_state_alone() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_a_plan_shows_itself_in_a_notebook() -> None:
+    assert PLAN.plot().axes
+    text = PLAN.model_copy(update={"method": "<b>"})._repr_html_()
+    assert "pruning layers 3, 5, 8" in text
+    assert "<b>&lt;b&gt;" in text
+    assert "data:image/png;base64," in text
