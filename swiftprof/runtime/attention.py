@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -31,13 +30,12 @@ def rotary_tables(decoder: Decoder, hidden: Tensor, positions: Tensor) -> Rope:
 
 
 def rope_function(attention: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The family's `apply_rotary_pos_emb`; older Qwen2(.5)-VL code has one with three sections."""
+    """The family's `apply_rotary_pos_emb`.
+
+    Raises:
+        SwiftprofError: it has none.
+    """
     module = sys.modules[type(attention).__module__]
-    sections = getattr(module, "apply_multimodal_rotary_pos_emb", None)
-    if sections is not None:
-        return partial(
-            sections, mrope_section=cast(Any, attention).config.rope_parameters["mrope_section"]
-        )
     rotate = getattr(module, "apply_rotary_pos_emb", None)
     if rotate is None:
         raise SwiftprofError(

@@ -159,7 +159,7 @@ class _WholeLength:
         super().reset()  # type: ignore[misc]
 
     def crop(self, length: int) -> None:
-        """Cut tokens off: -n of them (or, in older transformers, all behind `length`)."""
+        """Cut tokens off: -n of them, or all behind a length."""
         surplus = self.get_seq_length() - length if length > 0 else -length
         if surplus > 0:
             layer: Any = self

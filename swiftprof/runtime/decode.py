@@ -49,8 +49,8 @@ class Step:
         assert segment is not None
         batch, queries = hidden.shape[:2]
         slots, behind = self.state.slots, self.before - self.state.slots
-        # Before transformers 5.18, assisted decoding crops rejected tokens by an absolute length,
-        # which fits the first layers only: the others hold them still.
+        # `cache.crop(n)` to an absolute length fits the first layers only: the others hold the
+        # tokens still.
         surplus = held(cache, layer) - segment.length - behind
         if surplus > 0:
             cache.layers[layer].crop(-surplus)

@@ -84,12 +84,14 @@ def talk(model: Any, plans: list[Any], rows: tuple[int, ...]) -> list[list[torch
 
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("changed", [True, False], ids=["another plan", "no pruning"])
 def test_a_conversation_equals_the_masked_model(
-    llava: Any, plan_of: Any, name: str, attn: str
+    llava: Any, plan_of: Any, name: str, attn: str, changed: bool
 ) -> None:
-    """The last turn has another plan, and comes in a block of its own."""
+    """The last turn has another plan, or none that prunes, and comes in a block of its own."""
     llava.set_attn_implementation(attn)
-    plan, other = a_plan(plan_of, name), plan_of(*OTHER)
+    plan = a_plan(plan_of, name)
+    other = plan_of(*OTHER) if changed else plan_of(method="vanilla")
     together = talk(llava, [plan, plan, other, other], (0, 1))
     for row in (0, 1):
         parts = turns(row)
