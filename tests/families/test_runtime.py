@@ -9,6 +9,7 @@ import torch
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.runtime.prune import prune
+from tests.families.conftest import PICTURES
 
 NEW = 4
 THREE = ((4, 0.5, 0.1), (6, 0.3, 0.1), (8, 0.1))
@@ -191,3 +192,24 @@ def test_deep_features_have_to_be_in_before_pruning(build: Any, plan_of: Any) ->
     prune(model, plan_of((3, 0.5)))
     with pytest.raises(SwiftprofError, match="after its first 3 layers"):
         prune(model, plan_of((2, 0.5)))
+
+
+@pytest.mark.parametrize(("method", "stages"), [("swiftvlm", THREE), ("drop", DROP)])
+def test_assisted_decoding_equals_greedy_search(
+    case: Any, plan_of: Any, method: str, stages: Any
+) -> None:
+    """The prompt's last word stands in it before, so candidates come with the first call."""
+    inputs = case.vlm.inputs([PICTURES[0]], ["w99 w5 w6 w7 w8"])
+    options = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "eos_token_id": 2}
+    with prune(case.model, plan_of(*stages, method=method)):
+        greedy = case.model.generate(**inputs, **options)
+        lookup = case.model.generate(**inputs, **options, prompt_lookup_num_tokens=3)
+    assert torch.equal(greedy, lookup)
+
+
+@torch.no_grad()
+def test_generating_without_a_cache_equals_generating_with_one(case: Any, plan_of: Any) -> None:
+    plan = plan_of(*THREE)
+    cached, plain = (generate(case, (0, 1), plan, use_cache=c) for c in (True, False))
+    assert torch.equal(cached.sequences, plain.sequences)
+    assert (torch.stack(cached.logits) - torch.stack(plain.logits)).abs().max() < 5e-4
