@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftprof.core.bypass import Bypassed, restore
-from swiftprof.core.layout import compact, gather_tokens
+from swiftprof.core.layout import compact, gather_tokens, scatter_tokens
 from swiftprof.core.merge import Rest
 from swiftprof.core.select import rank, rank_by_picture, top
 from swiftprof.errors import SwiftprofError
@@ -159,9 +159,7 @@ class _Pool:
     """What can go on after a stage.
 
     Attributes:
-        hidden: `(B, n + Z, D)`, the tokens present, and merged tokens behind them.
-        source: `(B, n)` int64, where in the pool each column's token is: a seed's column holds its
-            merged token.
+        hidden: `(B, n, D)`, the tokens present; a seed's column holds its merged token.
         merged: `(B, n)` int64, which merged token a column holds; -1 for the others.
         front: so many of the first merged tokens stand before the kept visual tokens, where merged
             tokens stand apart at all.
@@ -169,7 +167,6 @@ class _Pool:
     """
 
     hidden: Tensor
-    source: Tensor
     merged: Tensor
     front: int = 0
     rest: Bypassed | None = None
@@ -181,29 +178,27 @@ def _merge(call: Prefill, method: Method, stage: int, order: Tensor, hidden: Ten
     keep, rest, count = call.counts[stage]  # (B, 1) each
     width, groups = max(schedule.rest[stage]), max(schedule.merged[stage])
     columns = order.shape[1]
-    source = torch.arange(columns, device=hidden.device).expand_as(order)
     merged = torch.full_like(order, -1)
     if not groups and not (method.bypass and not schedule.is_last(stage)):
-        return _Pool(hidden, source, merged)
+        return _Pool(hidden, merged)
     # The rest stands behind the kept in the ranking: (B, R), from best to worst.
     places = torch.arange(width, device=hidden.device)
     at = order.gather(1, (keep + places).clamp_max(columns - 1))
     slots, present = tokens.slots.gather(1, at), places < rest
     waiting = Bypassed(slots, present, gather_tokens(hidden, at))
     if not groups:
-        return _Pool(hidden, source, merged, rest=waiting)
+        return _Pool(hidden, merged, rest=waiting)
     index = call.index.gather(1, slots)
     given = Rest(slots, present, index, waiting.hidden, count, groups, call.vision)
     made = method.merge(given)
     waiting = Bypassed(
         slots, present, waiting.hidden, made.group, slots.gather(1, made.seeds), made.tokens
     )
-    seeds = at.gather(1, made.seeds).masked_fill(~given.used, columns)  # unused: one too many
+    seeds = at.gather(1, made.seeds)
     each = torch.arange(groups, device=hidden.device)
     return _Pool(
-        hidden=torch.cat([hidden, made.tokens], dim=1),
-        source=_put(source, seeds, columns + each),
-        merged=_put(merged, seeds, each),
+        hidden=scatter_tokens(hidden, made.tokens, seeds, given.used),
+        merged=_put(merged, seeds.masked_fill(~given.used, columns), each),  # unused: one too many
         front=made.front,
         rest=waiting,
     )
@@ -250,7 +245,7 @@ def _lay_out(
     call.waiting = pool.rest if method.bypass and not schedule.is_last(stage) else None
     padded = min(lengths) < length or call.tail > 0
     call.segments.append((cut, Segment(length, valid if padded else None, call.dropped())))
-    return gather_tokens(pool.hidden, pool.source.gather(1, picked))
+    return gather_tokens(pool.hidden, picked)
 
 
 def _apart(call: Prefill, slots: Tensor, merged: Tensor, there: Tensor, front: int) -> Tensor:
