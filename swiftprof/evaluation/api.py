@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from swiftprof import __version__
-from swiftprof.data.asking import Skipped, ask_all
+from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
+from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.evaluation.answer import VANILLA, Answer, Progress, check_plans
@@ -40,8 +41,6 @@ from swiftprof.tiny import bundled_profiles
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
-_PROMPTS = 20
-"""Prompts of each data set whose length stands for all, where a budget is in FLOPs."""
 
 MethodLike = str | Method | Plan | VariantSettings
 Budgets = float | Sequence[float] | None
@@ -165,7 +164,7 @@ def evaluate(
     drawn = {d.name: draw(d, splits[d.name], sizes[d.name], seed, at_most=True) for d in chosen}
     wanted = _variants(
         vlm, methods, targets or targets_of(retain, ratio, flops), profile, layers, budget,
-        lambda: _text_tokens(vlm, chosen, splits, drawn),
+        lambda: prompt_sizes(vlm, ((d, splits[d.name], drawn[d.name]) for d in chosen))[1],
     )  # fmt: skip
     check_plans(vlm, {v.name: v.load() for v in wanted})
     settings = EvalSettings(
@@ -220,22 +219,6 @@ def _newest(vlm: VLM) -> Profile | None:
     except SwiftprofError:
         bundled = bundled_profiles().get(vlm.name)
         return None if bundled is None else Profile.load(bundled)
-
-
-def _text_tokens(
-    vlm: VLM,
-    datasets: Sequence[Dataset],
-    splits: Mapping[str, str],
-    drawn: Mapping[str, Sequence[int]],
-) -> float:
-    """Mean number of text tokens of the prompts that will be asked."""
-    counts: list[int] = []
-    for dataset in datasets:
-        some = drawn[dataset.name][:_PROMPTS]
-        for sample in ask_all(dataset, splits[dataset.name], some, vlm)[0]:
-            ids = vlm.inputs([sample.images], [sample.question])["input_ids"]
-            counts.append(int((ids != vlm.image_token_id).sum()))
-    return sum(counts) / max(1, len(counts))
 
 
 def _finish(
