@@ -142,12 +142,10 @@ def _record(
     """Where the plan or profile lies, its model, and what names its data sets again."""
     if plan is not None:
         path, made = plan
-        again: Mapping[str, str] = getattr(made.source, "given", None) or {}
+        again = made.source.given
         return path, made.model, tuple(again.get(name, name) for name in made.source.datasets)
     if profile is not None:
-        again = getattr(profile.summary.settings, "given", None) or {}
-        names = tuple(again.get(name, name) for name in profile.datasets)
-        return str(profile.path), profile.model, names
+        return str(profile.path), profile.model, tuple(profile.summary.settings.again())
     return "", None, ()
 
 

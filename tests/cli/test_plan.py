@@ -25,6 +25,7 @@ class FakeProfile:
     text_tokens = 20.0
     path = Path("profiles/tiny-0")
     sha256 = "cd" * 32
+    given: ClassVar[dict[str, str]] = {}
     dropped: ClassVar[dict[str, int]] = {}
     model = ModelInfo(name="tiny", num_layers=12, visual_tokens=144)
     decoder = DecoderShape(12, 128, 384, 4, 4, 32)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from swiftprof.cli.app import main
 from swiftprof.data.registry import get_dataset
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stage
 
 SIZES = [(40, 24), (24, 40), (44, 20)]
 
@@ -58,13 +58,15 @@ def test_profile_and_run(
     assert profile["curve"].keys() == {str(layer) for layer in range(2, 9)}
     assert min(profile["curve"].values()) < 1  # selections do change answers
 
+    source = command("plan", "p", "--ratio", 0.6, "--layers", "4,6")["source"]
     plan = Plan(
         model=ModelInfo.model_validate(profile["settings"]["model"]),
         stages=(Stage(layer=4, keep=0.5, merge=0.05), Stage(layer=6, keep=0.1)),
+        source=Source.model_validate(source),
     )
     plan.save(Path("plan.json"))
-    vanilla, pruned = command(
-        "run", "--plan", "plan.json", "--model", "model", "--datasets", file, "--samples", 3
+    vanilla, pruned = command(  # the plan brings model and data
+        "run", "--plan", "plan.json", "--samples", 3
     )["rows"]
     assert vanilla["scores"]["mine"]["score"] == 1.0
     assert pruned["scores"]["mine"]["score"] < 1

@@ -181,7 +181,10 @@ def test_additions_of_a_later_minor_version_survive_a_round_trip(tmp_path: Path)
     assert again["schema"] == "swiftprof.plan/1.4"
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 def test_no_value_in_any_field_escapes_as_another_error(tmp_path: Path, data: Any) -> None:
     document = copy.deepcopy(DESIGN_EXAMPLE)
