@@ -166,7 +166,8 @@ def _run(asked: Sequence[Analysis], load: LoadOptions, data: Data, read: Read) -
         output.document({"path": str(read.out), **documents[0].to_dict()})
     else:
         output.document({"path": str(read.out), "analyses": [d.to_dict() for d in documents]})
-        output.print(f"\nWrote {read.out}/. Next: swiftprof report {read.out} --out report.html")
+        output.print("\nWrote {out}/", out=read.out)
+        output.next("report", read.out, "--out", "report.html")
     raise typer.Exit(code)
 
 
@@ -186,7 +187,8 @@ def _show(output: Output, document: Document, out: Path, short: bool) -> None:
         output.print(table.terminal())
     output.print(Text(f"\n{visible(document.measured)}", style="dim"))
     name = document.analysis
-    output.print(Text(f"\nWrote {out}/{name}.png, .json and .md. Next: swiftprof report {out}"))
+    output.print("\nWrote {out}/{name}.png, .json and .md", out=out, name=name)
+    output.next("report", out)
 
 
 def _subject(output: Output, load: LoadOptions, data: Data, read: Read) -> Subject:

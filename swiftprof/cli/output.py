@@ -120,6 +120,11 @@ class Output:
             for each in what or ("",):
                 self._people.print(each.format(**safe) if safe else each)
 
+    def next(self, *words: object) -> None:
+        """Say which swiftprof command comes next, in one line that can be pasted."""
+        if not self.as_json:
+            self._people.print(f"Next: {command(*words)}", markup=False, soft_wrap=True)
+
     def document(self, value: Mapping[str, Any]) -> None:
         """Print the command's result as JSON; nothing without `--json`. Call it once."""
         if self.as_json:

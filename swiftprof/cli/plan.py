@@ -23,7 +23,7 @@ from swiftprof.cli.options import (
     VisualTokensOpt,
     grouped,
 )
-from swiftprof.cli.output import Output, command
+from swiftprof.cli.output import Output
 from swiftprof.cli.values import layer_numbers, option_values
 from swiftprof.errors import BadParameter
 from swiftprof.hub import CURVE, fetch, is_shared
@@ -208,7 +208,8 @@ def plan(
         from swiftprof.cli.show_plan import show_plan
 
         show_plan(output, drawn, made)
-        output.print("\nWrote {out}. Next: {next}", out=out, next=command("run", "--plan", out))
+        output.print("\nWrote {out}", out=out)
+        output.next("run", "--plan", out)
 
 
 def _from_curve(

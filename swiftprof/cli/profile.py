@@ -10,7 +10,7 @@ import typer
 
 from swiftprof.cli.errors import DONE
 from swiftprof.cli.options import BatchSizeOpt, DataOptions, JsonOpt, LoadOptions, SeedOpt, grouped
-from swiftprof.cli.output import Output, command
+from swiftprof.cli.output import Output
 from swiftprof.cli.values import batch_size, count_or_auto
 from swiftprof.errors import BadParameter
 
@@ -178,12 +178,12 @@ def _show(output: Output, done: Profile | Unfinished) -> int:
         output.document({"path": str(done.path), "parts": done.parts, "missing": done.missing})
         output.print(
             "{path}/: {missing} of {parts} parts are still to come from other shards. "
-            "When they are there: {next}",
+            "When they are there:",
             path=done.path,
             missing=done.missing,
             parts=done.parts,
-            next=command("merge", done.path),
         )
+        output.next("merge", done.path)
         return DONE
     return show_done(output, done)
 
@@ -195,11 +195,8 @@ def show_done(output: Output, done: Profile) -> int:
         from swiftprof.cli.show_profile import show_profile
 
         show_profile(output, done)
-        output.print(
-            "\nWrote {path}/. Next: {next}",
-            path=done.path,
-            next=command("plan", done.path, "--budget", 3),
-        )
+        output.print("\nWrote {path}/", path=done.path)
+        output.next("plan", done.path, "--budget", 3)
     from swiftprof.cli.show_skipped import show_skipped
 
     summary = done.summary

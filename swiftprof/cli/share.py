@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from swiftprof.cli.options import JsonOpt
-from swiftprof.cli.output import Output, command
+from swiftprof.cli.output import Output
 from swiftprof.errors import BadParameter, SwiftprofError
 
 EXAMPLES = (
@@ -60,7 +60,8 @@ def share(
             output.print("Nothing was sent (--dry-run).")
         else:
             _send(Path(folder), to, private)
-            output.print("\nShared. Anybody's next: {next}", next=_next(to))
+            output.print("\nShared. Anybody can now use it.")
+            output.next("run", "--plan", f"hf://{to}")
     output.document({"to": to, "files": sizes, "sent": not dry_run})
 
 
@@ -69,10 +70,6 @@ def plain_card(folder: Path) -> str:
     from rich.markup import escape
 
     return escape((folder / "README.md").read_text(encoding="utf-8"))
-
-
-def _next(to: str) -> str:
-    return command("run", "--plan", f"hf://{to}")
 
 
 def _send(folder: Path, to: str, private: bool) -> None:

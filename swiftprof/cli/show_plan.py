@@ -119,7 +119,7 @@ def _bar(filled: float, width: int) -> str:
 
 def _interval(stability: Stability, layer: int) -> str:
     found = (stability.interval or {}).get(str(layer))
-    return f"{found[0]:.3f}–{found[1]:.3f}" if found else ""
+    return f"{found[0]:.3f}–{found[1]:.3f}" if found and found[0] < found[1] else ""
 
 
 def _chosen(stability: Stability, layer: int) -> str:
