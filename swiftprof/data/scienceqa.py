@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from swiftprof.data.base import Sample
 from swiftprof.data.errors import BadSample
-from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
+from swiftprof.data.hosted import HostedDataset, image_in, text_in, texts_in
 from swiftprof.data.scoring.choices import LETTERS, llava_letter, option_letter
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import OPTION_LETTER, lettered
@@ -28,9 +28,10 @@ class ScienceQA(HostedDataset):
     licence = "CC BY-NC-SA 4.0"
     published: Mapping[str, int] = {"train": 6_218, "validation": 2_097, "test": 2_017}
     megabytes: Mapping[str, int] = {"train": 400, "validation": 133, "test": 130}
-    # lmms-lab's ScienceQA has these rows as a configuration, whose card declares no train split
+    # lmms-lab's ScienceQA has these rows as a configuration, whose card declares no train split;
+    # this one is not known to have moved, and the old address would lead to the new one
     parts: Mapping[str, Part] = {
-        split: Part(hub("ScienceQA-IMG"), split, COLUMNS)
+        split: Part(("lmms-lab/ScienceQA-IMG", "lmms-lab-encoder/ScienceQA-IMG"), split, COLUMNS)
         for split in ("train", "validation", "test")
     }
 

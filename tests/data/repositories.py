@@ -324,7 +324,7 @@ def scienceqa(root: Path) -> None:
         ("lecture", TEXT),
         ("solution", TEXT),
     ]
-    folder = root / "lmms-lab-encoder" / "ScienceQA-IMG"
+    folder = root / "lmms-lab" / "ScienceQA-IMG"
     splits = ("train", "validation", "test")
     for split in splits:
         rows = [

@@ -360,3 +360,24 @@ def test_only_columns_in_use_are_read_and_damaged_rows_are_skipped(folder):
     _, samples, skipped = asked(path)
     assert [s.answers for s in samples] == [("one",), ("cat",)]
     assert "row 2: cannot be read" in skipped[0]
+
+
+def test_the_option_names_columns_of_own_data(folder):
+    from swiftprof.cli.options import DataOptions, LoadOptions
+    from swiftprof.cli.resolve import resolve
+
+    rows = [{"pic": r["image"], "q": r["question"], "gold": r["answers"][0]} for r in ROWS]
+    data = DataOptions(
+        datasets=f"scenes-qa,{save(folder, 'odd.csv', rows)}",
+        columns="image=pic,question=q,answers=gold",
+    )
+    bundled, own = resolve(LoadOptions(), data).datasets()
+    assert (bundled.name, bundled.origin) == ("scenes-qa", "")
+    assert own.sample("all", 1).answers == ("ball",)
+    assert get_dataset(own.origin).sample("all", 1) == own.sample("all", 1)
+
+
+def test_scienceqa_has_a_train_split_and_its_advice_names_where(folder):
+    (folder / "lmms-lab" / "ScienceQA-IMG").mkdir(parents=True)
+    with pytest.raises(SwiftprofError, match=r"hf download lmms-lab/ScienceQA-IMG "):
+        get_dataset("scienceqa", folder).size("train")
