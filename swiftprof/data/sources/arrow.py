@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,15 @@ class ArrowRows:
     def __init__(self, files: Sequence[Path], where: Path) -> None:
         self.where = where
         self._batches: list[pa.RecordBatch] = []
+        self._names: list[str] = []
         for file in files:
             try:
                 with pa.ipc.open_stream(pa.memory_map(str(file))) as reader:
-                    self._batches += list(reader)
-            except (OSError, pa.ArrowException) as error:
+                    batches = list(reader)
+                names = [list(batch.schema.names) for batch in batches]  # may be no text
+                self._names = self._names or (names[0] if names else [])
+                self._batches += batches
+            except (OSError, ValueError, pa.ArrowException) as error:
                 first = str(error).splitlines()[0][:100]
                 raise SwiftprofError(f"{file}: not a readable Arrow file ({first})") from None
         if not self._batches:
@@ -43,7 +48,7 @@ class ArrowRows:
 
     @property
     def names(self) -> Collection[str]:
-        return list(self._batches[0].schema.names)
+        return self._names
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -68,10 +73,11 @@ class ArrowRows:
 
     def column(self, name: str) -> Iterable[Any]:
         for number, batch in enumerate(self._batches):
-            if self._problem(number):
-                yield from [None] * batch.num_rows
-            else:
-                yield from batch[name].to_pylist()
+            values: list[Any] = [None] * batch.num_rows
+            with suppress(KeyError, ValueError, OverflowError, pa.ArrowException):
+                if not self._problem(number):
+                    values = batch[name].to_pylist()
+            yield from values
 
     def place(self, index: int) -> str:
         return f"row {index + 1}"
@@ -82,6 +88,6 @@ class ArrowRows:
             try:
                 self._batches[number].validate(full=True)
                 self._checked[number] = ""
-            except pa.ArrowException as error:
+            except (ValueError, pa.ArrowException) as error:
                 self._checked[number] = str(error).splitlines()[0][:100]
         return self._checked[number]
