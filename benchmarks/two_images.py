@@ -2,7 +2,7 @@
 
     PYTHONPATH=. swiftprof eval --methods vanilla,swiftvlm,swiftvlm:per=image --ratio 1/3,1/6 \
         --datasets benchmarks.two_images:Signs,benchmarks.two_images:Things \
-        --samples 100 --out two-images
+        --samples 60 --out two-images
 
 The other scene belongs to a sample of its own; it comes first or second in turn. The kinds of the
 tables say which place the scene in question has.
