@@ -4,9 +4,8 @@
 
 Every budget N is compared twice: at equal tokens, and at the FLOPs that the paper's plan costs at
 that N. Plans found by search are taken from `--plans` where they are there; they are called
-`<model>-<budget>-<tokens|flops>.json`, with an x for the budget's slash. What was answered is kept
-in the folder: the same command goes on where it was stopped. A method that cannot have a budget is
-left out, which is said.
+`<model>-1_3-<tokens|flops>.json`. What was answered is kept in the folder: the same command goes on
+where it was stopped. A method that cannot have a budget is left out, which is said.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ import warnings
 from pathlib import Path
 
 import swiftprof
-from swiftprof.data.registry import BUNDLED
+from swiftprof.data.drawing import draw
+from swiftprof.data.prompts import prompt_sizes
+from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
-from swiftprof.methods import REGISTRY, create
+from swiftprof.methods import create
 from swiftprof.planning.fill import Cost, Target
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile
@@ -35,16 +36,20 @@ METHODS = (
     "drop",
     "pdrop",
     "pdrop:positions=kept",
+    "pdrop@planned:positions=kept",
     "fastv",
+    "fastv@planned",
     "sparsevlm",
-    "sparsevlm:positions=kept",
+    "sparsevlm@planned",
+    "sparsevlm-plus",
     "feather",
+    "feather@planned",
     "divprune",
-    "cdpruner",
+    "cdpruner-embeddings",
     "dart",
     "vispruner",
     "hiprune",
-    "downsample",
+    "pool",
     "random",
     "uniform",
 )
@@ -52,11 +57,6 @@ OFTEN = "swiftvlm@3+4+6+8+10+12+14+18:first=before:spread=0.35:schedule=uniform"
 """Judged often, a share spread, without measuring anything."""
 RATIOS = ("1/2", "1/3", "2/9", "1/6")
 MODELS = ("tiny-llava-plain", "tiny-llava")
-
-
-def known(methods: list[str]) -> list[str]:
-    """Those that this version has."""
-    return [m for m in methods if m.partition("@")[0].partition(":")[0] in REGISTRY]
 
 
 def variants_at(
@@ -81,7 +81,7 @@ def variants_at(
                 found.append(planner.variants([parse_spec(method)], [budget])[-1])
             except SwiftprofError as error:
                 print(f"{model}, {budget.text}: {error}", file=sys.stderr)
-        path = plans and plans / f"{model}-{ratio.replace('/', 'x')}-{kind}.json"
+        path = plans and plans / f"{model}-{ratio.replace('/', '_')}-{kind}.json"
         if path and path.is_file():
             found.append(VariantSettings.of("swiftvlm, searched", budget.text, Plan.load(path)))
     return found
@@ -98,11 +98,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--plans", type=Path, help="folder with plans found by search")
     args = parser.parse_args()
-    methods = known(args.methods.split(","))
+    methods = args.methods.split(",")
     for model in args.models.split(","):
         vlm = swiftprof.load(model)
         profile = Profile.load(bundled_profiles()[model])
-        cost = Cost(model_info(vlm), vlm.decoder_shape, profile.text_tokens)
+        drawn = [(d, "test", draw(d, "test", args.samples, 0)) for d in get_datasets(BUNDLED)]
+        cost = Cost(model_info(vlm), vlm.decoder_shape, prompt_sizes(vlm, drawn)[1])
         planner = Planner(cost, profile)
         for ratio in args.ratios.split(","):
             with warnings.catch_warnings():
@@ -113,7 +114,7 @@ def main() -> None:
                 found,
                 BUNDLED,
                 samples=args.samples,
-                out=args.out / model / ratio.replace("/", "x"),
+                out=args.out / model / ratio.replace("/", "_"),
                 reference=PAPER,
                 command=" ".join(["python", *sys.argv]),
             )
