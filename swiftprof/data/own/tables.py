@@ -79,7 +79,9 @@ class Listed:
 
     Args:
         read: makes a row of an item; raises BadSample.
-        first: number of the first item where it was written.
+        unit: what an item is called in messages.
+        numbers: where each was written; counted from 1 without.
+        names: its columns; the keys of the first rows without.
     """
 
     def __init__(
