@@ -39,7 +39,7 @@ PRESETS: Mapping[str, Preset] = {
         published=(3, 4, 6, 8, 10, 12, 14, 18),
         depth=24,
         options={"first": "before", "spread": 0.35},
-        schedule="uniform",
+        schedule="geometric",
     )
 }
 """`often`: judge often, from an early layer on, and spread a share of every selection."""

@@ -31,6 +31,10 @@ LEAST = 1 / 64
 """No stage has fewer tokens than this share of the first stage's."""
 
 
+_FALL = 0.7
+"""Tokens of a stage relative to the one before, where a search begins."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One point of the space.
@@ -132,7 +136,8 @@ def often(num_layers: int) -> Candidate:
     """The preset that needs no profile: judge often, and spread a share."""
     preset = preset_named("often")
     layers, spread = preset.layers(num_layers), float(preset.options["spread"])
-    return Candidate(layers, (1.0,) * len(layers), first="before", spread=spread)
+    falls = tuple(_FALL**number for number in range(len(layers)))
+    return Candidate(layers, falls, first="before", spread=spread)
 
 
 def starts(paper: Candidate, x: dict[int, float], num_layers: int) -> list[Candidate]:
@@ -145,6 +150,7 @@ def starts(paper: Candidate, x: dict[int, float], num_layers: int) -> list[Candi
     """
     preset = often(num_layers)
     found = [paper, preset, replace(preset, spread=0.0), replace(preset, spread=0.1)]
+    found.append(replace(preset, falls=(1.0,) * len(preset.layers)))
     count = max(3, len(paper.layers))
     best = sorted(sorted(layer for layer in x if 2 < layer < num_layers), key=lambda i: -x[i])
     for layers in (
