@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -19,6 +23,8 @@ SOME_FAILED = 3
 INTERRUPTED = 130
 _SPELLINGS = {"--dataset": "--datasets", "--limit": "--samples"}
 """Other spellings of options."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a file that the output goes to."""
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
@@ -33,7 +39,9 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a bar that a terminal lacks is no reason to die
     try:
-        result = app(args=list(arguments), prog_name="swiftprof", standalone_mode=False)
+        with _ended_like_interrupted():
+            result = app(args=list(arguments), prog_name="swiftprof", standalone_mode=False)
+            sys.stdout.flush()
     except typer.Exit as stop:
         result = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
@@ -41,7 +49,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
             raise
         result = INTERRUPTED
     except BrokenPipeError:  # `swiftprof … | head`: nobody reads on, and that is all
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         return DONE
     except SwiftprofError as error:
         if debug:
@@ -51,6 +59,10 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            _forget_stdout()
+            _say(f"error: cannot write the output ({error.strerror}); what was measured stays")
+            return BAD_INPUT
         if hasattr(error, "format_message"):  # typer's own complaints about the arguments
             _say(f"error: {_usage_message(error)}")
             return BAD_INPUT
@@ -61,6 +73,28 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     if code == INTERRUPTED:  # typer turns the exception into the code on its own
         _say("interrupted; type the same command again to go on")
     return code
+
+
+def _forget_stdout() -> None:
+    """Let what is still to be written go nowhere, so that no complaint follows at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: bars give the cursor back, finished parts stay."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

@@ -38,3 +38,47 @@ def test_interrupted_profile_goes_on(tmp_path, capsys):
     assert main([*arguments, "--json"]) == 0
     assert first.read_bytes() == kept
     assert (folder / "parts" / "scenes-qa-00001.parquet").exists()
+
+
+WAITS = """
+import sys, time
+from swiftprof.cli.errors import run
+
+def app(**_):
+    print("begun", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        print("the cursor is back", flush=True)
+
+sys.exit(run(app, []))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_sigterm_ends_a_command_like_an_interruption():
+    running = subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == "begun\n"
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert out == "the cursor is back\n"
+    assert err == "swiftprof: interrupted; type the same command again to go on\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_an_output_that_is_full_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "swiftprof", "datasets", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "cannot write the output (No space left on device)" in done.stderr
