@@ -39,7 +39,7 @@ from swiftprof.tables import Table
 from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
 
 MethodLike = str | Method | Plan | VariantSettings
