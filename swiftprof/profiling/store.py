@@ -26,7 +26,7 @@ from swiftprof.profiling.settings import Settings
 from swiftprof.runs.folder import MAX_BYTES, Index, Run, chunks
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
     from matplotlib.figure import Figure
 
 SCHEMA = "swiftprof.profile/1"
