@@ -177,5 +177,6 @@ def test_demo_in_small(capsys, tmp_path):
         "random",
     }
     assert Plan.load(tmp_path / "plan.json").to_dict() == document["plan"]
+    assert "<table" in (tmp_path / "demo.html").read_text()
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 600
