@@ -38,7 +38,7 @@ def test_models_lists_families_aliases_layers_and_licences(swiftprof: Run) -> No
 
 def test_models_for_people(swiftprof: Run) -> None:
     out = swiftprof("models").out
-    for text in ("LLaVA-NeXT", "llava-next-7b-mistral", "32 layers", "bundled, works offline"):
+    for text in ("LLaVA-NeXT", "llava-next-7b-mistral", "32, llama2", "bundled, works offline"):
         assert text in out
 
 

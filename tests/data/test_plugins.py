@@ -66,9 +66,12 @@ def test_it_is_run_beside_our_own(package, bundled, capsys, tmp_path, monkeypatc
         name="tiny-llava", id="tiny-llava", num_layers=bundled.num_layers, visual_tokens=144
     )
     Plan(model=model, stages=(Stage(layer=3, keep=0.3),)).save(tmp_path / "plan.json")
-    assert main(["run", "--datasets", "clocks,scenes-qa", "--samples", "4", "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)["results"]
-    assert {r["dataset"] for r in results} == {"clocks", "scenes-qa"}
+    code = main(["run", "--datasets", "clocks,scenes-qa", "--samples", "4", "--json"])
+    said = capsys.readouterr()
+    assert json.loads(said.out)["settings"]["datasets"] == ["clocks", "scenes-qa"]
+    assert code == 3  # the bundled model reads no clocks, and a set without a right answer says so
+    assert "clocks: left out" in said.err
+    assert "scenes-qa: answer" in said.err
 
 
 @pytest.mark.parametrize(

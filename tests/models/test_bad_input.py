@@ -63,7 +63,7 @@ def complaint(
                 "HUGGINGFACE_CO_URL_TEMPLATE",
                 endpoint + "/{repo_id}/resolve/{revision}/{filename}",
             )
-        code = main([str(a) for a in ("profile", *arguments)])
+        code = main([str(a) for a in ("profile", "--datasets", "scenes-ref", *arguments)])
         out, err = capsys.readouterr()
         assert (code, out) == (2, ""), err
         lines = [line for line in err.splitlines() if not line.startswith("loading")]

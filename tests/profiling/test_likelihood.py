@@ -84,8 +84,8 @@ def test_profile_has_the_same_form(bundled, small_profile, tmp_path):
         assert (scores.vanilla > 0).all()
         assert (scores.vanilla <= 1).all()
         assert len(np.unique(scores.reruns)) > 10  # smoother than right or wrong
-        assert "teacher-forced" in done.summary.protocol[name]
-        assert "greedy" not in done.summary.protocol[name]
+        assert "teacher-forced" in done.summary.settings.protocol[name]
+        assert "greedy" not in done.summary.settings.protocol[name]
 
 
 def test_the_reference_is_the_most_frequent_answer():
