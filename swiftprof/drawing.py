@@ -88,13 +88,6 @@ def layer_ticks(num_layers: int, most: int = 32) -> list[int]:
     return [layer for layer in range(1, num_layers + 1) if layer % step == 0]
 
 
-def halo(width: float = 3) -> list[Any]:
-    """Path effects that keep a text readable on lines."""
-    from matplotlib.patheffects import withStroke
-
-    return [withStroke(linewidth=width, foreground=PAPER)]
-
-
 def spread(values: Sequence[float], least: float) -> list[float]:
     """The values, pushed apart by equal parts until neighbours are `least` apart; order kept."""
     order = sorted(range(len(values)), key=values.__getitem__)

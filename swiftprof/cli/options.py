@@ -83,7 +83,6 @@ ColumnsOpt = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
-PlanOpt = Annotated[Path | None, typer.Option("--plan", help="A plan.json.")]
 ProfileOpt = Annotated[
     str | None,
     typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),

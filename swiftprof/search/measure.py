@@ -57,6 +57,12 @@ class Drawn:
         return -(-len(getattr(self, name)) // BLOCK)
 
 
+Plans = dict[str, Plan | None]
+"""Plans by their key; None is the unpruned model."""
+Measure = Callable[[Drawn, Sequence[int], Plans], list[list[float]]]
+"""Of some samples of a set, for each plan in turn its scores."""
+
+
 class Meter:
     """Measures plans on drawn samples, each unit once."""
 
@@ -83,41 +89,48 @@ class Meter:
         Args:
             tick: called after each unit.
         """
-        wanted: dict[str, Plan | None] = {VANILLA: None}
-        wanted |= {plan_key(plan): plan for plan in plans}
-        table: dict[str, list[Floats]] = {key: [] for key in wanted}
-        for drawn in self._sets:
-            rows: dict[str, list[float]] = {key: [] for key in wanted}
-            for block in range(min(level, drawn.blocks("search"))):
-                unit = (drawn.dataset.name, block)
-                missing = {k: p for k, p in wanted.items() if self._store.get(k, unit) is None}
-                if missing:
-                    self._measure(drawn, unit, missing)
-                    tick()
-                for key in wanted:
-                    rows[key] += self._store.get(key, unit) or []
-            for key in wanted:
-                table[key].append(np.array(rows[key]))
-        return [relative(table[plan_key(plan)], table[VANILLA]) for plan in plans]
+        return self._relative(plans, "search", level, "", self._likelihoods, tick)
 
     def answers(self, plans: Sequence[Plan], part: str, tick: Callable[[], None]) -> list[Floats]:
         """Of each plan the scores of generated answers by the sets' own metrics, likewise."""
-        wanted: dict[str, Plan | None] = {VANILLA: None}
+        return self._relative(plans, part, None, f"/{part}", self._answered, tick)
+
+    def prompt_sizes(self) -> tuple[int, float]:
+        """Visual and other tokens of the prompts that are searched on, on average."""
+        visual, text = prompt_sizes(self._vlm, ((d.dataset, d.split, d.search) for d in self._sets))
+        return round(visual), text
+
+    def _relative(
+        self,
+        plans: Sequence[Plan],
+        part: str,
+        level: int | None,
+        suffix: str,
+        measure: Measure,
+        tick: Callable[[], None],
+    ) -> list[Floats]:
+        """Scores of each plan relative to the unpruned model; only what the store lacks is run.
+
+        Args:
+            part: of the drawn samples.
+            level: blocks of each set; all if None.
+            suffix: tells the units of this measure from others of the same set.
+        """
+        wanted: Plans = {VANILLA: None}
         wanted |= {plan_key(plan): plan for plan in plans}
         table: dict[str, list[Floats]] = {key: [] for key in wanted}
         for drawn in self._sets:
             indices = getattr(drawn, part)
+            blocks = drawn.blocks(part)
             rows: dict[str, list[float]] = {key: [] for key in wanted}
-            for block in range(drawn.blocks(part)):
-                unit = (f"{drawn.dataset.name}/{part}", block)
+            for block in range(blocks if level is None else min(level, blocks)):
+                unit: Unit = (f"{drawn.dataset.name}{suffix}", block)
                 missing = {k: p for k, p in wanted.items() if self._store.get(k, unit) is None}
                 if missing:
-                    some = indices[block * BLOCK : (block + 1) * BLOCK]
                     began = time.perf_counter()
-                    found, _ = answer_samples(self._vlm, drawn.dataset, drawn.split, some, missing)
+                    found = measure(drawn, indices[block * BLOCK : (block + 1) * BLOCK], missing)
                     seconds = (time.perf_counter() - began) / len(missing)
-                    for key in missing:
-                        scores = [a.score for a in found if a.variant == key]
+                    for key, scores in zip(missing, found, strict=True):
                         self._store.put(key, unit, scores, seconds)
                     tick()
                 for key in wanted:
@@ -126,22 +139,16 @@ class Meter:
                 table[key].append(np.array(rows[key]))
         return [relative(table[plan_key(plan)], table[VANILLA]) for plan in plans]
 
-    def prompt_sizes(self) -> tuple[int, float]:
-        """Visual and other tokens of the prompts that are searched on, on average."""
-        visual, text = prompt_sizes(self._vlm, ((d.dataset, d.split, d.search) for d in self._sets))
-        return round(visual), text
+    def _answered(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> list[list[float]]:
+        found, _ = answer_samples(self._vlm, drawn.dataset, drawn.split, some, plans)
+        return [[a.score for a in found if a.variant == key] for key in plans]
 
-    def _measure(self, drawn: Drawn, unit: Unit, plans: dict[str, Plan | None]) -> None:
-        began = time.perf_counter()
-        some = drawn.search[unit[1] * BLOCK : (unit[1] + 1) * BLOCK]
+    def _likelihoods(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> list[list[float]]:
         samples, _ = ask_all(drawn.dataset, drawn.split, some, self._vlm)
-        found = self._scores(drawn.dataset, samples, plans) if samples else [[] for _ in plans]
-        seconds = (time.perf_counter() - began) / len(plans)
-        for key, scores in zip(plans, found, strict=True):
-            self._store.put(key, unit, scores, seconds)
+        return self._scores(drawn.dataset, samples, plans) if samples else [[] for _ in plans]
 
     def _scores(
-        self, dataset: Dataset, samples: Sequence[Sample], plans: dict[str, Plan | None]
+        self, dataset: Dataset, samples: Sequence[Sample], plans: Plans
     ) -> list[list[float]]:
         """Likelihoods of each plan; on halves of the samples where memory runs out."""
         layers = self._vlm.num_layers

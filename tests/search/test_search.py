@@ -31,7 +31,8 @@ def test_a_search_is_decided_by_its_seed_and_goes_on_where_it_stopped(
     )
     assert seen == sorted(seen)
     assert seen[-1] == (1000, 1000)
-    monkeypatch.setattr(Meter, "_measure", lambda *_: pytest.fail("measured again"))
+    for again in ("_likelihoods", "_answered"):
+        monkeypatch.setattr(Meter, again, lambda *_: pytest.fail("measured again"))
     assert swiftprof.search_plan(bundled, made_profile, **SMALL, folder=tmp_path) == first
     monkeypatch.undo()
     # A part of what was measured is lost: it is measured again, with the same end.
@@ -91,7 +92,8 @@ def test_a_winner_replaces_the_papers_plan_where_it_is_better(bundled, made_prof
 
 
 def test_bad_input_is_refused_before_anything_runs(bundled, made_profile, monkeypatch):
-    monkeypatch.setattr(Meter, "_measure", lambda *_: pytest.fail("ran"))
+    for runs in ("_likelihoods", "_answered"):
+        monkeypatch.setattr(Meter, runs, lambda *_: pytest.fail("ran"))
     for wrong, named in (
         ({"limit": "soon"}, "search"),
         ({"equal": "speed"}, "equal"),
