@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.data.asking import Skipped
@@ -16,7 +19,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.runs import folder as module
 from swiftprof.runs import part as part_module
 from swiftprof.runs.folder import Parts, Series, sweep
-from swiftprof.runs.part import Damaged, read_part
+from swiftprof.runs.part import Damaged, Stamp, read_part
 
 SCHEMA = pa.schema([("text", pa.string()), ("value", pa.float64())])
 
@@ -73,6 +76,43 @@ def test_any_flipped_bit_is_noticed(parts: Parts) -> None:
         path.write_bytes(raw)
         with pytest.raises(Damaged):
             read_part(path, SCHEMA)
+
+
+def forged(path: Path, table: pa.Table, lies: dict[bytes, bytes], **written: object) -> None:
+    """A part with other data, a footer that lies about them, and the right checksum."""
+    out = pa.BufferOutputStream()
+    with pq.ParquetWriter(out, table.schema, store_schema=False, **written) as writer:
+        writer.write_table(table)
+        blank = Stamp(settings="d", indices=(1,)).model_dump()
+        writer.add_key_value_metadata({"swiftprof.part": json.dumps(blank)})
+    raw = out.getvalue().to_pybytes()
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    for true, false in lies.items():
+        assert raw.count(true, footer) == 1
+        raw = raw[:footer] + raw[footer:].replace(true, false)
+    path.write_bytes(raw.replace(b"0" * 64, hashlib.sha256(raw).hexdigest().encode()))
+
+
+def test_a_forged_part_is_refused_before_its_pages_are_unpacked(parts: Parts) -> None:
+    parts.add(Series("a", "d", (1,)), 0, rows(1))
+    path = parts.path("a", 0)
+    schema = pa.schema([("texts", pa.list_(pa.string()))])
+    word = pa.DictionaryArray.from_arrays(pa.array([0] * 9000, pa.int32()), pa.array(["x" * 9000]))
+    bomb = pa.table([pa.ListArray.from_arrays([0, 9000], word)], ["texts"])
+    packed = b"\x35\x00\x06\x10"  # encodings, of which the last is RLE_DICTIONARY
+    forged(path, bomb, {packed: b"\x35\x00\x06\x06"}, compression="zstd")
+    assert path.stat().st_size < 3000  # for 81 MB
+    with pytest.raises(Damaged, match="packed as no part is"):
+        read_part(path, schema)
+
+    nulls = pa.ListArray.from_arrays([0, 5000], pa.nulls(5000, pa.string()))
+    table = pa.table([nulls], ["texts"])
+    forged(path, table, {}, compression="zstd", use_dictionary=False)
+    assert read_part(path, schema).rows["texts"].to_pylist() == [[None] * 5000]
+    lie = {b"\x15\x0c\x16\x90\x4e": b"\x15\x0c\x16\x82\x00"}  # 1 value instead of 5000
+    forged(path, table, lie, compression="zstd", use_dictionary=False)
+    with pytest.raises(Damaged, match="not of the size that it promises"):
+        read_part(path, schema)
 
 
 def test_folders_of_several_processes_are_brought_together(parts: Parts, tmp_path: Path) -> None:

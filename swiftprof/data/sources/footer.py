@@ -1,8 +1,9 @@
-"""What a parquet file's footer says of the sizes of its columns.
+"""What a parquet file says of the sizes of its columns, in its footer and in front of its pages.
 
 Read here and not through pyarrow: on some damaged footers pyarrow's metadata ends the process
-instead of raising an error (a size statistic under a type that has none, for one). The footer is a
-`FileMetaData` of parquet's ``parquet.thrift``, in Thrift's compact protocol.
+instead of raising an error (a size statistic under a type that has none, for one), and it believes
+pages of which the footer says nothing. Structs are those of ``parquet.thrift``, in Thrift's compact
+protocol.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_FOOTER = 64 << 20
 MAX_DEPTH = 24
 _BYTE_ARRAY = 6
-_ROW_GROUPS, _COLUMNS, _META_DATA = 4, 1, 3
-_TYPE, _PATH, _VALUES, _UNPACKED, _PACKED = 1, 3, 5, 6, 7
+_ROW_GROUPS, _NOTES = 4, 5
+_COLUMNS, _ROWS, _META_DATA = 1, 3, 3
+_TYPE, _PATH, _VALUES, _UNPACKED, _PACKED, _DATA, _DICTIONARY = 1, 3, 5, 6, 7, 9, 11
+_PAGE_KIND, _PAGE_UNPACKED, _PAGE_PACKED, _PAGE_HEAD = 1, 2, 3, 5
+_PLAIN = 0
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Chunk:
         texts: its values are texts or bytes of any length.
         values: how many there are, nulls included.
         packed, unpacked: bytes on disk and in memory, as they are encoded.
+        start: of its first page, in bytes from the start of the file.
     """
 
     path: str
@@ -36,44 +40,76 @@ class Chunk:
     values: int
     packed: int
     unpacked: int
+    start: int
 
 
-def read_footer(path: Path | str) -> list[list[Chunk]]:
-    """The chunks of every row group.
+@dataclass(frozen=True)
+class Footer:
+    """Rows and chunks of every row group, and what its writer noted in the file."""
+
+    groups: list[tuple[int, list[Chunk]]]
+    notes: dict[bytes, bytes]
+
+
+def read_footer(file: BinaryIO) -> Footer:
+    """The footer of an open file.
 
     Raises:
         ValueError: no footer, or a damaged one.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 8))
-        tail = file.read(8)
-        length = int.from_bytes(tail[:4], "little")
-        if tail[4:] != b"PAR1" or not 0 < length <= min(MAX_FOOTER, size - 12):
-            raise ValueError("has no parquet footer")
-        file.seek(size - 8 - length)
-        document = _Thrift(file.read(length)).struct()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != b"PAR1" or not 0 < length <= min(MAX_FOOTER, size - 12):
+        raise ValueError("has no parquet footer")
+    file.seek(size - 8 - length)
+    document = _Thrift(file.read(length)).struct()
     try:
-        return [
-            [_chunk(column[_META_DATA]) for column in group[_COLUMNS]]
+        groups = [
+            (int(group[_ROWS]), [_chunk(column[_META_DATA]) for column in group[_COLUMNS]])
             for group in document.get(_ROW_GROUPS, [])
         ]
-    except (AttributeError, KeyError, TypeError) as error:
+        return Footer(groups, {note[1]: note.get(2, b"") for note in document.get(_NOTES, [])})
+    except (AttributeError, LookupError, TypeError) as error:
         raise ValueError(f"its footer is damaged ({type(error).__name__})") from None
+
+
+def check_plain(raw: bytes, chunk: Chunk) -> None:
+    """Walk a chunk's pages: all plain, so that values take the bytes that the footer promises.
+
+    Raises:
+        ValueError: pages of another kind, or other sizes than the footer's.
+    """
+    at, end, values, unpacked = chunk.start, chunk.start + chunk.packed, 0, 0
+    while 0 < at < end <= len(raw):
+        head = _Thrift(raw, at)
+        page = head.struct()
+        try:
+            count, encoding = page[_PAGE_HEAD][1], page[_PAGE_HEAD][2]
+            size, at = page[_PAGE_UNPACKED], head.at + page[_PAGE_PACKED]
+        except (LookupError, TypeError):
+            raise ValueError("packed as no part is") from None
+        if page.get(_PAGE_KIND) != 0 or encoding != _PLAIN or min(count, size) < 0:
+            raise ValueError("packed as no part is")
+        values, unpacked = values + count, unpacked + size
+    if at != end or values != chunk.values or not 0 <= unpacked <= chunk.unpacked:
+        raise ValueError(f"column {chunk.path[:60]} is not of the size that it promises")
 
 
 def _chunk(data: dict[int, Any]) -> Chunk:
     path = ".".join(name.decode("utf-8", "replace") for name in data[_PATH])
     sizes = [int(data[field]) for field in (_VALUES, _PACKED, _UNPACKED)]
-    return Chunk(path, data[_TYPE] == _BYTE_ARRAY, *sizes)
+    start = min(int(data[_DATA]), int(data.get(_DICTIONARY) or data[_DATA]))
+    return Chunk(path, data[_TYPE] == _BYTE_ARRAY, *sizes, start)
 
 
 class _Thrift:
     """Thrift's compact protocol: structs as dictionaries from field numbers to values."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        self._data, self.at = data, at
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         if depth > MAX_DEPTH:
@@ -115,10 +151,10 @@ class _Thrift:
         return self._bytes(1)[0]
 
     def _bytes(self, count: int) -> bytes:
-        part = self._data[self._at : self._at + count]
+        part = self._data[self.at : self.at + count]
         if len(part) < count:
             raise ValueError("its footer is cut short")
-        self._at += count
+        self.at += count
         return part
 
     def _unsigned(self) -> int:

@@ -189,7 +189,9 @@ class Rows:
     def _judged(self, number: int, path: str) -> list[str]:
         """Columns of texts to be read as dictionaries. Raises SwiftprofError for a bomb."""
         texts: dict[str, int] = {}
-        for chunk in chain.from_iterable(read_footer(path)):
+        with open(path, "rb") as file:
+            footer = read_footer(file)
+        for chunk in chain.from_iterable(chunks for _, chunks in footer.groups):
             if chunk.path.partition(".")[0] not in self.columns:
                 continue
             swells = chunk.unpacked > max(UNSUSPICIOUS, MAX_RATIO * chunk.packed)
