@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from swiftprof.analysis.base import Progress
 from swiftprof.analysis.sampling import Sampling
+from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.settings import VariantSettings
@@ -79,6 +80,15 @@ def answer_with(
             scores[each] = dict(read[each])
         vanilla = dict(read[VANILLA])
         skipped = {name: len(each) for name, each in done.skipped.items() if each}
+    for name, base in vanilla.items():
+        whole = ~np.isnan([each[name] for each in scores.values()]).any(axis=0)
+        if not whole.any():
+            raise SwiftprofError(f"data set {name}: some layers fail on every sample")
+        if lost := int((~whole).sum()):
+            skipped[name] = skipped.get(name, 0) + lost
+        vanilla[name] = base[whole]
+        for each in scores.values():
+            each[name] = each[name][whole]
     return Measured(scores, vanilla, skipped)
 
 

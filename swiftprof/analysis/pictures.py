@@ -204,7 +204,7 @@ def measure(
         SwiftprofError: no sample can be used.
     """
     from swiftprof.data.drawing import draw
-    from swiftprof.evaluation.answer import answer_samples, check_plans
+    from swiftprof.evaluation.answer import answer_samples, check_plans, common
 
     variants: dict[str, Plan | None] = {VANILLA: None, **plans}
     check_plans(vlm, variants)
@@ -220,18 +220,19 @@ def measure(
             if progress:
                 progress(before + done, samples * len(datasets))
 
-        found, skipped = answer_samples(
+        said, failed = answer_samples(
             vlm, dataset, where, indices, variants, batch_size=batch_size or 16, progress=report
         )
+        found = common(said, variants)
         if not found:
             raise SwiftprofError(
                 f"data set {dataset.name}: none of {len(indices)} samples can be used; "
-                f"the first: {skipped[0].reason}"
+                f"the first: {next(each[0].reason for each in failed.values() if each)}"
             )
         answers[dataset.name] = list(found)
-        sizes[dataset.name] = len(indices) - len(skipped)
-        if skipped:
-            broken[dataset.name] = len(skipped)
+        sizes[dataset.name] = len({a.place for a in found})
+        if lost := len(indices) - sizes[dataset.name]:
+            broken[dataset.name] = lost
         share = show // len(datasets) + (number < show % len(datasets))
         places = choose(found, pick, reference)[:share]
         chosen += [(dataset, where, indices[place]) for place in places]

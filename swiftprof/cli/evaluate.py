@@ -158,7 +158,12 @@ def show_done(output: Output, done: Evaluation) -> int:
         show_eval(output, results)
         output.print(f"\nWrote {done.path}/results.md, results.json and the answers in parts/.")
     where = str(done.path / "results.json")
-    return show_skipped(output, results.skipped, results.samples, where, results.left_out)
+    skipped, used = dict(results.skipped), dict(results.samples)
+    for variant, sets in results.failed.items():
+        for name, each in sets.items():
+            skipped[f"{name} with {variant}"] = each
+            used[f"{name} with {variant}"] = results.samples.get(name, 0) - len(each)
+    return show_skipped(output, skipped, used, where, results.left_out)
 
 
 def _targets(tokens: BudgetOptions) -> list[TargetText]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,7 +12,7 @@ from PIL.Image import Image
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import frame_of
-from swiftprof.data.images import Picture, shrink_factor
+from swiftprof.data.images import Picture, bytes_held, shrink_factor
 from swiftprof.models.conventions import Conventions
 
 
@@ -72,14 +73,22 @@ def fitted(image: Image | Picture, vlm: Asked) -> Image | Picture:
 
 
 def ask_all(
-    dataset: Dataset, split: str, indices: Iterable[int], vlm: Asked
+    dataset: Dataset, split: str, indices: Iterable[int], vlm: Asked, most: float = math.inf
 ) -> tuple[list[Sample], list[Skipped]]:
-    """Samples as asked, in order, and those that are broken."""
+    """Samples as asked, in order, and those that are broken.
+
+    Args:
+        most: stop once the images of the samples take so many bytes.
+    """
     good: list[Sample] = []
     bad: list[Skipped] = []
+    taken = 0
     for index in indices:
+        if taken >= most:
+            break
         try:
             good.append(ask(dataset, _sample(dataset, split, index), vlm))
+            taken += sum(map(bytes_held, (good[-1].image, *good[-1].others)))
         except BadSample as error:
             bad.append(Skipped(index, readable(" ".join(str(error).split()))[:LONGEST_REASON]))
     return good, bad

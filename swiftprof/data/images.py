@@ -86,6 +86,14 @@ def picture(source: bytes | Path, what: str) -> Image | Picture:
     return Picture(source, what, image.width, image.height)
 
 
+def bytes_held(image: Image | Picture) -> int:
+    """Memory that an image takes before it is opened."""
+    source = image.source if isinstance(image, Picture) else image
+    if isinstance(source, Image):
+        return source.width * source.height * len(source.getbands())
+    return len(source) if isinstance(source, bytes) else 0
+
+
 def shrink_factor(width: int, height: int, *, square: bool, seen: tuple[int, int]) -> int:
     """By which whole number an image is shrunk before a processor gets it; 1 for all usual sizes.
 

@@ -1,16 +1,17 @@
 """The loop that all comparisons share: several variants of one model answer the same samples.
 
 Batch by batch in turn, so that times are comparable on a machine whose speed drifts, and scores are
-paired. A sample that fails with one variant is left out for all.
+paired. A sample that fails with one variant is kept for the others.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,13 +26,16 @@ from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
 VANILLA = "vanilla"
-HELD = 512
-"""Samples whose images are in memory at a time."""
+T = TypeVar("T")
+HELD_BYTES = 1 << 28
+"""Images that are in memory at a time."""
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
 Variants = Mapping[str, Plan | None]
 """Name -> plan; None is the unpruned model."""
+Failed = dict[str, list[Skipped]]
+"""Name -> samples that the variant could not answer."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def answer_samples(
     batch_size: int = 16,
     progress: Progress | None = None,
     places: Mapping[int, int] | None = None,
-) -> tuple[list[Answer], list[Skipped]]:
+) -> tuple[list[Answer], Failed]:
     """Greedy answers of every variant on the samples ``indices`` of a split.
 
     Args:
@@ -88,40 +92,49 @@ def answer_samples(
         places: place of each index in the whole draw; by default they are the draw.
 
     Returns:
-        Answers by variant and, within it, in the order drawn; and the samples that could not be
-        used.
+        Answers by variant and, within it, in the order drawn; and the samples that each variant
+        could not answer, those that are broken among them.
     """
     answers: list[Answer] = []
-    skipped: list[Skipped] = []
+    failed: Failed = {name: [] for name in variants}
     places = places or {index: n for n, index in enumerate(indices)}
     shape, done = vlm.decoder_shape, 0
-    for held in range(0, len(indices), HELD):
-        here = indices[held : held + HELD]
-        samples, broken = ask_all(dataset, split, here, vlm)
-        skipped += broken
+    left = list(indices)
+    while left:
+        samples, broken = ask_all(dataset, split, left, vlm, HELD_BYTES)
+        here, left = _split(left, len(samples) + len(broken))
+        for lost in failed.values():
+            lost += broken
         done += len(broken)
         bad = {each.index for each in broken}
         pairs = list(zip((i for i in here if i not in bad), samples, strict=True))
         pairs.sort(key=lambda pair: len(pair[1].question))  # less padding
         while pairs:
-            batch = pairs[:batch_size]
+            batch, after = _split(pairs, batch_size)
             try:
-                found, failed = _answer(vlm, dataset, batch, places, variants, shape)
+                found, lost_here = _answer(vlm, dataset, batch, places, variants, shape)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
                 batch_size = len(batch) // 2
                 free_memory()
                 continue
-            pairs = pairs[len(batch) :]
+            pairs = after
             answers += found
-            skipped += failed
+            for name, each in lost_here.items():
+                failed[name] += each
             done += len(batch)
             if progress:
                 progress(done, len(indices))
     order = {name: n for n, name in enumerate(variants)}
     answers.sort(key=lambda a: (order[a.variant], a.place))
-    return answers, skipped
+    return answers, failed
+
+
+def common(answers: Sequence[Answer], variants: Variants) -> list[Answer]:
+    """Answers to the samples that every variant answered."""
+    count = Counter(each.place for each in answers)
+    return [each for each in answers if count[each.place] == len(variants)]
 
 
 def _answer(
@@ -131,32 +144,37 @@ def _answer(
     places: Mapping[int, int],
     variants: Variants,
     shape: DecoderShape,
-) -> tuple[list[Answer], list[Skipped]]:
-    """All variants on one batch; where that fails, on one sample at a time.
+) -> tuple[list[Answer], Failed]:
+    """All variants on one batch; one that fails gets one sample at a time.
 
     Raises:
         Exception: out of memory with more than one sample.
     """
-    samples = [sample for _, sample in batch]
+    samples, numbers = [sample for _, sample in batch], [places[index] for index, _ in batch]
     answers: list[Answer] = []
-    try:
-        inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
-        for name, plan in variants.items():
-            numbers = [places[index] for index, _ in batch]
+    failed: Failed = {}
+    inputs: dict[str, Any] | None = None
+    for name, plan in variants.items():
+        try:
+            if inputs is None:
+                inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
             answers += _run(vlm, dataset, samples, numbers, inputs, name, plan, shape)
-        return answers, []
-    except Exception as error:  # whatever a model or a broken sample may raise
-        if len(batch) == 1:
-            text = " ".join(str(error).split())
-            return [], [Skipped(batch[0][0], f"{type(error).__name__}: {text}")]
-        if out_of_memory(error):
-            raise
-    answers, skipped = [], []
-    for one in batch:
-        found, failed = _answer(vlm, dataset, [one], places, variants, shape)
-        answers += found
-        skipped += failed
-    return answers, skipped
+        except Exception as error:  # whatever a model, a method or a broken sample may raise
+            if len(batch) == 1:
+                text = " ".join(str(error).split())
+                failed[name] = [Skipped(batch[0][0], f"{type(error).__name__}: {text}")]
+                continue
+            if out_of_memory(error):
+                raise
+            for one in batch:
+                found, lost = _answer(vlm, dataset, [one], places, {name: plan}, shape)
+                answers += found
+                failed.setdefault(name, []).extend(lost.get(name, []))
+    return answers, failed
+
+
+def _split(items: list[T], size: int) -> tuple[list[T], list[T]]:
+    return items[:size], items[size:]
 
 
 def _run(

@@ -17,7 +17,7 @@ from swiftprof.data.drawing import draw
 from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.evaluation.answer import VANILLA, Answer, Progress, check_plans
+from swiftprof.evaluation.answer import VANILLA, Answer, Failed, Progress, check_plans
 from swiftprof.evaluation.fill import fill
 from swiftprof.evaluation.results import Results, scores_of, summarise
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
@@ -87,8 +87,9 @@ class Evaluation:
 
     @property
     def scores(self) -> Mapping[str, Scores]:
-        """Variant -> data set -> scores of the samples, in one order for all variants."""
-        return {variant: scores_of(sets) for variant, sets in self.answers.items()}
+        """Variant -> data set -> scores of the samples, in one order for all variants; NaN where
+        a method failed."""
+        return scores_of(self.answers)
 
     @property
     def skipped(self) -> Mapping[str, Sequence[Skipped]]:
@@ -232,15 +233,15 @@ def _finish(
     """Read all parts, leave out what says nothing, and write the results."""
     variants = run.settings.variants
     answers: dict[str, dict[str, list[Answer]]] = {v.name: {} for v in variants}
-    skipped: dict[str, list[Skipped]] = {}
+    failed: dict[str, Failed] = {}
     left_out: dict[str, str] = {}
     used: list[Dataset] = []
     for dataset in datasets:
-        found, skipped[dataset.name] = read_answers(folder, run, dataset.name, variants)
+        found, failed[dataset.name] = read_answers(folder, run, dataset.name, variants)
         if not found[VANILLA]:
             left_out[dataset.name] = (
                 f"none of {len(run.draw[dataset.name])} samples can be used; the first: "
-                f"{skipped[dataset.name][0].reason}"
+                f"{failed[dataset.name][VANILLA][0].reason}"
             )
             continue
         used.append(dataset)
@@ -252,7 +253,7 @@ def _finish(
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise SwiftprofError(f"nothing was answered: data set {why}")
     results = summarise(
-        run, used, answers, skipped, left_out,
+        run, used, answers, failed, left_out,
         reference=reference, command=command, versions=_versions(vlm),
     )  # fmt: skip
     text = results.model_dump_json(indent=1, by_alias=True)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.answer import VANILLA, Answer, Progress, answer_samples
+from swiftprof.evaluation.answer import VANILLA, Answer, Failed, Progress, answer_samples
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings, series_of
 from swiftprof.evaluation.store import parts_of, row_of
 from swiftprof.models.loading import VLM
@@ -46,11 +45,11 @@ def fill(
     total = sum(map(len, run.draw.values())) * len(variants)
     work = _missing(datasets, run, folder)
     done = total - sum(len(each.indices) * len(each.variants) for each in work)
-    put_off: list[tuple[_Work, list[Skipped]]] = []
+    put_off: list[tuple[_Work, Failed]] = []
     for each in work:
         step = _step(progress, done // len(variants), total // len(variants))
         asked: dict[str, Plan | None] = {v.name: plans[v.name] for v in each.variants}
-        answers, skipped = answer_samples(
+        answers, failed = answer_samples(
             vlm,
             each.dataset,
             run.settings.splits[each.dataset.name],
@@ -62,22 +61,23 @@ def fill(
         )
         done += len(each.indices) * len(each.variants)
         if not answers and put_off is not None:
-            put_off.append((each, skipped))
+            put_off.append((each, failed))
             if {w.dataset.name for w, _ in put_off} == {w.dataset.name for w in work}:
+                name, lost = next(iter(failed.items()))
                 raise SwiftprofError(
-                    f"nothing can be asked of {vlm.name}: all of the first {len(skipped)} samples "
-                    f"of {each.dataset.name} failed, the first: {skipped[0].reason}"
+                    f"nothing can be asked of {vlm.name}: all of the first {len(lost)} samples of "
+                    f"{each.dataset.name} failed with {name}, the first: {lost[0].reason}"
                 )
             continue
         # Something works, so what was put off is a matter of its samples, which are skipped.
-        for late, failed in put_off:
-            _write(folder, run, late, [], failed)
+        for late, lost_then in put_off:
+            _write(folder, run, late, [], lost_then)
         put_off.clear()
-        _write(folder, run, each, answers, skipped)
-        if each.number == 0 and VANILLA in asked:
-            note(first_look(each.dataset.name, [a for a in answers if a.variant == VANILLA]))
-    for late, failed in put_off:
-        _write(folder, run, late, [], failed)
+        _write(folder, run, each, answers, failed)
+        if each.number == 0 and (firsts := [a for a in answers if a.variant == VANILLA]):
+            note(first_look(each.dataset.name, firsts))
+    for late, lost_then in put_off:
+        _write(folder, run, late, [], lost_then)
     if progress:
         progress(total // len(variants), total // len(variants))
 
@@ -112,13 +112,13 @@ def _write(
     run: Run[EvalSettings],
     work: _Work,
     answers: Sequence[Answer],
-    skipped: Sequence[Skipped],
+    failed: Failed,
 ) -> None:
     index_of = run.draw[work.dataset.name]
     for variant in work.variants:
         rows = {index_of[a.place]: row_of(a) for a in answers if a.variant == variant.name}
         series = series_of(run, work.dataset.name, variant)
-        parts_of(folder).add(series, work.number, rows, skipped)
+        parts_of(folder).add(series, work.number, rows, failed[variant.name])
 
 
 def _step(progress: Progress | None, before: int, total: int) -> Progress | None:

@@ -12,7 +12,7 @@ from swiftprof.costs.flops import FORMULA
 from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset, Scored
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.answer import VANILLA, Answer
+from swiftprof.evaluation.answer import VANILLA, Answer, Failed
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate, Floats, Scores, compare_paired, estimate, holm
 from swiftprof.evaluation.store import Answers
@@ -97,8 +97,10 @@ class Results(_Frozen):
     Attributes:
         draw: the samples, as indices of their splits.
         groups: name -> data sets whose scores are averaged.
-        samples: data set -> samples that every variant answered.
-        skipped: data set -> samples that could not be used, and why.
+        samples: data set -> samples that the unpruned model answered.
+        skipped: data set -> samples that it could not answer, and why; they count for no method.
+        failed: variant -> data set -> samples that it alone could not answer. Its row and its tests
+            are of the others; one that answered nothing of a set has no row.
         left_out: data sets that are in no average, and why.
         rows: vanilla first.
     """
@@ -109,6 +111,7 @@ class Results(_Frozen):
     groups: dict[str, tuple[str, ...]]
     samples: dict[str, int]
     skipped: dict[str, tuple[Skipped, ...]] = {}
+    failed: dict[str, dict[str, tuple[Skipped, ...]]] = {}
     left_out: dict[str, str] = {}
     formula: str = FORMULA
     rows: tuple[VariantResult, ...]
@@ -153,7 +156,7 @@ def summarise(
     run: Run[EvalSettings],
     datasets: Sequence[Dataset],
     answers: Answers,
-    skipped: Mapping[str, Sequence[Skipped]],
+    failed: Mapping[str, Failed],
     left_out: Mapping[str, str],
     *,
     reference: str | None = None,
@@ -166,6 +169,7 @@ def summarise(
         run: what was measured.
         datasets: those of which anything was answered, in the order of the columns.
         answers: all variants on all of them.
+        failed: data set -> what each variant could not answer.
         reference: label of the method that the others are compared with at each budget; SwiftVLM
             where it is there, else the first.
     """
@@ -175,7 +179,8 @@ def summarise(
     boxes = tuple(d.name for d in told if d.localization)
     others = tuple(d.name for d in told if not d.localization)
     groups = dict(zip(GROUPS, (boxes, others, boxes + others), strict=True))
-    scores = {variant: scores_of(sets) for variant, sets in answers.items()}
+    variants = [v for v in settings.variants if all(answers[v.name][name] for name in names)]
+    scores = scores_of(answers)
     vanilla = scores[VANILLA]
     return Results(
         schema=SCHEMA,
@@ -183,21 +188,37 @@ def summarise(
         draw={name: run.draw[name] for name in names},
         groups=groups,
         samples={name: len(answers[VANILLA][name]) for name in names},
-        skipped={name: tuple(each) for name, each in skipped.items() if each},
+        skipped={name: tuple(lost[VANILLA]) for name, lost in failed.items() if lost[VANILLA]},
+        failed=_by_variant(failed),
         left_out=dict(left_out),
         rows=tuple(
-            _row(v, datasets, answers[v.name], scores[v.name], vanilla, groups)
-            for v in settings.variants
+            _row(v, datasets, answers[v.name], scores[v.name], vanilla, groups) for v in variants
         ),
-        tests=tuple(_tests(settings.variants, scores, groups, reference)),
+        tests=tuple(_tests(variants, scores, groups, reference)),
         command=command,
         versions=dict(versions or {}),
     )
 
 
-def scores_of(answers: Mapping[str, Sequence[Answer]]) -> Scores:
-    """Data set -> scores of the samples."""
-    return {name: np.array([a.score for a in found]) for name, found in answers.items()}
+def scores_of(answers: Answers) -> dict[str, Scores]:
+    """Variant -> data set -> scores of the samples that the unpruned model answered."""
+    out: dict[str, Scores] = {}
+    for variant, sets in answers.items():
+        mine = {name: {a.place: a.score for a in found} for name, found in sets.items()}
+        out[variant] = {
+            name: np.array([mine[name].get(a.place, np.nan) for a in found])
+            for name, found in answers[VANILLA].items()
+        }
+    return out
+
+
+def _by_variant(failed: Mapping[str, Failed]) -> dict[str, dict[str, tuple[Skipped, ...]]]:
+    out: dict[str, dict[str, tuple[Skipped, ...]]] = {}
+    for name, lost in failed.items():
+        for variant, each in lost.items():
+            if each and variant != VANILLA:
+                out.setdefault(variant, {})[name] = tuple(each)
+    return out
 
 
 def _row(
@@ -238,7 +259,7 @@ def _set_score(
         kinds.setdefault(each.kind, []).append(each.score)
     scored = [Scored(a.kind, a.group, a.answers, a.prediction, a.score) for a in answers]
     return SetScore(
-        score=float(scores.mean()),
+        score=float(np.nanmean(scores)),
         relative=estimate({dataset.name: scores}, vanilla),
         by_kind={kind: float(np.mean(v)) for kind, v in sorted(kinds.items()) if any(kinds)},
         metrics=dataset.metrics(scored),

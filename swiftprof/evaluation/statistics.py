@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Floats]
-"""Data set -> scores of its samples, in one order for all variants."""
+"""Data set -> scores of its samples, in one order for all variants; NaN where there is none."""
 
 REPLICATES = 2000
 PERMUTATIONS = 10_000
@@ -49,12 +49,13 @@ class Comparison:
 def estimate(
     scores: Scores, vanilla: Scores, *, replicates: int = REPLICATES, seed: int = 0
 ) -> Estimate | None:
-    """Mean over data sets of score relative to vanilla; resampled together with vanilla's.
+    """Mean over data sets of score relative to vanilla on the same samples, resampled with it.
 
     Returns:
         None where vanilla scores 0 on a data set, or there is none.
     """
-    if not scores or any(not vanilla[name].mean() > 0 for name in scores):
+    scores, vanilla = _paired(scores, vanilla)
+    if not scores or any(not vanilla[name].any() for name in scores):
         return None
     value = _relative(scores, vanilla)
     drawn = np.zeros(replicates)
@@ -78,7 +79,8 @@ def compare_paired(
     Returns:
         None where vanilla scores 0 on a data set, or there is none.
     """
-    if not first or any(not vanilla[name].mean() > 0 for name in first):
+    first, second, vanilla = _paired(first, second, vanilla)
+    if not first or any(not vanilla[name].any() for name in first):
         return None
     weighted = {
         name: (first[name] - second[name]) / (vanilla[name].mean() * len(first[name]) * len(first))
@@ -103,6 +105,17 @@ def holm(values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(values) - place) * values[number]))
         corrected[number] = running
     return corrected
+
+
+def _paired(*every: Scores) -> list[Scores]:
+    """Scores of the samples that all have, on the data sets of the first."""
+    out: list[dict[str, Floats]] = [{} for _ in every]
+    for name in every[0]:
+        table = np.stack([each[name] for each in every])
+        whole = table[:, ~np.isnan(table).any(axis=0)]
+        for each, kept in zip(out, whole, strict=True):
+            each[name] = kept
+    return list(out)
 
 
 def _relative(scores: Scores, vanilla: Scores) -> float:

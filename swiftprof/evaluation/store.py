@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from swiftprof.data.asking import Skipped
-from swiftprof.evaluation.answer import Answer
+from swiftprof.evaluation.answer import VANILLA, Answer, Failed
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings, series_of
 from swiftprof.runs.folder import Parts, Run
 
@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 )
 
 Answers = Mapping[str, Mapping[str, Sequence[Answer]]]
-"""Variant -> data set -> answers in the order drawn, all of the same samples."""
+"""Variant -> data set -> answers in the order drawn; vanilla's are of all samples that are used."""
 
 
 def parts_of(folder: Path) -> Parts:
@@ -51,26 +51,34 @@ def row_of(answer: Answer) -> dict[str, Any]:
 
 def read_answers(
     folder: Path, run: Run[EvalSettings], dataset: str, variants: Sequence[VariantSettings]
-) -> tuple[dict[str, list[Answer]], list[Skipped]]:
-    """All variants' answers on one data set; a sample that failed with one is left out for all.
+) -> tuple[dict[str, list[Answer]], Failed]:
+    """All variants' answers on one data set, and the samples that each could not answer.
+
+    A sample that the unpruned model did not answer is left out for all. One that a method alone did
+    not answer is left out of its own numbers, and of its comparisons.
 
     Raises:
         SwiftprofError: a part is missing or damaged.
     """
     found: dict[str, dict[int, Answer]] = {}
-    skipped: dict[int, Skipped] = {}
+    skipped: dict[str, dict[int, Skipped]] = {}
     for variant in variants:
-        mine = found.setdefault(variant.name, {})
+        mine, lost = found.setdefault(variant.name, {}), skipped.setdefault(variant.name, {})
         for part in parts_of(folder).read(series_of(run, dataset, variant), SCHEMA.names):
-            skipped |= {each.index: each for each in part.stamp.skipped}
+            lost |= {each.index: each for each in part.stamp.skipped}
             for index, row in zip(part.stamp.indices, part.rows.to_pylist(), strict=True):
                 # a variant may have been called otherwise when it was measured
                 mine[index] = Answer(
                     **{**row, "answers": tuple(row["answers"]), "variant": variant.name}
                 )
-    order = run.draw[dataset]
+    order, known = run.draw[dataset], found[VANILLA]
     answers = {
-        name: [mine[index] for index in order if index not in skipped]
+        name: [mine[index] for index in order if index in mine and index in known]
         for name, mine in found.items()
     }
-    return answers, [skipped[index] for index in order if index in skipped]
+    return answers, {
+        name: [
+            lost[index] for index in order if index in lost and (index in known or name == VANILLA)
+        ]
+        for name, lost in skipped.items()
+    }

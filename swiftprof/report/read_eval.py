@@ -113,7 +113,7 @@ def _cards(folder: Path, results: Results, shown: int, album: Album) -> list[Car
             results.draw[name],
             [each.id for each in firsts],
         )
-        for place, (first, image) in enumerate(zip(firsts, images, strict=True)):
+        for first, image in zip(firsts, images, strict=True):
             cards.append(
                 Card(
                     run=str(folder),
@@ -122,7 +122,10 @@ def _cards(folder: Path, results: Results, shown: int, album: Album) -> list[Car
                     kind=short(first.kind, 100),
                     question=short(first.question),
                     answers=[short(a, 200) for a in dict.fromkeys(first.answers)][:10],
-                    said=_said([each[place] for each in answers.values()], only),
+                    said=_said(
+                        [a for each in answers.values() for a in each if a.place == first.place],
+                        only,
+                    ),
                     image=image,
                 )
             )

@@ -16,7 +16,7 @@ from torch import Tensor
 from swiftprof.data.asking import ask_all
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.prompts import prompt_sizes
-from swiftprof.evaluation.answer import VANILLA, answer_samples
+from swiftprof.evaluation.answer import VANILLA, answer_samples, common
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.faults import free_memory, out_of_memory
@@ -140,7 +140,8 @@ class Meter:
         return [relative(table[plan_key(plan)], table[VANILLA]) for plan in plans]
 
     def _answered(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> list[list[float]]:
-        found, _ = answer_samples(self._vlm, drawn.dataset, drawn.split, some, plans)
+        answers, _ = answer_samples(self._vlm, drawn.dataset, drawn.split, some, plans)
+        found = common(answers, plans)
         return [[a.score for a in found if a.variant == key] for key in plans]
 
     def _likelihoods(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> list[list[float]]:

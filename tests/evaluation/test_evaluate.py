@@ -11,6 +11,8 @@ import torch
 
 import swiftprof
 from swiftprof.cli.app import main
+from swiftprof.cli.evaluate import show_done
+from swiftprof.cli.output import Output
 from swiftprof.data.registry import get_dataset
 from swiftprof.data.scenes import ScenesDataset
 from swiftprof.errors import SwiftprofError
@@ -181,6 +183,75 @@ def test_a_sample_that_fails_is_left_out_for_all_and_a_set_that_fails_does_not_e
     assert done.results.groups["overall"] == ("scenes-qa",)
     with pytest.raises(SwiftprofError, match=r"nothing can be asked of tiny-llava.*no such thing"):
         evaluate(bundled, variants, ["scenes-ref"], samples=5, out=tmp_path / "c")
+
+
+def test_a_method_that_fails_costs_only_its_own_numbers(
+    bundled: Any,
+    variants: list[VariantSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = evaluate(bundled, variants, SETS, samples=6, out=tmp_path / "whole")
+    real, lost = answer._run, {whole.answers[VANILLA]["scenes-qa"][place].id for place in (1, 4)}
+
+    def fails(vlm: Any, dataset: Any, batch: Any, *rest: Any) -> Any:
+        if rest[2] == "random | b" and any(s.id in lost for s in batch):
+            raise NotImplementedError("no pruning here")
+        if rest[2] == "drop | b" and dataset.name == ("scenes-ref" if refuse else ""):
+            raise NotImplementedError("never boxes")
+        return real(vlm, dataset, batch, *rest)
+
+    refuse = False
+    monkeypatch.setattr(answer, "_run", fails)
+    done = evaluate(bundled, variants, SETS, samples=6, out=tmp_path / "some")
+    assert not done.skipped
+    assert done.results.samples == dict.fromkeys(SETS, 6)
+    [failed] = done.results.failed.values()
+    assert [each.reason for each in failed["scenes-qa"]] == [
+        "NotImplementedError: no pruning here"
+    ] * 2
+    theirs, mine = ({row.label: row for row in e.results.rows} for e in (whole, done))
+    for label in (VANILLA, "drop"):
+        assert mine[label].scores == theirs[label].scores
+    kept = [0, 2, 3, 5]
+    scores = {v: whole.scores[v]["scenes-qa"][kept] for v in whole.scores}
+    found = mine["random"].scores["scenes-qa"]
+    assert found.score == pytest.approx(scores["random | b"].mean())
+    ratio = scores["random | b"].mean() / scores[VANILLA].mean()
+    assert found.relative is not None
+    assert found.relative.value == pytest.approx(ratio)
+    [test] = [t for t in done.results.tests if t.group == "non_localization"]
+    gap = scores["random | b"].mean() - scores["drop | b"].mean()
+    assert test.difference.value == pytest.approx(gap / scores[VANILLA].mean())
+    assert "random, b failed on 2 of 6 samples of scenes-qa" in done.markdown()
+    assert show_done(Output(), done) == 3
+    assert "scenes-qa with random | b: 2 of 6 samples skipped" in capsys.readouterr().err
+
+    refuse = True
+    done = evaluate(bundled, variants, SETS, samples=6, out=tmp_path / "none")
+    assert [row.label for row in done.results.rows] == [VANILLA, "random"]
+    assert "drop, b has no row: it failed on 6 samples of scenes-ref" in done.markdown()
+    assert Results.load(tmp_path / "none") == done.results
+
+
+def test_images_in_memory_are_bound_by_their_bytes(
+    bundled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, real, held = get_dataset("scenes-qa"), answer.ask_all, []
+
+    def counted(*arguments: Any) -> Any:
+        good, bad = real(*arguments)
+        held.append(len(good))
+        return good, bad
+
+    monkeypatch.setattr(answer, "ask_all", counted)
+    once, _ = answer_samples(bundled, dataset, "test", range(5), {VANILLA: None})
+    image = dataset.sample("test", 0).images[0]
+    monkeypatch.setattr(answer, "HELD_BYTES", 3 * image.width * image.height + 1)
+    twice, _ = answer_samples(bundled, dataset, "test", range(5), {VANILLA: None})
+    assert held == [5, 2, 2, 1]
+    assert [a.prediction for a in once] == [a.prediction for a in twice]
 
 
 def test_methods_by_name_at_the_layers_of_a_profile_and_flops_of_the_prompts(
