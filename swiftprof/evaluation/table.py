@@ -247,19 +247,21 @@ def _caption(results: Results, unit: str) -> str:
         if against
         else ""
     )
-    lost = "".join(
-        f" {variant.replace(' | ', ', ')} failed on {len(each)} of {results.samples[name]} samples of {name}: its "
-        "numbers are of the others."
-        if variant in {row.variant for row in results.rows}
-        else f" {variant.replace(' | ', ', ')} has no row: it failed on {len(each)} samples of {name}."
-        for variant, sets in results.failed.items()
-        for name, each in sets.items()
-        if name in results.samples
-    )
     return (
         f"{settings.model.name}, {number} samples a set (seed {settings.seed}), the same for all "
         "methods. Averages: score relative to vanilla, mean over the sets, with 95 % intervals of "
         f"a paired bootstrap. {marks}Tokens: visual tokens that really entered a layer, averaged "
         f"over all layers. {unit} of the prefill: {results.formula}. Time: generate() against "
-        f"vanilla's, in turns.{lost}"
+        f"vanilla's, in turns.{_failed(results)}"
     )
+
+
+def _failed(results: Results) -> str:
+    """What the rows of methods lack that failed where the unpruned model did not."""
+    shown = {row.variant for row in results.rows}
+    out = ""
+    for variant, sets in results.failed.items():
+        for name, each in sets.items():
+            what = f"{variant.replace(' | ', ', ')} failed on {len(each)} samples of {name}"
+            out += f" {what}" + (", which its row lacks." if variant in shown else ": no row.")
+    return out

@@ -224,14 +224,14 @@ def test_a_method_that_fails_costs_only_its_own_numbers(
     [test] = [t for t in done.results.tests if t.group == "non_localization"]
     gap = scores["random | b"].mean() - scores["drop | b"].mean()
     assert test.difference.value == pytest.approx(gap / scores[VANILLA].mean())
-    assert "random, b failed on 2 of 6 samples of scenes-qa" in done.markdown()
+    assert "random, b failed on 2 samples of scenes-qa, which its row lacks" in done.markdown()
     assert show_done(Output(), done) == 3
     assert "scenes-qa with random | b: 2 of 6 samples skipped" in capsys.readouterr().err
 
     refuse = True
     done = evaluate(bundled, variants, SETS, samples=6, out=tmp_path / "none")
     assert [row.label for row in done.results.rows] == [VANILLA, "random"]
-    assert "drop, b has no row: it failed on 6 samples of scenes-ref" in done.markdown()
+    assert "drop, b failed on 6 samples of scenes-ref: no row" in done.markdown()
     assert Results.load(tmp_path / "none") == done.results
 
 
