@@ -87,8 +87,8 @@ def answer_with(
         if lost := int((~whole).sum()):
             skipped[name] = skipped.get(name, 0) + lost
         vanilla[name] = base[whole]
-        for each in scores.values():
-            each[name] = each[name][whole]
+        for mine in scores.values():
+            mine[name] = mine[name][whole]
     return Measured(scores, vanilla, skipped)
 
 

@@ -100,9 +100,9 @@ def check_plain(raw: bytes, chunk: Chunk) -> None:
 
 def _chunk(data: dict[int, Any]) -> Chunk:
     path = ".".join(name.decode("utf-8", "replace") for name in data[_PATH])
-    sizes = [int(data[field]) for field in (_VALUES, _PACKED, _UNPACKED)]
+    values, packed, unpacked = (int(data[field]) for field in (_VALUES, _PACKED, _UNPACKED))
     start = min(int(data[_DATA]), int(data.get(_DICTIONARY) or data[_DATA]))
-    return Chunk(path, data[_TYPE] == _BYTE_ARRAY, *sizes, start)
+    return Chunk(path, data[_TYPE] == _BYTE_ARRAY, values, packed, unpacked, start)
 
 
 class _Thrift:
