@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
-from swiftprof.runtime.attention import attention_scores, rotary_tables
+from swiftprof.runtime.attention import Judge, rotary_tables
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.prefill import Prefill
 
@@ -75,7 +75,7 @@ def _difference(decoder: Decoder, layer: Any, weight: Tensor) -> float:
     rope = rotary_tables(decoder, hidden, 3 * torch.arange(_TOKENS, device=device)[None])
     last = torch.full((1,), _TOKENS - 1, device=device)
     visible = torch.ones(1, _TOKENS, dtype=torch.bool, device=device)
-    scores = attention_scores(layer, hidden, rope, last, visible)
+    scores = Judge(layer, hidden, rope).scores(last, visible)
 
     eager = copy.copy(attention)
     eager.config = copy.copy(attention.config)

@@ -20,6 +20,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
 from swiftprof.plugins import staying
+from swiftprof.runtime.attention import Judge
 from swiftprof.runtime.cache import cached_keys, held, write_state
 from swiftprof.runtime.calls import Uncached, Wanted, arguments, begin_call, what_is_wanted
 from swiftprof.runtime.conformance import check_mask
@@ -62,6 +63,7 @@ class Hooks(NotCopied):
         prompt_lengths: tokens of each row's prompt in the calls to come; None where its end is
             known otherwise.
         judges: for each stage the 0-based index of the layer that judges.
+        keyed: those that judge before they run.
     """
 
     def __init__(
@@ -78,6 +80,13 @@ class Hooks(NotCopied):
         self.vision = VisionTap(decoder, method) if stages and method.reads_vision else None
         self._decoder, self._method, self._stages = decoder, method, stages
         self._cuts = cut_layers(stages, method.first)
+        self.keyed = sorted(
+            {
+                cut
+                for cut, judge in zip(self._cuts, self.judges, strict=True)
+                if judge == cut < len(decoder.layers) and method.attends != "nothing"
+            }
+        )
         self._prepares = bool(stages) and type(method).prepare is not Method.prepare
         self._on_stage = on_stage
         self._span = on_span or _no_span
@@ -159,6 +168,23 @@ class Hooks(NotCopied):
             return self._on_pruned_cache(call, i, hidden, args, kwargs)
         return self._prefilling(call, i, layer, hidden, args, kwargs)
 
+    # --- on W_K of layers that judge before they run
+
+    def before_keys(self, i: int, module: nn.Module, args: Args) -> Args | None:
+        """Of tokens whose keys are known, the projection of layer `i` is not given any."""
+        call = self._local.call
+        if not isinstance(call, Prefill) or call.known is None or call.known.layer != i:
+            return None
+        return (call.known.unknown(args[0]),)
+
+    def after_keys(self, i: int, module: nn.Module, args: Args, output: Tensor) -> Tensor | None:
+        """Give all keys, known and new."""
+        call = self._local.call
+        if not isinstance(call, Prefill) or call.known is None or call.known.layer != i:
+            return None
+        known, call.known = call.known, None
+        return known.with_unknown(output)
+
     def _on_pruned_cache(
         self, step: Step, i: int, hidden: Tensor, args: Args, kwargs: Kwargs
     ) -> Inputs | None:
@@ -193,7 +219,8 @@ class Hooks(NotCopied):
                 hidden = self._stage(call, j, i, layer, hidden, kwargs)
         for j, judge in enumerate(self.judges):
             if judge == i < self._cuts[j] and not changes_nothing(call, self._method, j):
-                view = self._look(call, j, i, layer, hidden, kwargs)
+                seen_by = Judge(layer, hidden, self._rope(call, i, hidden, kwargs))
+                view = self._look(call, j, i, seen_by, hidden, kwargs)
                 if self._method.reads_output:
                     call.views[j] = view
                 else:
@@ -229,28 +256,29 @@ class Hooks(NotCopied):
                 self._local.uncached.vision = call.vision
         with self._span("restore"):
             hidden = restore_bypassed(call, hidden)
+        judge = None
         if j in call.scores:
             scores = call.scores.pop(j).gather(1, call.tokens.slots)
         else:
-            view = self._look(call, j, i, layer, hidden, kwargs)
+            judge = Judge(layer, hidden, self._rope(call, i, hidden, kwargs))
+            view = self._look(call, j, i, judge, hidden, kwargs)
             scores = self._score(view)
             if self._method.pools:
-                hidden = self._method.pool(view)
+                hidden, judge = self._method.pool(view), None
         with self._span("select"):
-            return select(call, self._method, j, i, scores, hidden, self._on_stage, number)
+            return select(call, self._method, j, i, scores, hidden, judge, self._on_stage, number)
 
     def _score(self, view: StageView) -> Tensor:
         with self._span("score"), staying(f"method '{type(self._method).__name__}'"):
             return self._method.scores(view)
 
     def _look(
-        self, call: Prefill, j: int, i: int, layer: nn.Module, hidden: Tensor, kwargs: Kwargs
+        self, call: Prefill, j: int, i: int, judge: Judge, hidden: Tensor, kwargs: Kwargs
     ) -> StageView:
         cached, cache = None, kwargs.get("past_key_values")
         if self._method.attends != "nothing" and cache is not None and held(cache, i):
             cached = cached_keys(cache, i), call.seen_before(i)
-        rope = self._rope(call, i, hidden, kwargs)
-        return look(call, self._method, j, layer, hidden, rope, cached)
+        return look(call, self._method, j, judge, hidden, cached)
 
     def _rope(self, call: Prefill, i: int, hidden: Tensor, kwargs: Kwargs) -> tuple[Tensor, Tensor]:
         whole, positions = kwargs["position_embeddings"], kwargs.get("position_ids")

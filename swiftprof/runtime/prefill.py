@@ -24,6 +24,7 @@ from swiftprof.runtime.cache import (
     rotate_at,
     spread,
 )
+from swiftprof.runtime.keys import KnownKeys
 from swiftprof.runtime.pictures import Pictures
 from swiftprof.runtime.schedule import Schedule
 
@@ -82,6 +83,8 @@ class Prefill:
             the layer that judged them, from its hook until then.
         views: by stage, what was seen before the layer that judges ran, for a method that also
             reads what it gives.
+        known: what W_K of the layer that runs next gives for the tokens present, if judging them
+            took that.
         ropes: cos and sin of the tokens present, by what the layer's cache holds.
         masks: attention masks for the tokens present, likewise.
         compared: ids of Hugging Face's masks that were found to be causal.
@@ -103,6 +106,7 @@ class Prefill:
     waiting: Bypassed | None = None
     scores: dict[int, Tensor] = field(default_factory=dict)
     views: dict[int, StageView] = field(default_factory=dict)
+    known: KnownKeys | None = None
     ropes: dict[tuple[int, torch.device], Rope] = field(default_factory=dict)
     masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
     compared: set[int] = field(default_factory=set)

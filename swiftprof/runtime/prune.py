@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -161,6 +161,12 @@ class Pruning:
                 self._handles.extend(hooks.vision.attach())
             for i, layer in enumerate(decoder.layers):
                 self._before(layer, partial(hooks.before_layer, i))
+            for i in hooks.keyed:
+                project = cast(Any, decoder.layers[i]).self_attn.k_proj
+                self._handles += [
+                    project.register_forward_pre_hook(partial(hooks.before_keys, i)),
+                    project.register_forward_hook(partial(hooks.after_keys, i)),
+                ]
             forget_compiled()
         except BaseException:
             self.detach()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftprof.core.bypass import Bypassed, restore
 from swiftprof.core.layout import compact, gather_tokens, scatter_tokens
@@ -14,8 +14,9 @@ from swiftprof.core.select import rank, rank_by_picture, top
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
-from swiftprof.runtime.attention import Rope, attention_rows, attention_scores, flat_keys
+from swiftprof.runtime.attention import Judge
 from swiftprof.runtime.cache import Segment
+from swiftprof.runtime.keys import KnownKeys
 from swiftprof.runtime.prefill import Prefill, Tokens
 from swiftprof.runtime.trace import OnStage, StageEvent
 
@@ -40,9 +41,8 @@ def look(
     call: Prefill,
     method: Method,
     stage: int,
-    layer: nn.Module,
+    judge: Judge,
     hidden: Tensor,
-    position_embeddings: Rope,
     cached: tuple[Tensor, Tensor] | None,
 ) -> StageView:
     """What the method may look at to score the tokens present.
@@ -51,9 +51,8 @@ def look(
         call: the prefill.
         method: the method.
         stage: 0-based stage.
-        layer: the decoder layer that judges.
-        hidden: `(B, n, D)`, input of the layer.
-        position_embeddings: cos and sin of the tokens present.
+        judge: the decoder layer that judges.
+        hidden: `(B, n, D)`, its input.
         cached: the layer's cached keys of the conversation before, and which of them can be seen.
     """
     tokens, memo = call.tokens, call.memo
@@ -67,10 +66,7 @@ def look(
                 "images in a later turn cannot be judged without RoPE among all keys: those in the "
                 "cache are rotated; set options.rope to true, or options.domain to 'visual'"
             )
-        return attention_scores(
-            layer,
-            hidden,
-            position_embeddings,
+        return judge.scores(
             tokens.last,
             tokens.visible,
             rope=rope,
@@ -81,15 +77,7 @@ def look(
         )
 
     def rows(queries: Tensor) -> tuple[Tensor, Tensor]:
-        return attention_rows(
-            layer,
-            hidden,
-            position_embeddings,
-            tokens.last,
-            tokens.visible,
-            queries,
-            call.most_asking(method.attends),
-        )
+        return judge.rows(tokens.last, tokens.visible, queries, call.most_asking(method.attends))
 
     return StageView(
         stage=stage,
@@ -103,7 +91,7 @@ def look(
         hidden=hidden,
         attention=attention,
         rows=rows,
-        keys=lambda: flat_keys(layer, hidden, position_embeddings),
+        keys=judge.flat_keys,
         memo=None if memo is None else memo.gather(1, tokens.slots),
         vision=call.vision,
         row=None if grid[0] is None else grid[0].gather(1, tokens.slots),
@@ -118,6 +106,7 @@ def select(
     cut: int,
     scores: Tensor,
     hidden: Tensor,
+    judge: Judge | None,
     on_stage: OnStage | None,
     layer: int,
 ) -> Tensor:
@@ -130,6 +119,7 @@ def select(
         cut: 0-based index of the first layer that sees the result.
         scores: `(B, n)`.
         hidden: `(B, n, D)`.
+        judge: the layer at `cut`, if it is that which judged these very tokens.
         on_stage: receives what was selected; None costs nothing.
         layer: the plan's layer number, for `on_stage`.
 
@@ -147,7 +137,8 @@ def select(
         order = rank(scores, before.candidates)
     chosen = top(order, call.counts[stage, 0])
     pool = _merge(call, method, stage, order, hidden)
-    hidden = _lay_out(call, method, stage, cut, chosen, pool)
+    projected = judge.projected if judge is not None and judge.has_projected else None
+    hidden = _lay_out(call, method, stage, cut, chosen, pool, projected)
     if on_stage is not None:
         kept, merged = chosen & ~before.merged, (chosen & before.merged) | (pool.merged >= 0)
         on_stage(StageEvent.make(call, stage, layer, cut, before.slots, kept, merged, pool.rest))
@@ -161,6 +152,7 @@ class _Pool:
     Attributes:
         hidden: `(B, n, D)`, the tokens present; a seed's column holds its merged token.
         merged: `(B, n)` int64, which merged token a column holds; -1 for the others.
+        groups: merged tokens of a row, at most.
         front: so many of the first merged tokens stand before the kept visual tokens, where merged
             tokens stand apart at all.
         rest: the unselected tokens; None where nobody needs them.
@@ -168,6 +160,7 @@ class _Pool:
 
     hidden: Tensor
     merged: Tensor
+    groups: int = 0
     front: int = 0
     rest: Bypassed | None = None
 
@@ -199,13 +192,20 @@ def _merge(call: Prefill, method: Method, stage: int, order: Tensor, hidden: Ten
     return _Pool(
         hidden=scatter_tokens(hidden, made.tokens, seeds, given.used),
         merged=_put(merged, seeds.masked_fill(~given.used, columns), each),  # unused: one too many
+        groups=groups,
         front=made.front,
         rest=waiting,
     )
 
 
 def _lay_out(
-    call: Prefill, method: Method, stage: int, cut: int, chosen: Tensor, pool: _Pool
+    call: Prefill,
+    method: Method,
+    stage: int,
+    cut: int,
+    chosen: Tensor,
+    pool: _Pool,
+    projected: Tensor | None,
 ) -> Tensor:
     """Put text, kept and merged tokens into a shorter sequence, in the order of their slots.
 
@@ -216,6 +216,8 @@ def _lay_out(
         cut: 0-based index of the first layer that sees the result.
         chosen: `(B, n)` bool, visual tokens that stay.
         pool: what can go on.
+        projected: `(B, n, G * d)`, what W_K of the next layer gives for the tokens present; None
+            where nobody knows.
 
     Returns:
         `(B, m, D)`, the tokens that go on.
@@ -243,6 +245,11 @@ def _lay_out(
         )
     )
     call.waiting = pool.rest if method.bypass and not schedule.is_last(stage) else None
+    call.known = None
+    if projected is not None:
+        call.known = KnownKeys.make(
+            cut, gather_tokens(projected, picked), seeded.gather(1, picked) & there, pool.groups
+        )
     padded = min(lengths) < length or call.tail > 0
     call.segments.append((cut, Segment(length, valid if padded else None, call.dropped())))
     return gather_tokens(pool.hidden, picked)

@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swiftprof.methods import REGISTRY, create
-from swiftprof.runtime import stage
-from swiftprof.runtime.attention import attention_scores
+from swiftprof.runtime import hooks
+from swiftprof.runtime.attention import Judge
 from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
 
@@ -117,13 +117,8 @@ def test_scoring_makes_no_attention_map(make_llava: Any) -> None:
     hidden = torch.randn(1, length, 32)
     table = torch.randn(1, length, 8)
     with torch.no_grad(), Operators() as seen:
-        attention_scores(
-            layer,
-            hidden,
-            (table, table),
-            torch.tensor([length - 1]),
-            torch.ones(1, length, dtype=torch.bool),
-        )
+        visible = torch.ones(1, length, dtype=torch.bool)
+        Judge(layer, hidden, (table, table)).scores(torch.tensor([length - 1]), visible)
     assert seen.largest <= length * 32  # a hidden state; 4 maps would be 1.96 million
     assert not any(shape.count(length) > 1 for shape in seen.shapes)
 
@@ -144,12 +139,36 @@ def test_keeping_everything_scores_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("scored")
 
-    monkeypatch.setattr(stage, "attention_scores", fail)
+    monkeypatch.setattr(hooks, "look", fail)
     with torch.no_grad():
         with prune(llava, plan_of((3, 1.0), (6, 1.0))):
             llava(**prompts.batch(0))
         with prune(llava, plan_of(*THREE)), pytest.raises(AssertionError, match="scored"):
             llava(**prompts.batch(0))
+
+
+def test_a_layer_that_judges_projects_each_key_once(
+    llava: Any, prompts: Any, plan_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eq. 19 counts the keys of the tokens that leave; the others are part of the layer."""
+    rows: dict[int, list[int]] = {5: [], 7: []}
+    for number, seen in rows.items():
+        project = locate(llava).layers[number - 1].self_attn.k_proj
+        plain = project.forward
+
+        def spy(hidden: Any, plain: Any = plain, seen: list[int] = seen) -> Any:
+            seen.append(hidden.shape[1])
+            return plain(hidden)
+
+        monkeypatch.setattr(project, "forward", spy)
+    inputs = prompts.batch(0)
+    length, visual = inputs["input_ids"].shape[1], 36
+    with prune(llava, plan_of(*THREE)), torch.no_grad():
+        for seen in rows.values():
+            seen.clear()  # attaching tries the projections
+        llava(**inputs)
+    merged = round(0.1 * visual)
+    assert rows == {5: [length, merged], 7: [length, 1]}
 
 
 def test_masks_and_tables_are_made_once_per_segment(llava: Any, prompts: Any, plan_of: Any) -> None:
