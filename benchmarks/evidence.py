@@ -53,7 +53,7 @@ METHODS = (
     "random",
     "uniform",
 )
-OFTEN = "swiftvlm@3+4+6+8+10+12+14+18:first=before:spread=0.35"
+OFTEN = "often"
 """Judged often, a share spread, without measuring anything."""
 RATIOS = ("1/2", "1/3", "2/9", "1/6")
 MODELS = ("tiny-llava-plain", "tiny-llava")

@@ -1,11 +1,11 @@
 """Load test of `swiftprof serve` on loopback: requests a second, and clients that hang up.
 
     swiftprof serve --plan plan.json --port 8000 &
-    python benchmarks/serving.py --url http://127.0.0.1:8000 --model plan --out serving.json
+    python benchmarks/serving.py --url http://127.0.0.1:8000 --models vanilla,plan
 
-The same questions of the bundled sets are asked one after another and by several clients at once,
-in turns; then again while every third client hangs up in the middle of its stream. Answers must be
-the same in all of it.
+The same questions of the bundled sets are asked of every model one after another and by several
+clients at once, in turns; then again while every third client hangs up in the middle of its stream.
+A model's answers must be the same in all of it.
 """
 
 from __future__ import annotations
@@ -69,45 +69,51 @@ def timed(url: str, requests: list[bytes], clients: int) -> tuple[list[str | Non
     return answers, len(requests) / (time.perf_counter() - began)
 
 
+def hung_up(url: str, model: str, count: int, clients: int) -> tuple[list[bool], list[str | None]]:
+    """Who hung up in the middle of a stream, and what the others were answered."""
+    leaving = [n % 3 == 2 for n in range(count)]
+    whole, streams = bodies(model, count), bodies(model, count, stream=True)
+    given = [s if gone else r for s, r, gone in zip(streams, whole, leaving, strict=True)]
+    with ThreadPoolExecutor(clients) as pool:
+        return leaving, list(pool.map(lambda g: ask(url, *g), zip(given, leaving, strict=True)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--model", default="vanilla")
+    parser.add_argument("--models", default="vanilla")
     parser.add_argument("--requests", type=int, default=96)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    requests = bodies(args.model, args.requests)
-    timed(args.url, requests[:8], 4)  # warm up
-    rates: dict[int, list[float]] = {1: [], args.clients: []}
-    reference: list[str | None] | None = None
-    same = True
-    for _ in range(args.repeats):
-        for clients, seen in rates.items():
-            answers, rate = timed(args.url, requests, clients)
-            reference = reference or answers
-            same &= answers == reference
-            seen.append(rate)
-    streams = bodies(args.model, args.requests, stream=True)
-    with ThreadPoolExecutor(args.clients) as pool:
-        leaving = [n % 3 == 2 for n in range(args.requests)]
-        given = [s if gone else r for s, r, gone in zip(streams, requests, leaving, strict=True)]
-        answers = list(pool.map(lambda g: ask(args.url, *g), zip(given, leaving, strict=True)))
-    assert reference is not None
-    stayed = [(a, b) for a, b, gone in zip(answers, reference, leaving, strict=True) if not gone]
-    found = {
-        "model": args.model,
-        "requests": args.requests,
-        "requests_per_second": {str(n): [round(r, 2) for r in seen] for n, seen in rates.items()},
-        "median": {str(n): round(statistics.median(seen), 2) for n, seen in rates.items()},
-        "answers_are_the_same": same,
-        "hung_up": sum(leaving),
-        "others_answered_the_same": sum(a == b for a, b in stayed),
-        "others": len(stayed),
+    requests = {model: bodies(model, args.requests) for model in args.models.split(",")}
+    rates: dict[str, dict[str, list[float]]] = {
+        model: {str(n): [] for n in (1, args.clients)} for model in requests
     }
+    references: dict[str, list[str | None]] = {}
+    same = True
+    for turn in range(-1, args.repeats):  # the first warms up
+        for clients in (1, args.clients):
+            for model, asked in requests.items():
+                answers, rate = timed(args.url, asked[:8] if turn < 0 else asked, clients)
+                if turn >= 0:
+                    same &= answers == references.setdefault(model, answers)
+                    rates[model][str(clients)].append(round(rate, 2))
+    found: dict[str, Any] = {"requests": args.requests, "answers_are_the_same": same}
+    for model, seen in rates.items():
+        leaving, answers = hung_up(args.url, model, args.requests, args.clients)
+        pairs = zip(answers, references[model], leaving, strict=True)
+        stayed = [a == b for a, b, gone in pairs if not gone]
+        found[model] = {
+            "requests_per_second": seen,
+            "median": {n: statistics.median(each) for n, each in seen.items()},
+            "hung_up": sum(leaving),
+            "others": len(stayed),
+            "others_answered_the_same": sum(stayed),
+        }
     text = json.dumps(found, indent=1)
     print(text)
     if args.out:

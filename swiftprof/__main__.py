@@ -2,6 +2,6 @@
 
 import sys
 
-from swiftprof.cli.app import main
+from swiftprof.cli.app import program
 
-sys.exit(main())
+sys.exit(program())

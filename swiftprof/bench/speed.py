@@ -69,7 +69,7 @@ class Measured:
         row["peak_bytes"] = self.peak
         row["kv_bytes"] = self.runs[-1].kv_bytes
         row["kv_tokens"] = self.runs[-1].kv_tokens
-        if base is not self and base.runs:
+        if base.runs:
             vanilla = vanilla_flops(subject.shape, visual, text) / 1e12
             row["speedup"] = {
                 name: paired_ratio(base.times(name), self.times(name))

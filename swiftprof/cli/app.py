@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -70,6 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return errors.run(build(), sys.argv[1:] if arguments is None else arguments)
 
 
+def program() -> int:
+    """As `main`, for a process of its own: it ends without a last search for garbage, which takes
+    a second once torch is loaded."""
+    code = main()
+    gc.freeze()
+    return code
+
+
 def _add(
     app: typer.Typer,
     command: Callable[..., Any],
@@ -102,7 +111,3 @@ def _root(
         if text:
             typer.echo(text)
         raise typer.Exit
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swiftprof.cli import complete
 from swiftprof.cli.options import BudgetOptions, JsonOpt, LoadOptions, SeedOpt, grouped
 from swiftprof.cli.output import Output, command
 from swiftprof.cli.values import numbers, split_list
@@ -56,7 +57,12 @@ def bench(
     random_weights: RandomOpt = False,
     scale: ScaleOpt = 1.0,
     methods: Annotated[
-        str, typer.Option("--methods", help="Methods with commas, or plan files.")
+        str,
+        typer.Option(
+            "--methods",
+            help="Methods with commas, as for eval, or plan files.",
+            autocompletion=complete.methods,
+        ),
     ] = METHODS,
     sizes: Annotated[
         str, typer.Option("--batch-size", help="Prompts that run together; several as 1,8,32.")
@@ -96,6 +102,7 @@ def bench(
     )
     plans = _plans(subject, methods, tokens)
     from swiftprof.bench.speed import compare_speed
+    from swiftprof.bench.table import tables
 
     with output.progress(f"timing {subject.name}") as step:
         rows = compare_speed(
@@ -119,10 +126,7 @@ def bench(
         "plans": {name: _stages(plan) for name, plan in plans.items()},
     }
     _finish(output, document, out)
-    if not json:
-        from swiftprof.cli.show_bench import show_speed
-
-        show_speed(output, document)
+    output.tables(*tables(document))
 
 
 def _check_sizes(config: str | None, random_weights: bool, scale: float, load: LoadOptions) -> None:

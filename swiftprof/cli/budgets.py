@@ -30,7 +30,9 @@ def plans_at(
     name, texts, values = budgets
     if not methods:
         raise BadParameter("methods", None, "no name given, as in fastv,swiftvlm")
-    specs = [replace(s, layers=s.layers or layers) for s in map(parse_spec, methods)]
+    specs = [
+        s if s.preset else replace(s, layers=s.layers or layers) for s in map(parse_spec, methods)
+    ]
     targets = [
         TargetText(text, Target(**{name: value})) for text, value in zip(texts, values, strict=True)
     ]

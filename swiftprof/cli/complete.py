@@ -27,10 +27,11 @@ def datasets(incomplete: str) -> list[str]:
 
 
 def methods(incomplete: str) -> list[str]:
-    """Names of methods, the last one of a list."""
+    """Names of methods and presets, the last one of a list."""
     from swiftprof.methods import REGISTRY
+    from swiftprof.planning.preset import PRESETS
 
-    return _last(incomplete, REGISTRY)
+    return _last(incomplete, [*REGISTRY, *PRESETS])
 
 
 def _last(incomplete: str, known: Iterable[str]) -> list[str]:

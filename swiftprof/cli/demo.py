@@ -1,86 +1,107 @@
-"""`swiftprof demo`: the whole path on the bundled model, offline, in minutes."""
+"""`swiftprof demo`: the whole path on a bundled model, offline, in minutes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftprof.cli import complete
 from swiftprof.cli.options import JsonOpt, SeedOpt
 from swiftprof.cli.output import Output, command
+from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
     from swiftprof.evaluation.api import Evaluation
-    from swiftprof.evaluation.settings import VariantSettings
     from swiftprof.models.loading import VLM
     from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
 
-EXAMPLES = ("swiftprof demo", "swiftprof demo --quick")
+EXAMPLES = (
+    "swiftprof demo",
+    "swiftprof demo --quick",
+    "swiftprof demo --model tiny-llava-plain",
+)
 BUDGET, RATIO = 3, 1 / 3
 SAMPLES, QUICK, PROBE = 200, 20, 4
 ASK = "How many signs are there?"
+PAPER, OURS = "the paper's plan", "often (ours)"
+SAME = "FLOPs of the paper's plan"
+WORDS = f"""\
+{PAPER}: judges at the layers that the profile chose; what is not selected comes back.
+{OURS}: the same method, judging at more layers, without a profile (plan --preset often).
+drop: as many tokens at every layer as the paper's plan, but what is not selected is lost.
+random: as drop, selected at random."""
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("demo"),
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="tiny-llava, or tiny-llava-plain, which nobody taught where to look.",
+            autocompletion=complete.words("tiny-llava", "tiny-llava-plain"),
+        ),
+    ] = "tiny-llava",
     quick: Annotated[
         bool, typer.Option("--quick", help=f"Only {QUICK} samples of each set: about a minute.")
     ] = False,
     samples: Annotated[
         int | None,
         typer.Option(
-            "--samples", min=1, help="Samples a set for the profile.", show_default=str(SAMPLES)
-        ),
-    ] = None,
-    test_samples: Annotated[
-        int | None,
-        typer.Option(
-            "--test-samples", min=1, help="Held-out samples a set.", show_default=str(SAMPLES)
+            "--samples",
+            min=1,
+            help="Samples a set to profile, and as many held-out ones to answer.",
+            show_default=str(SAMPLES),
         ),
     ] = None,
     seed: SeedOpt = 0,
     json: JsonOpt = False,
 ) -> None:
-    """Profile, plan and run the bundled model on synthetic scenes.
+    """Profile, plan and run a bundled model on synthetic scenes.
 
-    Everything is measured here and now, on this machine: the capability of every layer, the plan
-    for 3 pruning layers and a third of the visual tokens, and its answers on held-out scenes
-    beside vanilla, beside dropping the same tokens, and beside a random choice of them. It ends
-    with one HTML page.
+    Everything is measured here and now, on this machine: the capability of every layer, the paper's
+    plan for 3 pruning layers and a third of the visual tokens, and its answers on held-out scenes
+    beside vanilla, beside our own plan (often) at the same FLOPs, beside dropping, and beside a
+    random choice. It ends with one HTML page.
     """
     output = Output(json)
     from swiftprof.cli.options import LoadOptions
     from swiftprof.cli.resolve import check_out, resolve
 
     check_out(out, folder=True)
-    usual = QUICK if quick else SAMPLES
-    profiled, asked = samples or usual, test_samples or usual
-    vlm = resolve(LoadOptions()).load_model(output)
-    measured = _profiled(output, vlm, out / f"profile-{seed}", profiled, seed)
-    plan, picture = _planned(output, measured, out)
-    done = _evaluated(output, vlm, plan, out / f"eval-{seed}", asked, seed)
-    page = _page(out / "demo.html", [measured.path, done.path])
+    count = samples or (QUICK if quick else SAMPLES)
+    chosen = resolve(LoadOptions(model=model))
+    if not chosen.source.bundled:
+        raise BadParameter("model", model, "is not bundled; use swiftprof profile, plan and eval")
+    vlm = chosen.load_model(output)
+    runs = [out / f"{name}-{model}-{seed}" for name in ("profile", "eval")]
+    measured = _profiled(output, vlm, runs[0], count, seed)
+    plans = _planned(output, measured, out)
+    done = _evaluated(output, vlm, plans, runs[1], count, seed)
+    page = _page(out, runs)
     output.document(
         {
             "profile": str(measured.path),
-            "plan": plan.to_dict(),
+            "plan": plans[PAPER].to_dict(),
+            "often": plans[OURS].to_dict(),
             "curve": measured.summary.curve,
             "results": done.results.model_dump(mode="json", by_alias=True),
             "page": str(page),
         }
     )
     output.print(
-        "\nWrote {curve}, {out}/plan.json, {profile}/ and {eval}/ (the tables: results.md).\n"
-        "[bold]Open {page} in a browser[/bold]: curve, plan, table, samples to look at.",
-        curve=picture,
+        "\nWrote {out}/: plan.json (the paper's), often.json, curve.png, {profile}/, {eval}/.\n"
+        "[bold]Open {page} in a browser[/bold]: curve, plans, table, samples to look at.",
         out=out,
         profile=measured.path,
         eval=done.path,
         page=page,
     )
-    output.next("run", "--plan", out / "plan.json", "--image", "scene-1", "--prompt", ASK)
+    output.next("run", "--plan", out / "often.json", "--image", "scene-1", "--prompt", ASK)
 
 
 def _profiled(output: Output, vlm: VLM, folder: Path, samples: int, seed: int) -> Profile:
@@ -111,86 +132,106 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes"
 
 
-def _planned(output: Output, measured: Profile, out: Path) -> tuple[Plan, Path]:
+def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:
+    """The paper's plan and the preset at the same FLOPs, written to `out`."""
     from swiftprof.cli.show_plan import show_plan
     from swiftprof.planning.api import plan as make_plan
     from swiftprof.planning.drawing import draw_curve
+    from swiftprof.planning.preset import plan_preset
 
     output.print(f"[bold]2. Plan[/bold]  {BUDGET} pruning layers, a third of the visual tokens\n")
-    plan = make_plan(measured, budget=BUDGET, ratio=RATIO)
-    for note in plan.notes:
+    paper = make_plan(measured, budget=BUDGET, ratio=RATIO)
+    for note in paper.notes:
         output.warn(note)
-    plan.save(out / "plan.json")
-    show_plan(output, measured.curve, plan)
-    output.print(
-        "[dim]Other samples may give another plan than the README's (3, 6, 8): stability says how "
-        "often.[/dim]"
+    often = plan_preset(
+        "often",
+        paper.model,
+        measured.decoder,
+        measured.text_tokens,
+        flops=paper.expected.tflops,
     )
-    picture = draw_curve(
+    paper.save(out / "plan.json")
+    often.save(out / "often.json")
+    show_plan(output, measured.curve, paper)
+    output.print(
+        "[dim]Other samples may give another plan than the README's: stability says how often."
+        "[/dim]\n\nThat is the paper's plan. Ours, [bold]often[/bold], costs the same FLOPs and "
+        f"prunes at layers {', '.join(map(str, often.pruning_layers))}: "
+        f"{often.expected.retained_tokens:.1f} tokens on average."
+    )
+    draw_curve(
         measured.curve,
-        plan,
+        paper,
         out / "curve.png",
         intervals={int(layer): ends for layer, ends in measured.summary.interval.items()},
-        title=f"{plan.model.name}: which layers can tell important visual tokens from others",
+        title=f"{paper.model.name}: which layers can tell important visual tokens from others",
     )
-    return plan, picture
+    return {PAPER: paper, OURS: often}
 
 
 def _evaluated(
-    output: Output, vlm: VLM, plan: Plan, folder: Path, samples: int, seed: int
+    output: Output, vlm: VLM, plans: Mapping[str, Plan], folder: Path, samples: int, seed: int
 ) -> Evaluation:
-    from swiftprof.cli.show_eval import show_eval
+    from swiftprof.cli.evaluate import show_tables
     from swiftprof.data.registry import BUNDLED
     from swiftprof.evaluation.api import evaluate
+    from swiftprof.evaluation.settings import VariantSettings
 
+    compared = {**plans, **without_bypass(plans[PAPER])}
     output.print(f"\n[bold]3. Run[/bold]  {samples} held-out samples of each set\n")
     with output.progress("evaluating") as step:
         done = evaluate(
             vlm,
-            variants_of(plan, "1/3 of the tokens"),
+            [VariantSettings.of(label, SAME, each) for label, each in compared.items()],
             BUNDLED,
             samples=samples,
             seed=seed,
             out=folder,
+            reference=PAPER,
             progress=step,
         )
-    if not output.as_json:
-        show_eval(output, done.results)
-    output.print(
-        "[dim]bypass: the plan. drop: the same number of tokens at every layer, but what is not "
-        "selected is lost. random: the same, selected at random.[/dim]"
-    )
+    show_tables(output, done.results)
+    output.print(f"[dim]{WORDS}[/dim]")
     return done
 
 
-def _page(path: Path, runs: list[Path]) -> Path:
-    """One HTML page of both."""
+def _page(out: Path, runs: Sequence[Path]) -> Path:
+    """One HTML page of profile, both plans, and answers."""
+    from dataclasses import replace
+
     from swiftprof.files import write_text_atomic
     from swiftprof.report.collect import collect
     from swiftprof.report.html import render
     from swiftprof.report.images import Album
 
+    path, plans = out / "demo.html", [out / "plan.json", out / "often.json"]
+    everything = [runs[0], *plans, runs[1]]
     page = collect(
-        runs, samples=40, album=Album(every=False, data_root=None), title="swiftprof demo"
+        everything, samples=40, album=Album(every=False, data_root=None), title="swiftprof demo"
     )
-    page.command = command("report", *runs, "--out", path)
+    names = iter(("The paper's plan", "Our plan, often, at the same FLOPs"))
+    page.sections = [
+        replace(each, title=f"{next(names)}: {each.title.lower()}", commands=[])
+        if each.kind == "plan"
+        else each
+        for each in page.sections
+    ]
+    page.command = command("report", *everything, "--out", path)
     write_text_atomic(path, render(page))
     return path
 
 
-def variants_of(plan: Plan, budget: str) -> list[VariantSettings]:
-    """The plan, dropping instead of bypass, and a random selection; equal tokens at every layer.
+def without_bypass(plan: Plan) -> dict[str, Plan]:
+    """Dropping, and a random selection, with a plan's number of tokens at every layer.
 
     Without merging each stage keeps as many tokens as the plan keeps and merges together.
     """
-    from swiftprof.evaluation.settings import VariantSettings
     from swiftprof.planning.plan_file import Stage
 
     stages = tuple(
         Stage(layer=s.layer, keep=min(1.0, s.keep + s.merge), merge=0.0) for s in plan.stages
     )
-    made = {"bypass": plan} | {
+    return {
         method: plan.model_copy(update={"method": method, "stages": stages, "options": {}})
         for method in ("drop", "random")
     }
-    return [VariantSettings.of(label, budget, each) for label, each in made.items()]

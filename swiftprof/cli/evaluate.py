@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from swiftprof.cli import complete
 from swiftprof.cli.options import (
     BatchSizeOpt,
     BudgetOpt,
@@ -26,13 +27,17 @@ from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
     from swiftprof.evaluation.api import Evaluation
+    from swiftprof.evaluation.results import Results
     from swiftprof.evaluation.specs import TargetText
 
 METHODS = (
-    "vanilla,fastv,pdrop,pdrop:positions=kept,sparsevlm,sparsevlm:positions=kept,feather,swiftvlm"
+    "vanilla,fastv,pdrop,pdrop:positions=kept,sparsevlm,sparsevlm:positions=kept,feather,swiftvlm,"
+    "often"
 )
 RATIOS = "1/3,2/9"
 SAMPLES, BUNDLED_SAMPLES = 1000, 250
+SET_WIDTH = 18
+"""Columns that the scores of a data set take on a terminal."""
 
 EXAMPLES = (
     "swiftprof eval",
@@ -53,8 +58,10 @@ def evaluate(
         str | None,
         typer.Option(
             "--methods",
-            help="Methods with commas: NAME, NAME@LAYERS, NAME:option=value, or a plan.json.",
-            show_default="the peers and swiftvlm",
+            help="Methods with commas: NAME, NAME@LAYERS, NAME:option=value, often (the preset of "
+            "swiftprof plan), or a plan.json.",
+            show_default="the peers, swiftvlm and often",
+            autocompletion=complete.methods,
         ),
     ] = None,
     ablation: Annotated[
@@ -149,14 +156,14 @@ def evaluate(
 
 def show_done(output: Output, done: Evaluation) -> int:
     """Print a finished evaluation; the exit code tells of skipped samples and sets left out."""
-    from swiftprof.cli.show_eval import show_eval
     from swiftprof.cli.show_skipped import show_skipped
 
     results = done.results
     output.document({"path": str(done.path), **results.model_dump(mode="json", by_alias=True)})
-    if not output.as_json:
-        show_eval(output, results)
-        output.print(f"\nWrote {done.path}/results.md, results.json and the answers in parts/.")
+    show_tables(output, results)
+    output.print(
+        "\nWrote {folder}/results.md, results.json and the answers in parts/.", folder=done.path
+    )
     where = str(done.path / "results.json")
     skipped, used = dict(results.skipped), dict(results.samples)
     for variant, sets in results.failed.items():
@@ -164,6 +171,18 @@ def show_done(output: Output, done: Evaluation) -> int:
             skipped[f"{name} with {variant}"] = each
             used[f"{name} with {variant}"] = results.samples.get(name, 0) - len(each)
     return show_skipped(output, skipped, used, where, results.left_out)
+
+
+def show_tables(output: Output, results: Results) -> None:
+    """The tables, as many data sets side by side as fit, and how the scores came about."""
+    from swiftprof.evaluation.table import how, ladder_note, tables
+
+    output.tables(*tables(results, max(1, (output.width - 20) // SET_WIDTH)))
+    output.print()
+    for name, text in how(results).items():
+        output.print("[dim]{name} {text}[/dim]", name=name, text=text)
+    if note := ladder_note(results):
+        output.print("[dim]{note}[/dim]", note=note)
 
 
 def _targets(tokens: BudgetOptions) -> list[TargetText]:

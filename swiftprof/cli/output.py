@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from swiftprof.tables import Table
+
 _OPTIONS = {"merge_share": "merge", "model_args": "model_arg", "options": "option"}
 """Parameters of the library whose option has another name."""
 _PARAMETER = re.compile("`([a-z][a-z0-9_]*)`")
@@ -119,6 +121,11 @@ class Output:
             }
             for each in what or ("",):
                 self._people.print(each.format(**safe) if safe else each)
+
+    def tables(self, *tables: Table) -> None:
+        """Print tables, a line apart, for people; nothing with `--json`."""
+        for number, table in enumerate(tables):
+            self.print(*[""] * bool(number), table.terminal())
 
     def next(self, *words: object) -> None:
         """Say which swiftprof command comes next, in one line that can be pasted."""

@@ -72,6 +72,7 @@ def report(
         }
     )
     output.print(
-        f"Wrote {out}: {len(page.sections)} sections, {len(page.cards)} of {page.total} samples, "
-        f"{size / 1e6:.1f} MB. Open it in a browser."
+        f"Wrote {{out}}: {len(page.sections)} sections, {len(page.cards)} of {page.total} samples, "
+        f"{size / 1e6:.1f} MB. Open it in a browser.",
+        out=out,
     )

@@ -108,8 +108,10 @@ def serve(
     address, number = listening.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{number}"
     output.document({"url": url, "models": list(variants)})
-    output.print(f"{vlm.name} at {url}/v1 as {', '.join(variants)}")
-    output.print(f"The page: {url}/   (Ctrl-C stops)")
+    output.print(
+        "{model} at {url}/v1 as {names}", model=vlm.name, url=url, names=", ".join(variants)
+    )
+    output.print("The page: {url}/   (Ctrl-C stops)", url=url)
     run(app, listening)
 
 

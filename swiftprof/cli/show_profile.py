@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
-from swiftprof.cli.output import Output, plain
+from swiftprof.cli.output import Output
 from swiftprof.profiling.store import Profile
+from swiftprof.tables import Table
 
 FEW = 100
 """Samples a set below which x above 1 is called noise."""
@@ -15,33 +14,33 @@ def show_profile(output: Output, profile: Profile) -> None:
     """Print the capability of every layer, per data set and combined."""
     summary, names = profile.summary, profile.datasets
     n = sum(summary.samples.values())
-    output.print(
-        f"[bold]{plain(profile.model.name)}[/bold]: capability x of each layer's top "
-        f"{100 * profile.keep:g} % ({n} samples, {summary.seconds:.0f} s)\n"
-    )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("layer", justify="right")
-    for name in (*names, "x", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    every = summary.settings.layers
-    record = summary.curve[str(every[0])]
-    for layer in every:
-        key, x = str(layer), summary.curve[str(layer)]
+    every = [str(layer) for layer in summary.settings.layers]
+    records, rows = set(), []
+    best = summary.curve[every[0]]
+    for number, key in enumerate(every):
+        x = summary.curve[key]
         low, high = summary.interval[key]
         sure = f"{low:.3f}–{high:.3f}" if n > len(names) else "–"  # one sample has no spread
-        per_set = [f"{summary.curve_per_dataset[d][key]:.3f}" for d in names]
-        new = layer > every[0] and x > record
-        record = max(record, x)
-        row = [key, *per_set, f"{x:.3f}", sure]
-        table.add_row(*row, style="bold green" if new else None)
+        rows.append((key, *(f"{summary.curve_per_dataset[d][key]:.3f}" for d in names),
+                     f"{x:.3f}", sure))  # fmt: skip
+        if x > best:
+            records.add(number)
+            best = x
     scores = "  ".join(f"{d} {summary.vanilla[d]:.3f}" for d in names)
-    output.print(table)
-    above = [layer for layer in every if summary.curve[str(layer)] > 1]
-    if above and n < FEW * len(names):
-        output.warn(
-            f"x is above 1 at {len(above)} layers: noise of few samples ({n}); measure more"
+    output.tables(
+        Table(
+            ("layer", *names, "x", "95 % interval"),
+            tuple(rows),
+            f"{profile.model.name}: capability x of each layer's top {100 * profile.keep:g} % "
+            f"({n} samples, {summary.seconds:.0f} s)",
+            f"Green: a new record, a possible pruning layer. Vanilla scores: {scores}",
+            left=(),
+            marked=frozenset(records),
         )
-    output.print(f"\nGreen: a new record, a possible pruning layer. Vanilla scores: {scores}")
+    )
+    above = sum(summary.curve[key] > 1 for key in every)
+    if above and n < FEW * len(names):
+        output.warn(f"x is above 1 at {above} layers: noise of few samples ({n}); measure more")
     for name, protocol in summary.settings.protocol.items():
         split = summary.settings.splits[name]
-        output.print(f"[dim]{name} {plain(split)}: {plain(protocol)}[/dim]")
+        output.print("[dim]{name} {split}: {how}[/dim]", name=name, split=split, how=protocol)

@@ -35,11 +35,14 @@ from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile, find_newest
 from swiftprof.runs.folder import Run, open_run
 from swiftprof.runs.settings import common_settings, model_info
-from swiftprof.tables import Table
+from swiftprof.tables import Table, html_text
 from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+
+    from swiftprof.evaluation.drawing import Cost as CostAxis
 
 
 MethodLike = str | Method | Plan | VariantSettings
@@ -64,6 +67,18 @@ class Evaluation:
     def table(self) -> Table:
         """Averages and costs, as a command prints them."""
         return averages_table(self.results)
+
+    def plot(self, against: CostAxis = "tokens") -> Figure:
+        """Score against retained `tokens`, or `flops`: one line a method, as a figure."""
+        from swiftprof.evaluation.drawing import score_figure
+
+        return score_figure(self.results, against)
+
+    def _repr_html_(self) -> str:
+        from swiftprof.drawing import picture_html
+
+        note = f"<p><small>{html_text(self.table.note)}</small></p>"
+        return f"{self.table.html()}{picture_html(self.plot(), 'score against tokens')}{note}"
 
     @property
     def dataframe(self) -> pd.DataFrame:

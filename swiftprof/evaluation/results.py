@@ -62,6 +62,7 @@ class VariantResult(_Frozen):
         averages: group of data sets -> mean of relative scores; None where there is none.
         tflops: of the prefill, mean over all samples.
         seconds: wall time of all ``generate`` calls.
+        speedup: how many times as fast as the unpruned model they were; above 1 is faster.
     """
 
     variant: str
@@ -73,6 +74,7 @@ class VariantResult(_Frozen):
     retained: Retained
     tflops: float
     seconds: float
+    speedup: float | None = None
 
 
 class PairedTest(_Frozen):
@@ -181,7 +183,6 @@ def summarise(
     groups = dict(zip(GROUPS, (boxes, others, boxes + others), strict=True))
     variants = [v for v in settings.variants if all(answers[v.name][name] for name in names)]
     scores = scores_of(answers)
-    vanilla = scores[VANILLA]
     return Results(
         schema=SCHEMA,
         settings=settings,
@@ -191,9 +192,7 @@ def summarise(
         skipped={name: tuple(lost[VANILLA]) for name, lost in failed.items() if lost[VANILLA]},
         failed=_by_variant(failed),
         left_out=dict(left_out),
-        rows=tuple(
-            _row(v, datasets, answers[v.name], scores[v.name], vanilla, groups) for v in variants
-        ),
+        rows=tuple(_row(v, datasets, answers, scores, groups) for v in variants),
         tests=tuple(_tests(variants, scores, groups, reference)),
         command=command,
         versions=dict(versions or {}),
@@ -224,21 +223,26 @@ def _by_variant(failed: Mapping[str, Failed]) -> dict[str, dict[str, tuple[Skipp
 def _row(
     variant: VariantSettings,
     datasets: Sequence[Dataset],
-    answers: Mapping[str, Sequence[Answer]],
-    scores: Scores,
-    vanilla: Scores,
+    answers: Answers,
+    scores: Mapping[str, Scores],
     groups: Mapping[str, Sequence[str]],
 ) -> VariantResult:
-    every = [a for found in answers.values() for a in found]
+    said, mine, vanilla = answers[variant.name], scores[variant.name], scores[VANILLA]
+    every = [a for found in said.values() for a in found]
     retained = [a.retained for a in every]
+    took, plain = (
+        {(name, a.place): a.seconds for name, found in each.items() for a in found}
+        for each in (said, answers[VANILLA])
+    )
+    seconds = sum(took.values())
     return VariantResult(
         variant=variant.name,
         label=variant.label,
         budget=variant.budget,
         pruning_layers=tuple(s["layer"] for s in variant.plan["stages"]) if variant.plan else (),
-        scores={d.name: _set_score(d, answers[d.name], scores[d.name], vanilla) for d in datasets},
+        scores={d.name: _set_score(d, said[d.name], mine[d.name], vanilla) for d in datasets},
         averages={
-            name: estimate({s: scores[s] for s in sets}, vanilla) for name, sets in groups.items()
+            name: estimate({s: mine[s] for s in sets}, vanilla) for name, sets in groups.items()
         },
         retained=Retained(
             mean=float(np.mean(retained)),
@@ -247,7 +251,8 @@ def _row(
             share=float(np.mean([a.retained / a.n_visual for a in every if a.n_visual] or [1.0])),
         ),
         tflops=float(np.mean([a.tflops for a in every])),
-        seconds=float(sum(a.seconds for a in every)),
+        seconds=seconds,
+        speedup=sum(plain.get(each, 0.0) for each in took) / seconds if seconds else None,
     )
 
 

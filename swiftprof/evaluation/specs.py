@@ -5,6 +5,7 @@ pdrop:positions=kept            with an option
 pdrop@planned                   judged by the profile's layers
 drop@equal, drop@own, drop@3+9  at equal depths, the published layers, or layers named
 swiftvlm:schedule=uniform:merge=0.1:budget=2
+often, often:spread=0.2         a preset: its layers and settings, without a profile
 my_pkg.mod:MyMethod:size=3      a method of another package
 my/plan.json                    a plan as it is
 """
@@ -28,6 +29,7 @@ from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.budget import MERGE_SHARE
 from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, Target, fill_plan, tokens_for
 from swiftprof.planning.plan_file import Plan
+from swiftprof.planning.preset import PRESETS, Preset
 from swiftprof.plugins import PluginError
 
 ABLATION = tuple(LADDER)
@@ -50,6 +52,7 @@ class Spec:
         options: the method's own.
         planning: `schedule`, `merge`, `budget`, `normalize`.
         plan: a plan as it is.
+        preset: gives the layers.
     """
 
     text: str
@@ -58,11 +61,12 @@ class Spec:
     options: dict[str, Any] = field(default_factory=dict)
     planning: dict[str, Any] = field(default_factory=dict)
     plan: Plan | None = None
+    preset: Preset | None = None
 
     @property
     def needs_profile(self) -> bool:
         """Whether its layers come from a profile, unless they are given."""
-        if self.plan is not None or isinstance(self.layers, tuple):
+        if self.plan is not None or self.preset is not None or isinstance(self.layers, tuple):
             return False
         planned = method_class(self.method).planned
         return self.layers in ("planned", "equal") or (self.layers is None and planned)
@@ -123,7 +127,9 @@ def parse_spec(text: str | Method | Plan) -> Spec:
     if head not in REGISTRY and settings and "=" not in settings[0].partition("@")[0]:
         head = f"{head}:{settings.pop(0)}"  # module:Class
     name, _, where = head.partition("@")
+    preset = PRESETS.get(name)
     try:
+        name = name if preset is None else "swiftvlm"
         method_class(name)
     except SwiftprofError as error:
         hint = "" if isinstance(error, PluginError) else " (or give the path of a plan.json)"
@@ -136,8 +142,8 @@ def parse_spec(text: str | Method | Plan) -> Spec:
                 "methods", text, f"'{where}' must be {', '.join(LAYER_RULES)}, or layers as 3+9"
             )
         layers = tuple(int(part) for part in parts)
-    options: dict[str, Any] = {}
-    planning: dict[str, Any] = {}
+    options: dict[str, Any] = {} if preset is None else dict(preset.options)
+    planning: dict[str, Any] = {} if preset is None else {"schedule": preset.schedule}
     for each in settings:
         key, sign, value = each.partition("=")
         if not sign:
@@ -145,7 +151,7 @@ def parse_spec(text: str | Method | Plan) -> Spec:
         (planning if key in _PLANNING else options)[key] = (
             value if key in ("schedule", "normalize") else read_value(value)
         )
-    return Spec(text, name, layers, options, planning)
+    return Spec(text, name, layers, options, planning, preset=preset)
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,8 @@ class Planner:
             raise SwiftprofError(f"budget={budget}: must be a number of pruning layers")
         schedule = spec.planning.get("schedule")
         planned = method_class(spec.method).planned
-        where = spec.layers or ("planned" if planned else "own")
+        preset = spec.preset and spec.preset.layers(self.cost.model.num_layers)
+        where = spec.layers or preset or ("planned" if planned else "own")
         if where in ("planned", "equal") and self.layers is None:
             if self.profile is None:
                 raise SwiftprofError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from swiftprof.evaluation.results import PairedTest, Results, VariantResult
 from swiftprof.evaluation.statistics import Estimate
-from swiftprof.tables import Table, markdown_text
+from swiftprof.tables import Table, markdown_text, times
 
 NAMES = {
     "localization": "localization",
@@ -49,9 +49,8 @@ def averages_table(results: Results) -> Table:
     """Averages over data sets and costs, a row per method under a heading per budget."""
     groups = shown_groups(results)
     unit, factor = flops_unit(results)
-    first = results.rows[0].seconds
     return Table(
-        columns=("method", *(NAMES[g] for g in groups), "tokens", unit, "time"),
+        columns=("method", *(NAMES[g] for g in groups), "tokens", unit, "speed"),
         rows=tuple(
             _by_budget(
                 results,
@@ -62,7 +61,7 @@ def averages_table(results: Results) -> Table:
                     ),
                     tokens(row),
                     f"{factor * row.tflops:.3g}",
-                    f"{row.seconds / first:.2f}×" if first else "–",
+                    times(row.speedup),
                 ),
             )
         ),
@@ -170,7 +169,7 @@ def budget_title(row: VariantResult, whole: int | None) -> str:
     budget = row.budget
     if not budget:
         return f"Upper bound, {whole} tokens" if whole else "Upper bound, all tokens"
-    if "TFLOPs" in budget or budget == OWN_BUDGET:
+    if "FLOPs" in budget or budget == OWN_BUDGET:
         return budget
     if "of the tokens" in budget:
         return f"Retain {budget}" + (f" ({whole})" if whole else "")
@@ -251,8 +250,8 @@ def _caption(results: Results, unit: str) -> str:
         f"{settings.model.name}, {number} samples a set (seed {settings.seed}), the same for all "
         "methods. Averages: score relative to vanilla, mean over the sets, with 95 % intervals of "
         f"a paired bootstrap. {marks}Tokens: visual tokens that really entered a layer, averaged "
-        f"over all layers. {unit} of the prefill: {results.formula}. Time: generate() against "
-        f"vanilla's, in turns.{_failed(results)}"
+        f"over all layers. {unit} of the prefill: {results.formula}. Speed: generate(), times as "
+        f"fast as vanilla, in turns.{_failed(results)}"
     )
 
 

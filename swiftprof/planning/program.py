@@ -115,7 +115,8 @@ def solve(curve: Curve, budget: int) -> Solution:
     if len(layers) < budget:
         warning = (
             f"only {len(layers)} of the {budget} pruning layers asked for: no other layer would "
-            "add to what these tell apart"
+            "add to what these tell apart. Keep this plan, or look beyond the curve with "
+            "swiftprof plan --search 10m or --preset often"
         )
     return Solution(layers, total, total / span if span else curve.at(BASE_LAYER), warning)
 

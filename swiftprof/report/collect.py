@@ -58,7 +58,11 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
         elif kind == "plan":
             from swiftprof.report.read_profile import plan_section
 
-            sections, cards, total = [plan_section(Plan.load(path), path.parent)], [], 0
+            sections, cards, total = (
+                [plan_section(Plan.load(path), path.parent, f"p{number}-")],
+                [],
+                0,
+            )
         else:
             from swiftprof.report.read_analysis import read_analysis
 

@@ -72,6 +72,7 @@ def test_rows_hold_ratios_flops_and_their_quotient(subject, plan):
     wanted = vanilla_flops(subject.shape, 36, 14) / cost
     assert ours["flops_ratio"] == pytest.approx(wanted)
     assert ours["efficiency"] == pytest.approx(ours["speedup"]["prefill"] / wanted)
+    assert set(vanilla["speedup"].values()) == {1.0}
     assert ours["kv_ratio"] == pytest.approx(400 / (2 * 50 + 2 * 36 + 4 * 23))
     assert ours["peak_bytes"] < vanilla["peak_bytes"]
     assert rows[2]["kv_bytes"] == 2 * vanilla["kv_bytes"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import swiftprof
-from swiftprof.cli.demo import variants_of
+from swiftprof.cli.demo import without_bypass
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_dataset
 from swiftprof.evaluation.answer import VANILLA
@@ -24,10 +24,15 @@ def outcomes(bundled, tmp_path_factory):
     """Answers: data set -> variant -> those on its samples."""
     plan = Plan.load("tiny-llava")
     blind = Plan(model=plan.model, method="random", stages=(Stage(layer=2, keep=1 / 3),))
-    variants = [*variants_of(plan, ""), VariantSettings.of("random third from layer 3", "", blind)]
+    variants = [*variants_of(plan), VariantSettings.of("random third from layer 3", "", blind)]
     out = tmp_path_factory.mktemp("bundled")
     done = swiftprof.evaluate(bundled, variants, samples=SAMPLES, seed=7, out=out)
     return {name: {v: sets[name] for v, sets in done.answers.items()} for name in BUNDLED}
+
+
+def variants_of(plan):
+    plans = {"bypass": plan, **without_bypass(plan)}
+    return [VariantSettings.of(label, "", each) for label, each in plans.items()]
 
 
 def mean(answers):
@@ -70,7 +75,7 @@ def test_layers_that_learned_where_to_look_are_the_ones_that_a_profile_finds():
 def test_bypass_brings_back_what_a_tight_budget_loses(bundled, tmp_path):
     """At 2/9 of the tokens the first stages lose things that the last one wants."""
     plan = swiftprof.plan(Profile.load(SHIPPED), budget=3, ratio=2 / 9, bootstrap=0)
-    variants, sets = variants_of(plan, "")[:2], ["scenes-ref", "scenes-qa"]
+    variants, sets = variants_of(plan)[:2], ["scenes-ref", "scenes-qa"]
     done = swiftprof.evaluate(bundled, variants, sets, samples=100, out=tmp_path)
     bypass, drop = (
         sum(found.mean() for found in done.scores[v].values()) / 2 for v in ("bypass", "drop")

@@ -57,6 +57,14 @@ def test_every_end_has_its_code_and_one_line(
     assert captured.err.count("\n") <= 1
 
 
+def test_a_process_ends_without_a_last_search_for_garbage() -> None:
+    code = "import atexit, gc, runpy, sys; sys.argv[1:] = ['--version']; "
+    code += "atexit.register(lambda: print(gc.get_freeze_count() > 0)); "
+    code += "runpy.run_module('swiftprof', run_name='__main__')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "True"
+
+
 def test_debug_lets_the_error_through_unless_it_is_an_argument_after_a_dash_dash() -> None:
     with pytest.raises(KeyError):
         errors.run(failing(KeyError("x")), ["--debug"])

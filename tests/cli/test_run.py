@@ -158,6 +158,35 @@ def test_profile_then_plan_then_run_by_name(capsys, tmp_path, monkeypatch):
     assert "vanilla" in capsys.readouterr().out
 
 
+def test_brackets_in_the_names_of_files_are_no_markup(
+    capsys, plan_path, image_path, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "x[").mkdir()
+    plan, data, folder, page = "x[/bold].json", "x[/dim].jsonl", "x[/red]", "x[/bold].html"
+    (tmp_path / plan).write_text(plan_path.read_text())
+    (tmp_path / "x[" / "i.png").write_bytes(image_path.read_bytes())
+    sample = get_dataset("scenes-qa").sample("test", 0)
+    line = {"image": "i.png", "question": sample.question, "answers": sample.answers}
+    (tmp_path / data).write_text(f"{json.dumps(line)}\n")
+
+    def shown(*arguments):
+        assert main(list(arguments)) == 0, capsys.readouterr()
+        return capsys.readouterr().out
+
+    said = shown("eval", "--methods", plan, "--datasets", data, "--out", folder)
+    assert plan in said
+    assert f"Wrote {folder}/results.md" in said
+    assert f"Wrote {page}" in shown("report", folder, "--out", page)
+    once = ("--repeats", "1", "--warmup", "0", "--max-new-tokens", "1")
+    assert plan in shown("bench", "--methods", plan, *once)
+    assert f"Wrote {folder}p/" in shown("profile", "--datasets", data, "--out", f"{folder}p")
+    planned = shown("plan", f"{folder}p", "--out", plan, "--plot", f"{folder}.png")
+    assert f"Wrote {plan}" in planned
+    assert plan in shown("analyze", "curve", "--profile", f"{folder}p", "--out", plan[:-5])
+
+
 def test_lists(capsys):
     assert main(["models", "--json"]) == 0
     assert "tiny-llava" in [m["name"] for m in json.loads(capsys.readouterr().out)["models"]]
@@ -167,16 +196,24 @@ def test_lists(capsys):
 
 
 def test_demo_in_small(capsys, tmp_path):
-    arguments = ["demo", "--samples", "6", "--test-samples", "4", "--out", str(tmp_path), "--json"]
-    assert main(arguments) == 0
+    arguments = ["demo", "--samples", "4", "--out", str(tmp_path), "--model", "tiny-llava-plain"]
+    assert main([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {r["label"] for r in document["results"]["rows"]} == {
-        "vanilla",
-        "bypass",
-        "drop",
-        "random",
-    }
-    assert Plan.load(tmp_path / "plan.json").to_dict() == document["plan"]
-    assert "<table" in (tmp_path / "demo.html").read_text()
+    rows = {row["label"]: row for row in document["results"]["rows"]}
+    assert list(rows) == ["vanilla", "the paper's plan", "often (ours)", "drop", "random"]
+    for name, label in (("plan", "the paper's plan"), ("often", "often (ours)")):
+        plan = Plan.load(tmp_path / f"{name}.json")
+        assert plan.to_dict() == document[name]
+        assert rows[label]["pruning_layers"] == list(plan.pruning_layers)
+    paper, often = (rows[label]["tflops"] for label in ("the paper's plan", "often (ours)"))
+    assert often == pytest.approx(paper, rel=0.01)
+    page = (tmp_path / "demo.html").read_text()
+    for text in ("<table", "paper&#39;s plan: ", "Our plan, often, at the same FLOPs: "):
+        assert text in page
+    assert main(arguments) == 0  # everything is measured, so it only shows
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "That is the paper's plan. Ours, often, costs the same FLOPs" in shown
+    assert main(["demo", "--model", "llava-1.5-7b"]) == 2
+    assert "--model llava-1.5-7b: is not bundled" in capsys.readouterr().err
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 600

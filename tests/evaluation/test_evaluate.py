@@ -39,8 +39,9 @@ def variants(bundled: Any) -> list[VariantSettings]:
 
 def same(mine: Results, theirs: Results) -> None:
     """Equal but for the times."""
-    assert [r.model_copy(update={"seconds": 0}) for r in mine.rows] == [
-        r.model_copy(update={"seconds": 0}) for r in theirs.rows
+    untimed = {"seconds": 0, "speedup": None}
+    assert [r.model_copy(update=untimed) for r in mine.rows] == [
+        r.model_copy(update=untimed) for r in theirs.rows
     ]
     assert mine.tests == theirs.tests
 
@@ -149,10 +150,33 @@ def test_the_tables_are_what_the_answers_say(
     assert f"{random[0]:.3f}" in text
     assert "    x y" in text
     assert {(t.method, t.reference) for t in done.results.tests} == {("random", "drop")}
+    for row in done.results.rows:
+        assert row.speedup == pytest.approx(rows[VANILLA].seconds / row.seconds)
+    assert rows[VANILLA].speedup == 1
+    assert done.table.columns[-1] == "speed"
+    assert done.table.rows[1][-1] == "1.00×"
+    assert f"{rows['drop'].speedup:.2f}×" in text
     assert Results.load(tmp_path) == done.results
     frame = done.dataframe
     assert len(frame) == 3 * 2
     assert set(frame[frame.method == "random"].score) == set(random)
+
+
+def test_a_notebook_shows_results_even_of_one_sample_and_of_vanilla_alone(
+    bundled: Any, variants: list[VariantSettings], tmp_path: Path
+) -> None:
+    other = variants[0].model_copy(update={"budget": "c"})
+    for number, wanted in enumerate(([*variants, other], [])):
+        done = evaluate(bundled, wanted, SETS[1:], samples=1, out=tmp_path / str(number))
+        html = done._repr_html_()
+        assert all(row.label in html for row in done.results.rows)
+        assert "data:image/png" in html
+        for against in ("tokens", "flops"):
+            [axes] = done.plot(against).axes
+            drawn = {text.get_text() for text in axes.texts}
+            assert drawn == {v.label for v in wanted}  # a method is one line, at all its budgets
+    with pytest.raises(SwiftprofError, match="against time"):
+        done.plot("time")  # type: ignore[arg-type]
 
 
 def test_a_sample_that_fails_is_left_out_for_all_and_a_set_that_fails_does_not_end_the_run(

@@ -16,6 +16,7 @@ from swiftprof.methods import REGISTRY, create
 from swiftprof.planning.curve import SampleScores
 from swiftprof.planning.fill import Cost, Target
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.planning.preset import plan_preset
 
 MODEL = ModelInfo(name="tiny", num_layers=24, visual_tokens=144)
 SHAPE = DecoderShape(24, 128, 384, 4, 4, 32)
@@ -96,6 +97,18 @@ def test_options_reach_the_plan_and_planning_options_its_stages() -> None:
     assert plan.stages[0].merge == pytest.approx(0.1, abs=0.004)
     totals = [s.keep + s.merge for s in plan.stages]
     assert max(totals) - min(totals) < 0.03
+
+
+def test_a_preset_is_a_method_that_needs_no_profile() -> None:
+    assert not parse_spec("often").needs_profile
+    plan = only("often", profile=None)
+    wanted = plan_preset("often", MODEL, SHAPE, 20.0, ratio=1 / 3)
+    assert (plan.stages, plan.options, plan.method) == (wanted.stages, wanted.options, "swiftvlm")
+    changed = only("often:spread=0.2:schedule=uniform", profile=None)
+    assert changed.pruning_layers == plan.pruning_layers
+    assert changed.options == {**plan.options, "spread": 0.2}
+    assert changed.stages != plan.stages
+    assert only("often@3+9").pruning_layers == (3, 9)
 
 
 def test_the_ablation_adds_one_idea_at_a_time() -> None:

@@ -107,6 +107,7 @@ def test_fewer_records_than_asked_for_give_a_shorter_answer_and_say_so() -> None
     assert found.layers == (4,)
     assert found.warning is not None
     assert "only 1 of the 3" in found.warning
+    assert "Keep this plan, or look beyond the curve with swiftprof plan --search" in found.warning
 
 
 @given(curves(), st.floats(0.1, 10), st.floats(-5, 5))

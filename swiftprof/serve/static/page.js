@@ -138,12 +138,12 @@ async function* events(stream) {
 
 function lines(trace, beside) {
   const milliseconds = s => `${(1000 * s).toFixed(s < .1 ? 1 : 0)} ms`;
-  const against = (now, then) => then ? `${(100 * now / then).toFixed(0)} % of the unpruned model's` : '';
+  const faster = (now, then) => then ? `${(then / now).toFixed(2)}× as fast as unpruned` : '';
   return [
     ['Visual tokens', `${trace.retained_visual_tokens.toFixed(1)} of ${trace.visual_tokens}`, 'mean over the layers'],
     ['Prefill', `${(1000 * trace.prefill_tflops).toPrecision(3)} GFLOPs`,
-      against(trace.prefill_tflops, beside?.prefill_tflops)],
-    ['First token', milliseconds(trace.first_token_seconds), against(trace.first_token_seconds, beside?.first_token_seconds)],
+      beside ? `${(100 * trace.prefill_tflops / beside.prefill_tflops).toFixed(0)} % of the unpruned model's` : ''],
+    ['First token', milliseconds(trace.first_token_seconds), faster(trace.first_token_seconds, beside?.first_token_seconds)],
     ['Answer', `${trace.completion_tokens} tokens in ${milliseconds(trace.seconds)}`, ''],
   ];
 }
