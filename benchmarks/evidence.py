@@ -21,8 +21,10 @@ from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.api import evaluate
+from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
+from swiftprof.evaluation.table import verdict
 from swiftprof.methods import create
 from swiftprof.planning.fill import Cost, Target
 from swiftprof.planning.plan_file import Plan
@@ -87,6 +89,40 @@ def variants_at(
     return found
 
 
+def table(folder: Path, model: str, ratios: list[str]) -> str:
+    """What is there of a model: a row per method, a column per budget.
+
+    A cell holds the mean over the sets in % of the unpruned model's, with half of its 95 %
+    interval: at equal tokens, then at the FLOPs of the paper's plan.
+    """
+    cells: dict[str, dict[tuple[str, bool], str]] = {}
+    there = [
+        ratio for ratio in ratios if (_folder(folder, model, ratio) / "results.json").is_file()
+    ]
+    for ratio in there:
+        results = Results.load(_folder(folder, model, ratio))
+        for row in results.rows:
+            average = row.averages["overall"]
+            if not row.budget or average is None:
+                continue
+            half = 50 * (average.high - average.low)
+            text = f"{100 * average.value:.1f} ±{half:.1f}" + {
+                "worse": " ▼", "better": " ▲", "": "",
+            }[verdict(results.tests, row, "overall")]  # fmt: skip
+            cells.setdefault(row.label, {})[ratio, row.budget.startswith("FLOPs")] = text
+    lines = ["| method | " + " | ".join(there) + " |", "|---|" + "---:|" * len(there)]
+    for label, found in cells.items():
+        each = [
+            " · ".join(found.get((ratio, flops), "–") for flops in (False, True)) for ratio in there
+        ]
+        lines.append(f"| {label} | " + " | ".join(each) + " |")
+    return "\n".join(lines)
+
+
+def _folder(folder: Path, model: str, ratio: str) -> Path:
+    return folder / model / ratio.replace("/", "_")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -97,8 +133,13 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join((*METHODS, OFTEN)))
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--plans", type=Path, help="folder with plans found by search")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
     args = parser.parse_args()
     methods = args.methods.split(",")
+    if args.table:
+        for model in args.models.split(","):
+            print(f"\n`{model}`\n\n{table(args.out, model, args.ratios.split(','))}")
+        return
     for model in args.models.split(","):
         vlm = swiftprof.load(model)
         profile = Profile.load(bundled_profiles()[model])
@@ -114,7 +155,7 @@ def main() -> None:
                 found,
                 BUNDLED,
                 samples=args.samples,
-                out=args.out / model / ratio.replace("/", "_"),
+                out=_folder(args.out, model, ratio),
                 reference=PAPER,
                 command=" ".join(["python", *sys.argv]),
             )
