@@ -88,6 +88,20 @@ def layer_ticks(num_layers: int, most: int = 32) -> list[int]:
     return [layer for layer in range(1, num_layers + 1) if layer % step == 0]
 
 
+def layer_map(axes: Axes, values: Any, first: int, label: str, **look: Any) -> None:
+    """A square matrix over pairs of layers, from `first` on, with a colour bar."""
+    last = first + len(values) - 1
+    image = axes.imshow(
+        values, origin="lower", interpolation="nearest",
+        extent=(first - 0.5, last + 0.5, first - 0.5, last + 0.5), **look,
+    )  # fmt: skip
+    ticks = [layer for layer in layer_ticks(last, 12) if layer >= first]
+    axes.set_xticks(ticks)
+    axes.set_yticks(ticks)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.85, label=label)
+    bar.outline.set_visible(False)
+
+
 def spread(values: Sequence[float], least: float) -> list[float]:
     """The values, pushed apart by equal parts until neighbours are `least` apart; order kept."""
     order = sorted(range(len(values)), key=values.__getitem__)
@@ -197,14 +211,8 @@ def svg_text(figure: Figure, prefix: str, colours: Mapping[str, str]) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    width = figure.get_size_inches()[0]  # as wide as it was drawn, and no wider than the page
-    style = f' style="width:{96 * width:.0f}px"'
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf"\1{style}", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r' id="([^"]+)"', rf' id="{prefix}\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', text)
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'( id="|url\(#|href="#)', rf"\1{prefix}", text)
     for old, new in colours.items():
         text = text.replace(old, new)
     return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,27 @@ class Table:
 def times(speedup: float | None) -> str:
     """How many times as fast as vanilla, `2.13×`: above 1 is faster, everywhere."""
     return "–" if speedup is None else f"{speedup:.2f}×"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """0.333 as `33 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def signed(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * share:+.1f}"
+
+
+def samples_text(datasets: Mapping[str, int]) -> str:
+    """`300 samples of each of a, b` or `300 of a, 20 of b`."""
+    if not datasets:
+        return ""
+    counts = set(datasets.values())
+    if len(counts) == 1:
+        each = "" if len(datasets) == 1 else "each of "
+        return f"{counts.pop()} samples of {each}{', '.join(datasets)}"
+    return ", ".join(f"{count} of {name}" for name, count in datasets.items())
 
 
 def visible(text: str) -> str:

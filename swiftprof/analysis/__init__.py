@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swiftprof.analysis.base import Analysis
 
-NAMES = (
-    "curve", "stability", "staleness", "ranks", "alignment", "overlap", "pictures", "plans",
-    "pareto",
-)  # fmt: skip
+NAMES = ("curve", "stability", "ranks", "staleness", "pictures", "plans", "pareto")
 """In the order in which they tell the story."""
 
 

@@ -9,23 +9,25 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from swiftprof.analysis.document import Data, Document, Provenance
+from swiftprof.analysis.document import Data, Document
 from swiftprof.errors import BadParameter, SwiftprofError
 
 if TYPE_CHECKING:
     from swiftprof.analysis.sampling import Sampling
     from swiftprof.data.base import Dataset
+    from swiftprof.evaluation.api import Evaluation
+    from swiftprof.evaluation.settings import VariantSettings
     from swiftprof.evaluation.specs import Planner, TargetText
     from swiftprof.models.loading import VLM
-    from swiftprof.planning.curve import Curve
     from swiftprof.planning.fill import Cost
     from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
@@ -38,6 +40,10 @@ SamplesOpt = Annotated[
 MethodsOpt = Annotated[
     str, typer.Option("--methods", help="Methods to compare, as for swiftprof eval.")
 ]
+BudgetOpt = Annotated[int, typer.Option("--budget", help="Pruning layers, at most.")]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
+Interval = tuple[float, float, float]
+"""A value and the ends of its 95 % interval."""
 
 
 def _silent(label: str) -> AbstractContextManager[Progress]:
@@ -60,7 +66,6 @@ class Subject:
     find: Callable[[], Sequence[Dataset]]
     folder: Path
     progress: Callable[[str], AbstractContextManager[Progress]] = _silent
-    notes: list[str] = field(default_factory=list)
 
     @cached_property
     def vlm(self) -> VLM:
@@ -88,11 +93,6 @@ class Subject:
                 "swiftprof profile, or name its folder with `profile`"
             )
         return self.profile
-
-    @property
-    def curve(self) -> Curve:
-        """The profile's combined curve."""
-        return self.needed_profile.curve
 
     @property
     def cost(self) -> Cost:
@@ -145,34 +145,31 @@ class Analysis(ABC):
         """Measure, and say where the numbers are from."""
         began = time.monotonic()
         data = self.run(subject)
-        vlm = subject.__dict__.get("vlm") if self.runs else None
+        vlm = subject.__dict__.get("vlm") if self.runs else None  # where it was asked for
         profile = subject.profile
-        origin: dict[str, Any] = {
+        seconds = time.monotonic() - began  # a resumed run counts its own part only
+        origin = {
             "model": vlm.name if vlm else profile.model.name if profile else "",
-            "seed": getattr(self, "seed", None),
-            "profile": str(profile.path) if profile else None,
-            "profile_sha256": profile.sha256 if profile else None,
+            "seed": str(getattr(self, "seed", "")),
+            "profile": f"{profile.path}, sha256 {profile.sha256[:12]}" if profile else "",
             "versions": _versions(),
-            "command": command(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - began, 1),
+            "made": f"{datetime.now(UTC).isoformat(timespec='seconds')} in {seconds:.0f} s",
         }
         if vlm is not None:
             split = getattr(self, "split", None)
+            used = (vlm.model.dtype, vlm.model.config._attn_implementation, vlm.model.device)
             origin |= {
-                "device": str(vlm.model.device),
-                "dtype": str(vlm.model.dtype).removeprefix("torch."),
-                "attention": str(vlm.model.config._attn_implementation),
-                "splits": {d.name: split or d.eval_split for d in subject.datasets},
+                "arithmetic": ", ".join(str(each).removeprefix("torch.") for each in used),
+                "splits": ", ".join(f"{d.name} {split or d.eval_split}" for d in subject.datasets),
             }
-        return Document.of(self.name(), self.title, data, Provenance(**origin))
+        return Document.of(self.name(), self.title, data, origin, command())
 
 
 @dataclass(frozen=True)
 class OnSamples(Analysis):
     """An analysis that runs the model on samples."""
 
-    needs: ClassVar[str] = "a model and a profile"
+    needs: ClassVar[str] = "a model"
     runs: ClassVar[bool] = True
 
     samples: SamplesOpt = 50
@@ -180,7 +177,7 @@ class OnSamples(Analysis):
         str | None,
         typer.Option("--split", help="Split to run on.", show_default="the usual one to report"),
     ] = None
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")] = 0
+    seed: SeedOpt = 0
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, help="Samples that run together.", show_default="auto"),
@@ -196,12 +193,36 @@ class OnSamples(Analysis):
             subject.vlm, subject.datasets, self.samples, self.seed, self.split, self.batch_size
         )
 
+    def answers(self, subject: Subject, variants: Sequence[VariantSettings]) -> Evaluation:
+        """Greedy answers of the unpruned model and of the variants to the same samples. They are
+        kept: what another run, or another analysis, has asked is not asked again."""
+        from swiftprof.evaluation.api import evaluate
+        from swiftprof.runs.settings import digest
+
+        vlm, sets = subject.vlm, [d.name for d in subject.datasets]
+        asked = {"model": vlm.name, "sets": sets, "seed": self.seed, "split": self.split}
+        with subject.progress(f"answering in {len(variants)} ways") as step:
+            return evaluate(
+                vlm,
+                variants,
+                list(subject.datasets),
+                samples=self.samples,
+                seed=self.seed,
+                split=self.split,
+                batch_size=self.batch_size,
+                out=subject.folder / "answers" / digest(asked),
+                command=command(),
+                progress=step,
+            )
+
 
 @dataclass(frozen=True)
 class AtBudget(OnSamples):
     """An analysis of plans at a token budget; a third of the visual tokens by default."""
 
-    budget: Annotated[int, typer.Option("--budget", help="Pruning layers, at most.")] = 3
+    needs: ClassVar[str] = "a model and a profile"
+
+    budget: BudgetOpt = 3
     ratio: Annotated[
         str | None,
         typer.Option(
@@ -214,36 +235,29 @@ class AtBudget(OnSamples):
 
     def targets(self, usual: str = "1/3") -> list[TargetText]:
         """The token budgets. Raises SwiftprofError where they are no numbers."""
-        from swiftprof.evaluation.specs import TargetText
-        from swiftprof.planning.fill import Target
+        from swiftprof.evaluation.specs import target_text
 
         if self.ratio is not None and self.retain is not None:
             raise BadParameter("ratio and retain", None, "give only one of them")
         name, text = ("retain", self.retain) if self.retain else ("ratio", self.ratio or usual)
-        title = {"retain": "{} tokens", "ratio": "{} of the tokens"}[name]
-        parts = [part.strip() for part in text.split(",") if part.strip()]
-        values = [_number(name, part) for part in parts]
-        if not values:
-            raise BadParameter(name, None, "no number given, as in 1/3")
-        return [
-            TargetText(title.format(part), Target(**{name: value}))
-            for part, value in zip(parts, values, strict=True)
-        ]
+        try:
+            return [target_text(name, each, float(Fraction(each))) for each in names(text)]
+        except (ValueError, ZeroDivisionError):
+            raise BadParameter(name, text[:60], "must be numbers, as 1/3 or 48") from None
 
     def target(self) -> TargetText:
-        """The one token budget. Raises SwiftprofError where several are given."""
-        first, *others = self.targets()
-        if others:
+        """The one token budget. Raises SwiftprofError where there is not exactly one."""
+        found = self.targets()
+        if len(found) != 1:
             raise SwiftprofError(f"{self.name()}: takes one token budget at a time")
-        return first
+        return found[0]
 
     def plans(self, subject: Subject, methods: str) -> dict[str, Plan]:
         """Label -> plan of every method named, at the one budget."""
         from swiftprof.evaluation.specs import parse_spec
 
-        target = self.target()
         specs = [parse_spec(each) for each in names(methods)]
-        made = subject.planner(self.budget).variants(specs, [target])
+        made = subject.planner(self.budget).variants(specs, [self.target()])
         found = {each.label: plan for each in made if (plan := each.load()) is not None}
         if not found:
             raise BadParameter("methods", None, "name at least one that prunes")
@@ -253,12 +267,6 @@ class AtBudget(OnSamples):
 def names(text: str) -> list[str]:
     """`"a, b"` as `["a", "b"]`, each once, in order."""
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def reference(labels: Sequence[str]) -> str:
-    """SwiftVLM where it is there, else the last: what the other methods are compared with."""
-    known = (n for n in labels if n.split(":")[0].split("@")[0] == "swiftvlm")
-    return next(known, labels[-1])
 
 
 def budget_text(plan: Plan) -> str:
@@ -276,23 +284,14 @@ def budget_text(plan: Plan) -> str:
 
 def command() -> str:
     """What was typed, where a command was."""
-    name = Path(sys.argv[0]).name if sys.argv else ""
-    typed = name in ("swiftprof", "swiftprof.exe", "__main__.py") and len(sys.argv) > 1
+    typed = bool(sys.argv) and Path(sys.argv[0]).stem in ("swiftprof", "__main__")
     return shlex.join(["swiftprof", *sys.argv[1:]]) if typed else ""
 
 
-def _number(name: str, text: str) -> float:
-    above, sign, below = text.partition("/")
-    try:
-        return float(above) / float(below) if sign else float(above)
-    except (ValueError, ZeroDivisionError):
-        raise BadParameter(name, text[:60], "must be a number, as 1/3 or 48") from None
-
-
-def _versions() -> dict[str, str]:
+def _versions() -> str:
     from importlib.metadata import version
 
     from swiftprof import __version__
 
-    found = {name: version(name) for name in ("torch", "transformers")}
-    return {"swiftprof": __version__, **found, "python": platform.python_version()}
+    others = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    return f"swiftprof {__version__}, {others}, python {platform.python_version()}"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import typer
 from pydantic import BaseModel, ConfigDict
 
-from swiftprof.analysis.base import Analysis, Subject
-from swiftprof.analysis.document import Data, Description, samples_text
-from swiftprof.analysis.numbers import percent
+from swiftprof.analysis.base import Analysis, BudgetOpt, Subject
+from swiftprof.analysis.document import Data, Description
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.curve import Curve, SampleScores, combine
-from swiftprof.tables import Table
+from swiftprof.tables import Table, percent, samples_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +33,6 @@ class Line(BaseModel):
     low: list[float]
     high: list[float]
     samples: int
-    vanilla: float | None = None
 
     @property
     def best(self) -> int:
@@ -60,8 +57,9 @@ class Curves(Data):
     profile: str = ""
 
     @classmethod
-    def of(cls, profile: Profile, plan: tuple[int, ...] = ()) -> Curves:
-        """Curves of a profile: of each data set, and their mean."""
+    def of(cls, profile: Profile, plan: tuple[int, ...] = (), where: str = "") -> Curves:
+        """Curves of a profile: of each data set, and their mean. `where`: its name, by default
+        its folder."""
         samples = profile.samples
         sizes = {name: len(scores.vanilla) for name, scores in samples.items()}
         return cls(
@@ -69,13 +67,12 @@ class Curves(Data):
             num_layers=profile.model.num_layers,
             keep=profile.keep,
             layers=list(profile.layers),
-            combined=_line(samples, sum(sizes.values()), None),
+            combined=_line(samples, sum(sizes.values())),
             per_dataset={
-                name: _line({name: scores}, sizes[name], float(scores.vanilla.mean()))
-                for name, scores in samples.items()
+                name: _line({name: scores}, sizes[name]) for name, scores in samples.items()
             },
             plan=plan,
-            profile=str(profile.path),
+            profile=where or str(profile.path),
         )
 
     def describe(self) -> Description:
@@ -84,9 +81,10 @@ class Curves(Data):
         base = found.x[self.layers.index(BASE_LAYER)]
         falls = sum(b < a for a, b in zip(found.x, found.x[1:], strict=False))
         findings = [
-            f"Layer {best} tells visual tokens apart best: with its top {percent(self.keep)} alone "
-            f"the model keeps {percent(found.x[found.best], 1)} of its score, with layer "
-            f"{BASE_LAYER}'s {percent(base, 1)}.",
+            f"Layer {best} of {self.num_layers} tells visual tokens apart best: with its top "
+            f"{percent(self.keep)} alone the model keeps {percent(found.x[found.best], 1)} "
+            f"[{100 * found.low[found.best]:.1f}, {100 * found.high[found.best]:.1f}] of its "
+            f"score, with layer {BASE_LAYER}'s {percent(base, 1)}.",
             f"Capability does not simply grow with depth: it falls {falls} times from one layer to "
             f"the next, and the last layer's is {percent(found.x[-1], 1)}."
             if falls
@@ -170,7 +168,7 @@ class Curves(Data):
         furnish(axes, f"{brief(name, 18)}: {line.samples} samples, best {best}")
 
 
-def _line(samples: Mapping[str, SampleScores], size: int, vanilla: float | None) -> Line:
+def _line(samples: Mapping[str, SampleScores], size: int) -> Line:
     from swiftprof.planning.stability import curve_intervals
 
     low, high = curve_intervals(samples)
@@ -179,7 +177,6 @@ def _line(samples: Mapping[str, SampleScores], size: int, vanilla: float | None)
         low=low.round(6).tolist(),
         high=high.round(6).tolist(),
         samples=size,
-        vanilla=vanilla,
     )
 
 
@@ -197,12 +194,13 @@ class CurveAnalysis(Analysis):
     )
     data: ClassVar[type[Data]] = Curves
 
-    budget: Annotated[int, typer.Option("--budget", help="Pruning layers, at most.")] = 3
+    budget: BudgetOpt = 3
 
     def run(self, subject: Subject) -> Curves:
         from swiftprof.planning.program import solve
 
-        return Curves.of(subject.needed_profile, solve(subject.curve, self.budget).layers)
+        profile = subject.needed_profile
+        return Curves.of(profile, solve(profile.curve, self.budget).layers)
 
 
 ANALYSIS = CurveAnalysis

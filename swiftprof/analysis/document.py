@@ -75,31 +75,14 @@ class Data(BaseModel):
         return f"<ul>{items}</ul>{picture_html(self.plot(), said.findings[0])}{tables}"
 
 
-class Provenance(BaseModel):
-    """Where the numbers are from, and how to make them again.
+class Document(BaseModel):
+    """`NAME.json` of an analysis. Unknown fields are kept: a later version may add some.
 
     Attributes:
-        seconds: wall time of this run; a resumed run counts its own part only.
+        origin: where the numbers are from, in words: model, seed, profile, versions …
+        command: how to make them again; empty where no command did.
+        data: everything that was measured, as the analysis' own `Data` has it.
     """
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    splits: dict[str, str] = {}
-    seed: int | None = None
-    profile: str | None = None
-    profile_sha256: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    attention: str | None = None
-    versions: dict[str, str] = {}
-    command: str = ""
-    created: str = ""
-    seconds: float = 0.0
-
-
-class Document(BaseModel):
-    """`NAME.json` of an analysis. Unknown fields are kept: a later version may add some."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, extra="allow")
 
@@ -109,7 +92,8 @@ class Document(BaseModel):
     measured: str
     findings: tuple[str, ...]
     tables: tuple[Table, ...]
-    provenance: Provenance
+    origin: dict[str, str]
+    command: str = ""
     data: dict[str, Any]
 
     @field_validator("schema_")
@@ -120,17 +104,17 @@ class Document(BaseModel):
         return value
 
     @classmethod
-    def of(cls, name: str, title: str, data: Data, provenance: Provenance) -> Document:
+    def of(
+        cls, name: str, title: str, data: Data, origin: Mapping[str, str], command: str = ""
+    ) -> Document:
         """Describe what was measured."""
-        said = data.describe()
         return cls(
             schema=SCHEMA,
             analysis=name,
             title=title,
-            measured=said.measured,
-            findings=said.findings,
-            tables=said.tables,
-            provenance=provenance,
+            **vars(data.describe()),
+            origin={key: value for key, value in origin.items() if value},
+            command=command,
             data=data.model_dump(mode="json"),
         )
 
@@ -180,25 +164,7 @@ class Document(BaseModel):
         parts = [f"# {title}", "\n".join(f"- {markdown_text(each)}" for each in self.findings)]
         parts += [f"![{title}]({self.analysis}.png)"]
         parts += [table.markdown() for table in self.tables]
-        parts += [f"Measured: {markdown_text(self.measured)}", markdown_text(self._origin())]
-        if self.provenance.command:
-            parts += [f"    {self.provenance.command}"]
+        parts += [f"Measured: {markdown_text(self.measured)}"]
+        parts += ["; ".join(f"{n}: {markdown_text(text)}" for n, text in self.origin.items())]
+        parts += [f"    {self.command}"] if self.command else []
         return "\n\n".join(part for part in parts if part) + "\n"
-
-    def _origin(self) -> str:
-        found = self.provenance
-        parts = [found.model] + ([f"profile {found.profile}"] if found.profile else [])
-        parts += [f"seed {found.seed}"] if found.seed is not None else []
-        parts += [f"{name} {version}" for name, version in found.versions.items()]
-        return "; ".join([*parts, found.created])
-
-
-def samples_text(datasets: Mapping[str, int]) -> str:
-    """`300 samples of each of a, b` or `300 of a, 20 of b`."""
-    if not datasets:
-        return ""
-    counts = set(datasets.values())
-    if len(counts) == 1:
-        each = "" if len(datasets) == 1 else "each of "
-        return f"{counts.pop()} samples of {each}{', '.join(datasets)}"
-    return ", ".join(f"{count} of {name}" for name, count in datasets.items())

@@ -8,7 +8,7 @@ measured, by rank correlation over the drawn sets, the plan left out, as it was 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -16,21 +16,24 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from swiftprof.analysis.base import AtBudget, Subject, budget_text
-from swiftprof.analysis.document import Data, Description, samples_text
-from swiftprof.analysis.numbers import percent, signed, spearman, spearman_interval
+from swiftprof.analysis.base import AtBudget, Interval, Subject, budget_text
+from swiftprof.analysis.correlation import spearman, spearman_interval
+from swiftprof.analysis.document import Data, Description
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.tables import Table
+from swiftprof.tables import Table, percent, samples_text, signed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.figure import Figure
 
-    from swiftprof.analysis.layer_sets import Measured
     from swiftprof.evaluation.statistics import Scores
     from swiftprof.planning.curve import Curve
     from swiftprof.planning.plan_file import Plan
 
-WEAK = 0.3  # a rank correlation below this is said to predict badly
+WEAK = 0.3
+"""A rank correlation below this is said to predict badly."""
+PLANNED, EQUAL, DRAWN = "planned", "equal depths", "drawn"
 
 
 class Result(BaseModel):
@@ -51,7 +54,7 @@ class Result(BaseModel):
     kept: float
     relative: float
     scores: dict[str, float]
-    difference: tuple[float, float, float] | None = None
+    difference: Interval | None = None
 
 
 class Plans(Data):
@@ -59,27 +62,22 @@ class Plans(Data):
 
     Attributes:
         possible: sets of this size that the budget allows.
-        beaten: share of drawn sets that the plan beats (ties count half).
-        best: the set with the best score, and `best_honest`: what the best set of one half of the
-            samples scores on the other half, averaged over both ways; `planned_honest`: the plan on
-            the same samples.
+        results: the plan first.
+        best_honest: what the best set of one half of the samples scores on the other half, averaged
+            over both ways; `planned_honest`: the plan on the same samples.
         correlation: Spearman's, of P and the scores of the drawn sets, with its 95 % interval; None
             where all P or all scores are equal.
         ceiling: about the largest correlation that the noise of the scores allows: from the
             correlation r of the scores on the two halves of the samples, sqrt(2r / (1 + r)).
     """
 
-    num_layers: int
-    m: int
     retain: str
-    method: str
-    possible: int
+    method: str = ""
+    possible: int = 0
     results: list[Result]
-    beaten: float
-    best: list[int]
     best_honest: float
     planned_honest: float
-    correlation: tuple[float, float, float] | None
+    correlation: Interval | None
     ceiling: float | None
 
     @property
@@ -88,18 +86,25 @@ class Plans(Data):
 
     @property
     def drawn(self) -> list[Result]:
-        return [r for r in self.results if r.kind == "drawn"]
+        return [r for r in self.results if r.kind == DRAWN]
+
+    @property
+    def beaten(self) -> float:
+        """Share of drawn sets that the plan beats; ties count half."""
+        scores, mine = np.array([r.relative for r in self.drawn]), self.planned.relative
+        return float(np.mean((scores < mine) + 0.5 * (scores == mine)))
 
     def describe(self) -> Description:
         plan, values = self.planned, [r.relative for r in self.drawn]
         gap = self.best_honest - self.planned_honest
+        best = max(self.results, key=lambda r: r.relative)
         findings = [
             f"The planned layers {_list(plan.layers)} keep {percent(plan.relative, 1)} of the "
             f"unpruned score; {len(values)} other sets at the same cost (of {self.possible} "
             f"possible) keep {percent(min(values), 1)} to {percent(max(values), 1)}, "
             f"{percent(float(np.median(values)), 1)} in the middle. The plan beats "
             f"{percent(self.beaten)} of them.",
-            f"The best set found is {_list(self.best)}. Chosen on one half of the samples and "
+            f"The best set found is {_list(best.layers)}. Chosen on one half of the samples and "
             f"scored on the other, the best set keeps {percent(self.best_honest, 1)}, the plan "
             f"{percent(self.planned_honest, 1)}: "
             + (
@@ -110,23 +115,23 @@ class Plans(Data):
             self._prediction(),
         ]
         for each in self.results:
-            if each.kind == "equal depths" and each.difference is not None:
-                gain, low, high = (-v for v in each.difference)
+            if each.kind == EQUAL and each.difference is not None:
+                gain, low, high = (signed(-v) for v in each.difference)
                 findings.append(
                     f"Against the same number of layers at equal depths, {_list(each.layers)}, the "
-                    f"plan gains {signed(gain)} points [{signed(high)}, {signed(low)}]."
+                    f"plan gains {gain} points [{high}, {low}]."
                 )
         measured = (
-            f"Greedy answers to {samples_text(self.datasets)}, the same for all sets; {self.m} "
-            f"pruning layers, {self.retain} retained on average, method {self.method}. Score: mean "
-            "over data sets, relative to the unpruned model. P is from the profile, whose samples "
-            "are not these."
+            f"Greedy answers to {samples_text(self.datasets)}, the same for all sets; "
+            f"{len(plan.layers)} pruning layers, {self.retain} retained on average, method "
+            f"{self.method}. Score: mean over data sets, relative to the unpruned model. P is from "
+            "the profile, whose samples are not these."
         )
         return Description(measured, tuple(findings), (self._table(),))
 
     def _table(self) -> Table:
         ranked = sorted(self.results, key=lambda r: -r.relative)
-        shown = ranked[:10] + [r for r in ranked[10:] if r.kind != "drawn"]
+        shown = ranked[:10] + [r for r in ranked[10:] if r.kind != DRAWN]
         sets = list(self.datasets)
         return Table(
             title="The best sets, and the plan",
@@ -136,10 +141,10 @@ class Plans(Data):
                     _list(r.layers),
                     *(f"{r.scores[n]:.3f}" for n in sets),
                     percent(r.relative, 1),
-                    _paired(r),
+                    "{} [{}, {}]".format(*map(signed, r.difference)) if r.difference else "–",
                     f"{r.area:.4f}",
                     percent(r.kept, 1),
-                    "" if r.kind == "drawn" else r.kind,
+                    "" if r.kind == DRAWN else r.kind,
                 )
                 for r in shown
             ),
@@ -174,7 +179,7 @@ class Plans(Data):
         cloud.plot([r.area for r in drawn], scores, "o", color=MAIN, alpha=0.5, markersize=4.5,
                    mew=0, label=f"other layers ({len(drawn)} of {self.possible - 1})")  # fmt: skip
         for r in self.results:
-            if r.kind == "equal depths":
+            if r.kind == EQUAL:
                 cloud.plot(r.area, 100 * r.relative, "s", color=INK, markersize=7,
                            label=f"equal depths {_list(r.layers)}")  # fmt: skip
         cloud.plot(plan.area, 100 * plan.relative, "*", color=ACCENT, markersize=16, mec=INK,
@@ -215,7 +220,9 @@ class PlansAnalysis(AtBudget):
     method: Annotated[str, typer.Option("--method", help="A method that is planned.")] = "swiftvlm"
 
     def run(self, subject: Subject) -> Plans:
-        from swiftprof.analysis.layer_sets import answer_with
+        from swiftprof.analysis.answered import Together, relative_sets
+        from swiftprof.evaluation.answer import VANILLA
+        from swiftprof.evaluation.settings import VariantSettings
         from swiftprof.methods import method_class
 
         if self.sets != "all" and not (self.sets.isdecimal() and int(self.sets) > 0):
@@ -226,10 +233,14 @@ class PlansAnalysis(AtBudget):
                 self.method,
                 "prunes at its own layers; name one that is planned, as swiftvlm",
             )
-        sampling, plans, kinds, possible = self.sampling(subject), *self.rivals(subject)
-        with subject.progress("answering with each layer set") as step:
-            found = answer_with(sampling, plans, subject.folder / "plans-answers", progress=step)
-        return summed(found, plans, kinds, subject.curve, self.method, possible)
+        plans, kinds, possible = self.rivals(subject)
+        done = self.answers(subject, [VariantSettings.of(n, "", p) for n, p in plans.items()])
+        same = Together.of(done, relative_sets(done.results))
+        scores = same.scores
+        found = summed(scores, scores[VANILLA], plans, kinds, subject.needed_profile.curve)
+        return found.model_copy(
+            update={"skipped": same.skipped, "method": self.method, "possible": possible}
+        )
 
     def rivals(self, subject: Subject) -> tuple[dict[str, Plan], dict[str, str], int]:
         """The plan first, then its rivals; their kinds; how many sets the budget allows."""
@@ -238,11 +249,11 @@ class PlansAnalysis(AtBudget):
         from swiftprof.planning.fill import Setting
 
         (plan,) = self.plans(subject, self.method).values()
-        layers, depth = plan.pruning_layers, subject.curve.num_layers
-        n_visual = subject.cost.tokens
-        retain = self.target().target.retain or (self.target().target.ratio or 0) * n_visual
+        layers, cost, target = plan.pruning_layers, subject.cost, self.target().target
+        depth = cost.model.num_layers
+        retain = target.retain or (target.ratio or 0) * cost.tokens
         rule = Setting.of(self.method).method
-        possible = feasible_sets(depth, len(layers), n_visual, retain, rule)
+        possible = feasible_sets(depth, len(layers), cost.tokens, retain, rule)
         rivals = [each for each in possible if each != layers]
         if not rivals:
             raise SwiftprofError(
@@ -253,93 +264,66 @@ class PlansAnalysis(AtBudget):
             random.Random(f"layer sets/{self.seed}").shuffle(rivals)  # more sets begin with these
             rivals = rivals[: int(self.sets)]
         equal = equal_depths(layers[0], len(layers), depth)
-        kinds = {layers: "planned"}
+        kinds = {layers: PLANNED}
         if equal in possible and equal != layers:
-            kinds[equal] = "equal depths"
-        plans = {_list(layers): plan}
-        for each in dict.fromkeys([*kinds, *rivals]):
-            if each != layers:
-                spec = f"{self.method}@{'+'.join(map(str, each))}"
-                (plans[_list(each)],) = self.plans(subject, spec).values()
+            kinds[equal] = EQUAL
+        specs = [f"{self.method}@{'+'.join(map(str, each))}" for each in [*kinds, *rivals]]
+        plans = {_list(p.pruning_layers): p for p in self.plans(subject, ",".join(specs)).values()}
         return plans, {_list(each): kind for each, kind in kinds.items()}, len(possible)
 
 
 def summed(
-    found: Measured,
+    scores: Mapping[str, Scores],
+    vanilla: Scores,
     plans: Mapping[str, Plan],
     kinds: Mapping[str, str],
     curve: Curve,
-    method: str,
-    possible: int,
 ) -> Plans:
-    """What the answers say of each set; the plan is the first of `plans`."""
+    """What the scores say of each set; the plan is the first of `plans`."""
     from swiftprof.core.stages import BASE_LAYER
+    from swiftprof.evaluation.statistics import compare_paired
     from swiftprof.planning.program import area
 
-    planned, span = next(iter(plans)), max(1, curve.num_layers - BASE_LAYER)
-
-    def area_of(layers: Sequence[int]) -> float:
-        found = area(curve.layers, curve.num_layers, curve.x[None], layers)[0]
-        return round(float(found / span), 6)
-
-    results = [
-        Result(
-            layers=list(plan.pruning_layers),
-            kind=kinds.get(name, "drawn"),
-            area=area_of(plan.pruning_layers),
-            kept=plan.stages[-1].keep,
-            relative=round(found.relative(name), 6),
-            scores={n: round(float(s.mean()), 6) for n, s in found.scores[name].items()},
-            difference=None
-            if name == planned
-            else _difference(found.scores[name], found.scores[planned], found.vanilla),
+    mine, span = scores[next(iter(plans))], max(1, curve.num_layers - BASE_LAYER)
+    parts = (slice(None), slice(0, None, 2), slice(1, None, 2))  # all samples, and two halves
+    relative = np.array(
+        [
+            [np.mean([scores[p][n][part].mean() / base[part].mean() for n, base in vanilla.items()])
+             for part in parts]
+            for p in plans
+        ]
+    )  # fmt: skip
+    results = []
+    for number, (name, plan) in enumerate(plans.items()):
+        found = area(curve.layers, curve.num_layers, curve.x[None], plan.pruning_layers)[0]
+        compared = compare_paired(scores[name], mine, vanilla, permutations=1) if number else None
+        change = compared.difference if compared is not None else None
+        results.append(
+            Result(
+                layers=list(plan.pruning_layers),
+                kind=kinds.get(name, DRAWN),
+                area=round(float(found / span), 6),
+                kept=plan.stages[-1].keep,
+                relative=round(float(relative[number, 0]), 6),
+                scores={n: round(float(s.mean()), 6) for n, s in scores[name].items()},
+                difference=(change.value, change.low, change.high) if change else None,
+            )
         )
-        for name, plan in plans.items()
-    ]
-    drawn = [_list(r.layers) for r in results if r.kind == "drawn"]
-    scores = np.array([found.relative(each) for each in drawn])
-    mine = found.relative(planned)
-    order = max(range(len(results)), key=lambda n: (results[n].relative, -n))
-    honest = []
-    for half in (0, 1):
-        best = max(plans, key=lambda each: found.relative(each, half))
-        honest.append((found.relative(best, 1 - half), found.relative(planned, 1 - half)))
-    halves = spearman(*([found.relative(each, half) for each in drawn] for half in (0, 1)))
+    drawn = [number for number, result in enumerate(results) if result.kind == DRAWN]
+    bests = [(relative[:, one].argmax(), other) for one, other in ((1, 2), (2, 1))]
+    halves = spearman(*relative[drawn, 1:].T)
+    noise = None if halves is None else max(0.0, 2 * halves / max(1e-9, 1 + halves))
     return Plans(
-        datasets={name: len(each) for name, each in found.vanilla.items()},
-        skipped=found.skipped,
-        num_layers=curve.num_layers,
-        m=len(plans[planned].pruning_layers),
-        retain=budget_text(plans[planned]),
-        method=method,
-        possible=possible,
+        datasets={name: len(each) for name, each in vanilla.items()},
+        retain=budget_text(next(iter(plans.values()))),
         results=results,
-        beaten=round(float(np.mean((scores < mine) + 0.5 * (scores == mine))), 4),
-        best=results[order].layers,
-        best_honest=round(float(np.mean([a for a, _ in honest])), 6),
-        planned_honest=round(float(np.mean([b for _, b in honest])), 6),
-        correlation=spearman_interval([r.area for r in results if r.kind == "drawn"], scores),
-        ceiling=None
-        if halves is None
-        else round(float(np.sqrt(max(0.0, 2 * halves / max(1e-9, 1 + halves)))), 4),
+        best_honest=float(np.mean([relative[best, other] for best, other in bests])),
+        planned_honest=float(np.mean(relative[0, 1:])),
+        correlation=spearman_interval(
+            [results[n].area for n in drawn], [results[n].relative for n in drawn]
+        ),
+        ceiling=None if noise is None else float(np.sqrt(noise)),
     )
-
-
-def _difference(mine: Scores, theirs: Scores, vanilla: Scores) -> tuple[float, float, float] | None:
-    from swiftprof.evaluation.statistics import compare_paired
-
-    found = compare_paired(mine, theirs, vanilla, permutations=1)
-    if found is None:
-        return None
-    d = found.difference
-    return round(d.value, 6), round(d.low, 6), round(d.high, 6)
-
-
-def _paired(result: Result) -> str:
-    if result.difference is None:
-        return "–"
-    value, low, high = result.difference
-    return f"{signed(value)} [{signed(low)}, {signed(high)}]"
 
 
 def _list(layers: Sequence[int]) -> str:

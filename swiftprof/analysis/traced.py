@@ -1,4 +1,4 @@
-"""One sample answered by several methods, with the patches that each of their stages leaves."""
+"""One sample as several methods answered it, with the patches that each of their stages leaves."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from swiftprof.analysis.patches import StagePatches, patch_grid, stage_patches
 from swiftprof.errors import SwiftprofError
 
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset, Sample
+    from swiftprof.evaluation.answer import Answer
     from swiftprof.models.loading import VLM
     from swiftprof.planning.plan_file import Plan
 
-VANILLA = "vanilla"
 LARGEST = 448
 """Pixels of a stored picture's longer side."""
 LARGEST_PIXELS = 4_000_000
+MOST_SIDE = 1000
+"""Patches of a grid's side."""
 
 Box = tuple[float, float, float, float]
 
@@ -34,7 +36,6 @@ class Method(BaseModel):
     label: str
     prediction: str
     score: float
-    retained: float
     stages: list[StagePatches]
     box: Box | None = None
 
@@ -59,11 +60,27 @@ class Picture(BaseModel):
     box: Box | None
     methods: list[Method]
 
+    @model_validator(mode="after")
+    def _fits_its_grid(self) -> Picture:
+        rows, columns = self.grid or (1, 1)
+        if not (0 < rows <= MOST_SIDE and 0 < columns <= MOST_SIDE):
+            raise ValueError(f"a grid of {rows} x {columns} patches")
+        stages = (stage for m in self.methods for stage in m.stages if self.grid)
+        for place in (p for s in stages for p in (*s.kept, *s.merged, *s.returned)):
+            if not 0 <= place < rows * columns:
+                raise ValueError(f"patch {place} is outside the grid of {rows} x {columns}")
+        return self
+
 
 def trace_sample(
-    vlm: VLM, dataset: Dataset, split: str, index: int, variants: Mapping[str, Plan | None]
+    vlm: VLM,
+    dataset: Dataset,
+    split: str,
+    index: int,
+    answers: Mapping[str, Answer],
+    plans: Mapping[str, Plan],
 ) -> Picture:
-    """Answer one sample with every variant (label -> plan, or None for the unpruned model)."""
+    """What every plan leaves of a sample; `answers` are what was said with it, by label."""
     import torch
 
     from swiftprof.data.asking import ask_all
@@ -72,31 +89,23 @@ def trace_sample(
 
     (sample,), _ = ask_all(dataset, split, [index], vlm)
     inputs = vlm.inputs([sample.images], [sample.question])
-    n_visual = int((inputs["input_ids"] == vlm.image_token_id).sum())
-    prompt = inputs["input_ids"].shape[1]
-    options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
-    options["max_new_tokens"] = dataset.max_new_tokens
+    options: dict[str, Any] = {"do_sample": False, "num_beams": 1, "max_new_tokens": 1}
     methods = []
-    for label, plan in variants.items():
-        trace, generate = Trace(), vlm.model.generate
-        with torch.inference_mode():
-            if plan is None:
-                ids = generate(**inputs, **options)  # type: ignore[operator]
-            else:
-                with prune(vlm.model, plan, on_stage=trace):
-                    ids = generate(**inputs, **options)  # type: ignore[operator]
-        said = vlm.decode(ids[:, prompt:])[0]
-        run = trace.prefills[0] if trace.prefills else None
+    for label, answer in answers.items():
+        trace = Trace()
+        if label in plans:
+            with torch.inference_mode(), prune(vlm.model, plans[label], on_stage=trace):
+                vlm.model.generate(**inputs, **options)  # type: ignore[operator]
         methods.append(
             Method(
                 label=label,
-                prediction=said,
-                score=dataset.score(said, sample),
-                retained=n_visual if run is None else run.retained(0, vlm.num_layers),
-                stages=[] if run is None else stage_patches(run),
-                box=_unit_box(said, dataset, sample),
+                prediction=answer.prediction,
+                score=answer.score,
+                stages=stage_patches(trace.prefills[0]) if trace.prefills else [],
+                box=_unit_box(answer.prediction, dataset, sample),
             )
         )
+    n_visual = int((inputs["input_ids"] == vlm.image_token_id).sum())
     return Picture(
         id=sample.id,
         dataset=dataset.name,
@@ -141,10 +150,10 @@ def decode(text: str) -> Image.Image:
         raise SwiftprofError(f"pictures: an image cannot be read ({error})") from None
 
 
-def encode(image: Image.Image, largest: int = LARGEST) -> str:
-    """An image as base64 of a PNG no larger than `largest` pixels a side."""
+def encode(image: Image.Image) -> str:
+    """An image as base64 of a PNG no larger than `LARGEST` pixels a side."""
     small = image.convert("RGB")
-    small.thumbnail((largest, largest))
+    small.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -155,9 +155,6 @@ def _run(asked: Sequence[Analysis], load: LoadOptions, data: Data, read: Read) -
         document = each.document(subject)
         document.save(read.out)
         documents.append(document)
-        for note in subject.notes:
-            output.warn(note)
-        subject.notes.clear()
         _show(output, document, read.out, short=len(asked) > 1)
         for name, count in document.data.get("skipped", {}).items():
             output.warn(f"{document.analysis}: {count} samples of {name} skipped, they are broken")

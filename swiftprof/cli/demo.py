@@ -135,8 +135,9 @@ def _span(seconds: float) -> str:
 def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:
     """The paper's plan and the preset at the same FLOPs, written to `out`."""
     from swiftprof.cli.show_plan import show_plan
+    from swiftprof.drawing import save
     from swiftprof.planning.api import plan as make_plan
-    from swiftprof.planning.drawing import draw_curve
+    from swiftprof.planning.drawing import curve_figure
     from swiftprof.planning.preset import plan_preset
 
     output.print(f"[bold]2. Plan[/bold]  {BUDGET} pruning layers, a third of the visual tokens\n")
@@ -159,13 +160,13 @@ def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:
         f"prunes at layers {', '.join(map(str, often.pruning_layers))}: "
         f"{often.expected.retained_tokens:.1f} tokens on average."
     )
-    draw_curve(
+    figure = curve_figure(
         measured.curve,
         paper,
-        out / "curve.png",
         intervals={int(layer): ends for layer, ends in measured.summary.interval.items()},
         title=f"{paper.model.name}: which layers can tell important visual tokens from others",
     )
+    save(figure, out / "curve.png")
     return {PAPER: paper, OURS: often}
 
 
@@ -211,7 +212,7 @@ def _page(out: Path, runs: Sequence[Path]) -> Path:
     )
     names = iter(("The paper's plan", "Our plan, often, at the same FLOPs"))
     page.sections = [
-        replace(each, title=f"{next(names)}: {each.title.lower()}", commands=[])
+        replace(each, title=f"{next(names)}: {each.title.lower()}", command="")
         if each.kind == "plan"
         else each
         for each in page.sections

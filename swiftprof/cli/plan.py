@@ -198,10 +198,11 @@ def plan(
     for note in made.notes:
         output.warn(note)
     if plot is not None and drawn is not None:
-        from swiftprof.planning.drawing import draw_curve
+        from swiftprof.drawing import save
+        from swiftprof.planning.drawing import curve_figure
 
         scale: Normalize = "minmax" if normalize == "minmax" else "relative"
-        draw_curve(drawn, made, plot, per_dataset=per_dataset, normalize=scale)
+        save(curve_figure(drawn, made, per_dataset=per_dataset, normalize=scale), plot)
         output.note(f"wrote {plot}")
     output.document(made.to_dict())
     if not json:

@@ -36,8 +36,8 @@ def share(
 ) -> None:
     """Share a plan and its curve on the Hugging Face Hub, for hf://owner/name.
 
-    What goes is plan.json, curve.json, a picture of the curve, and a card. No samples, answers,
-    paths or tokens are in it. Needs `hf auth login` once.
+    What goes is plan.json, curve.json, a picture of the curve, report.html, and a card. No samples,
+    answers, paths or tokens are in it. Needs `hf auth login` once.
     """
     output = Output(json)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", to):

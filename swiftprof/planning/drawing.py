@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftprof.core.stages import BASE_LAYER, cut_layers
@@ -19,7 +18,6 @@ from swiftprof.drawing import (
     furnish,
     layer_ticks,
     plain,
-    save,
 )
 from swiftprof.planning.curve import Curve, Normalize
 from swiftprof.planning.plan_file import Plan
@@ -35,24 +33,6 @@ _SCALES: Mapping[str, str] = {
 }
 _NOMINAL = 10_000
 """Stands for the visual tokens where prompts differ in them."""
-
-
-def draw_curve(
-    curve: Curve,
-    plan: Plan | None,
-    path: str | Path,
-    per_dataset: Mapping[str, Curve] | None = None,
-    intervals: Mapping[int, tuple[float, float]] | None = None,
-    title: str | None = None,
-    normalize: Normalize = "relative",
-) -> Path:
-    """Draw a curve and its plan into a file; the suffix (.png, .svg, .pdf) says which kind.
-
-    See `curve_figure` for the arguments. Raises SwiftprofError where the file cannot be written, or
-    its suffix names no kind of picture.
-    """
-    figure = curve_figure(curve, plan, per_dataset, intervals, title, normalize)
-    return save(figure, Path(path))
 
 
 def curve_figure(
@@ -165,44 +145,30 @@ def _steps(axes: Axes, curve: Curve, chosen: Sequence[int]) -> float:
     return heights[-1]
 
 
-def schedule_figure(plans: Mapping[str, Plan], n_visual: int | None = None) -> Figure:
-    """Visual tokens that enter each layer, one line a plan; a single plan's are filled.
-
-    Args:
-        plans: label -> plan, all of one depth.
-        n_visual: visual tokens of a prompt; the plans' own number by default, or shares in % where
-            prompts differ in it.
-    """
-    first = next(iter(plans.values()))
-    visual = n_visual or first.model.visual_tokens
-    depth = first.model.num_layers
-    edges = [layer + 0.5 for layer in range(depth + 1)]
-    scale = 1.0 if visual else 100 / _NOMINAL
-    labels = []
+def schedule_figure(plan: Plan) -> Figure:
+    """Visual tokens that enter each layer; shares in % where prompts differ in their number."""
+    known, depth = plan.model.visual_tokens, plan.model.num_layers
+    whole = known or 100
+    counts = plan.tokens_per_layer(known or _NOMINAL)
+    entering = [n if known else 100 * n / _NOMINAL for n in counts]
     with plain():
         figure = canvas(7.5, 2.9)
         axes = figure.add_subplot()
-        for number, (label, plan) in enumerate(plans.items()):
-            counts = [scale * n for n in plan.tokens_per_layer(visual or _NOMINAL)]
-            colour = SERIES[number % len(SERIES)]
-            axes.stairs(counts, edges, baseline=None, color=colour, linewidth=2)
-            if len(plans) == 1:
-                axes.stairs(counts, edges, fill=True, color=colour, alpha=0.15)
-            mean = sum(counts) / depth
-            labels.append((counts[-1], f"{brief(label, 18)}: {mean:.3g} on average", colour))
-        whole = visual or 100
+        edges = [layer + 0.5 for layer in range(depth + 1)]
+        axes.stairs(entering, edges, baseline=None, color=MAIN, linewidth=2)
+        axes.stairs(entering, edges, fill=True, color=MAIN, alpha=0.15)
         axes.axhline(whole, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_ylim(0, 1.06 * whole)
         axes.set_xlim(0.5, depth + 0.5)
-        mark_layers(axes, depth, first.pruning_layers if len(plans) == 1 else ())
-        if len(plans) == 1:
-            for cut, stage in zip(cut_layers(first.stages, first.first), first.stages, strict=True):
-                total = scale * (visual or _NOMINAL) * (stage.keep + stage.merge)
-                axes.annotate(f"{total:.0f}", (cut + 0.5, total), xytext=(4, 3), fontsize=8.5,
-                              textcoords="offset points", color=FAINT)  # fmt: skip
-        axes.set_xlabel("layer" + ("; orange: pruning layers" if len(plans) == 1 else ""))
-        axes.set_ylabel("visual tokens that enter" + ("" if visual else ", %"))
+        mark_layers(axes, depth, plan.pruning_layers)
+        for cut, stage in zip(cut_layers(plan.stages, plan.first), plan.stages, strict=True):
+            total = whole * (stage.keep + stage.merge)
+            axes.annotate(f"{total:.0f}", (cut + 0.5, total), xytext=(4, 3), fontsize=8.5,
+                          textcoords="offset points", color=FAINT)  # fmt: skip
+        axes.set_xlabel("layer; orange: pruning layers")
+        axes.set_ylabel("visual tokens that enter" + ("" if known else ", %"))
         furnish(axes)
-        labels.append((whole, "unpruned model", INK))
+        own = f"{brief(plan.method, 18)}: {sum(entering) / depth:.3g} on average"
+        labels = [(entering[-1], own, MAIN), (whole, "unpruned model", INK)]
         end_labels(axes, depth + 0.5, labels, gap=0.08)
     return figure

@@ -314,7 +314,7 @@ class Plan(_Part):
         """The visual tokens that enter each layer, as a matplotlib figure."""
         from swiftprof.planning.drawing import schedule_figure
 
-        return schedule_figure({self.method: self})
+        return schedule_figure(self)
 
     def _repr_html_(self) -> str:
         from swiftprof.drawing import picture_html

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from swiftprof.analysis import NAMES
-from swiftprof.analysis.document import SCHEMA as ANALYSIS
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.results import SCHEMA as EVALUATION
 from swiftprof.files import read_json_object
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.store import SCHEMA as PROFILE
 from swiftprof.report.images import Album
 from swiftprof.report.page import Page
+from swiftprof.report.read_analysis import read_analysis
 from swiftprof.report.read_eval import read_eval
+from swiftprof.report.read_profile import plan_section, read_profile
 
 MAX_BYTES = 1 << 26
 MOST_FILES = 200
 """JSON files of a folder that are looked at."""
+KINDS = {
+    "swiftprof.profile": "profile",
+    "swiftprof.eval": "evaluation",
+    "swiftprof.plan": "plan",
+    "swiftprof.analysis": "analysis",
+}
+"""Schema, apart from its version -> what it is, in the order of a page."""
 
 
 def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | None = None) -> Page:
@@ -35,41 +40,23 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
         SwiftprofError: a run does not exist, or there is nothing in it to show.
     """
     page = Page(title or "")
-    found = [(run, *part) for run in runs for part in _parts(run, page)]
-    with_samples = sum(kind in ("profile", "evaluation") for _, kind, _ in found)
-    analysed = {path.stem for _, kind, path in found if kind == "analysis"}
-    for number, (_, kind, path) in enumerate(found):
-        room = samples // max(1, with_samples)
+    found = [part for run in runs for part in _parts(run, page)]
+    kinds = [kind for kind, _ in found]
+    room = samples // max(1, kinds.count("profile") + kinds.count("evaluation"))
+    for number, (kind, path) in enumerate(found):
         if kind == "profile":
-            from swiftprof.report.read_profile import read_profile
-
-            sections, cards, total = read_profile(path, room, album)
-            if "curve" in analysed:  # the same figure and table come once
-                sections = [
-                    replace(s, title="What was profiled", figures=(), tables=(), findings=())
-                    if s.kind == "profile"
-                    else s
-                    for s in sections
-                ]
+            part = read_profile(path, room, album)
         elif kind == "evaluation":
-            sections, cards, total = read_eval(path, room, album, f"e{number}-")
-            if sum(each == "evaluation" for _, each, _ in found) > 1:  # else they look alike
-                sections = [replace(s, title=f"{s.title}: {path.name}") for s in sections]
+            part = read_eval(path, room, album, f"e{number}-")
         elif kind == "plan":
-            from swiftprof.report.read_profile import plan_section
-
-            sections, cards, total = (
-                [plan_section(Plan.load(path), path.parent, f"p{number}-")],
-                [],
-                0,
-            )
+            part = Page(sections=[plan_section(Plan.load(path), str(path.parent), f"p{number}-")])
+        elif path.stem == "curve" and "profile" in kinds:
+            continue  # the profile's section has this figure
         else:
-            from swiftprof.report.read_analysis import read_analysis
-
-            sections, cards, total = [read_analysis(path, f"a{number}-")], [], 0
-        page.sections += sections
-        page.cards += cards
-        page.total += total
+            part = Page(sections=[read_analysis(path, f"a{number}-")])
+        page.sections += part.sections
+        page.cards += part.cards
+        page.total += part.total
     page.left_out += album.problems
     if not page.title:
         facts = [fact for section in page.sections for fact in section.facts]
@@ -88,57 +75,35 @@ def _parts(run: Path, page: Page) -> list[tuple[str, Path]]:
         raise SwiftprofError(f"{run}: no such file or folder; give what a command has written")
     if not run.is_dir():
         kind = _kind(run)
-        if kind is None:
-            raise SwiftprofError(f"{run}: {_unknown(run)}")
         return [(kind, run.parent if kind in ("profile", "evaluation") else run)]
     found: list[tuple[str, Path]] = []
-    files = sorted(run.glob("*.json"))
-    for file in files[:MOST_FILES]:
+    for file in sorted(run.glob("*.json"))[:MOST_FILES]:
         try:
             kind = _kind(file)
         except SwiftprofError as error:
-            page.left_out.append(str(error))
+            if file.name != "run.json":
+                page.left_out.append(str(error))
             continue
-        if kind in ("profile", "evaluation"):
-            found.append((kind, run))
-        elif kind == "analysis":
-            found.append((kind, file))
-        elif kind is None and file.name not in ("run.json",):
-            page.left_out.append(f"{file}: {_unknown(file)}")
-        elif kind == "plan" and not (run / "profile.json").is_file():
-            found.append((kind, file))
+        if kind != "plan" or not (run / "profile.json").is_file():  # else the profile shows it
+            found.append((kind, run if kind in ("profile", "evaluation") else file))
     if not found:
         why = f" ({page.left_out[0]})" if page.left_out else ""
         raise SwiftprofError(
             f"{run}: no profile, evaluation or analysis in this folder{why}; give a folder that "
             "swiftprof profile, eval or analyze has written"
         )
-    order = list(NAMES)
-    kinds = ("profile", "evaluation", "plan", "analysis")
+    order = [*KINDS.values(), *NAMES]
     return sorted(
-        dict.fromkeys(found),
-        key=lambda p: (
-            kinds.index(p[0]),
-            order.index(p[1].stem) if p[1].stem in order else len(order),
-        ),
+        found,
+        key=lambda part: [order.index(n) if n in order else 99 for n in (part[0], part[1].stem)],
     )
 
 
-def _kind(file: Path) -> str | None:
-    """What a JSON document is, by its schema. Raises SwiftprofError where it is none."""
-    schema = str(read_json_object(file, "report", MAX_BYTES).get("schema", ""))
-    if schema == PROFILE:
-        return "profile"
-    if schema.startswith(EVALUATION):
-        return "evaluation"
-    if schema.split("/")[0] == ANALYSIS.split("/")[0]:
-        return "analysis"
-    if schema.startswith("swiftprof.plan/"):
-        return "plan"
-    return None
-
-
-def _unknown(file: Path) -> str:
+def _kind(file: Path) -> str:
+    """What a JSON document is, by its schema. Raises SwiftprofError where it cannot be shown."""
     schema = read_json_object(file, "report", MAX_BYTES).get("schema")
-    said = "no schema" if schema is None else f"schema {str(schema)[:60]!r}"
-    return f"{said}, so it is not known how to show it"
+    kind = KINDS.get(str(schema).partition("/")[0])
+    if kind is None:
+        said = "no schema" if schema is None else f"schema {str(schema)[:60]!r}"
+        raise SwiftprofError(f"{file}: {said}, so it is not known how to show it")
+    return kind

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from swiftprof.analysis.document import Data
-from swiftprof.drawing import ACCENT, FAINT, GRID, INK, MAIN, PAPER, svg_text
+from swiftprof.drawing import ACCENT, FAINT, GRID, INK, MAIN, PAPER, picture_html, svg_text
 from swiftprof.report.page import Drawing
 
 if TYPE_CHECKING:
@@ -22,14 +20,10 @@ COLOURS = {
 }
 """Colours of figures -> those of the page, which knows light and dark."""
 
-_STYLE = re.compile(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>")
 
-
-def drawing(data: Data, caption: str, prefix: str) -> Drawing:
-    """The figure of an analysis; `prefix` makes its ids unique on the page."""
-    return drawn(data.plot(), caption, prefix)
-
-
-def drawn(figure: Figure, caption: str, prefix: str) -> Drawing:
-    """A figure that was made in this process."""
-    return Drawing(_STYLE.sub("", svg_text(figure, prefix, COLOURS)), caption)
+def drawing(figure: Figure, caption: str, prefix: str) -> Drawing:
+    """A figure made in this process; `prefix` makes its ids unique on the page."""
+    photographs = sum(len(axes.images) for axes in figure.axes) > 1
+    if photographs:
+        return Drawing(picture_html(figure, caption), caption)
+    return Drawing(svg_text(figure, prefix, COLOURS), caption)

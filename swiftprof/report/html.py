@@ -9,7 +9,6 @@ from typing import Any
 
 from swiftprof import __version__
 from swiftprof.errors import SwiftprofError
-from swiftprof.report import patches
 from swiftprof.report.page import Page
 
 LARGEST = 40 << 20
@@ -29,9 +28,8 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(lost=patches.lost, frames=patches.frames, picture_url=patches.url)
     environment.globals["table_html"] = lambda table: Markup(table.html())
-    environment.filters["svg"] = Markup  # only for figures that were drawn in this process
+    environment.filters["drawn"] = Markup  # only for figures that were drawn in this process
     script, style = (_resource(name) for name in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     context: dict[str, Any] = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from swiftprof.analysis.traced import Picture
-from swiftprof.tables import Table
+from swiftprof.runs.settings import RunSettings
+from swiftprof.tables import Table, samples_text
 
 LONGEST = 2000
 """Characters of a text from a file that are shown."""
@@ -14,9 +16,9 @@ LONGEST = 2000
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as SVG made here, never one that was found in a folder."""
+    """A figure as an element of the page, made here, never one that was found in a folder."""
 
-    svg: str
+    html: str
     caption: str
 
 
@@ -26,10 +28,9 @@ class Section:
 
     Attributes:
         kind: a word above the title: profile, evaluation, analysis.
-        facts: (name, value) of how it was made.
+        facts: (name, value) of how it was made; what is empty is left out.
         findings: sentences.
-        pictures: samples with the patches that are left.
-        commands: what to type to make it again.
+        command: what to type to make it again.
         headline: the section in one sentence, for the top of the page.
         download: (file name, `data:` URL) of a file that belongs to it.
     """
@@ -41,8 +42,7 @@ class Section:
     measured: str = ""
     figures: Sequence[Drawing] = ()
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
-    commands: Sequence[str] = ()
+    command: str = ""
     headline: str = ""
     download: tuple[str, str] | None = None
 
@@ -79,6 +79,17 @@ class Card:
     said: Sequence[Said]
     image: str | None = None
 
+    @classmethod
+    def of(
+        cls, run: str, dataset: str, row: Mapping[str, Any], said: Sequence[Said], image: str | None
+    ) -> Card:
+        """From a stored row, whose texts may come from anyone."""
+        texts = {name: short(row[name], 200) for name in ("id", "kind")}
+        answers = [short(each, 200) for each in dict.fromkeys(row["answers"])][:10]
+        question = short(row["question"])
+        return cls(run, dataset, **texts, question=question, answers=answers, said=said,
+                   image=image)  # fmt: skip
+
     @property
     def disagree(self) -> bool:
         """Not all answers have the same score."""
@@ -87,7 +98,7 @@ class Card:
 
 @dataclass
 class Page:
-    """A whole report.
+    """A whole report, or a run's part of one.
 
     Attributes:
         left_out: what was found but is not shown, and why.
@@ -95,12 +106,36 @@ class Page:
         command: what to type to make the page again.
     """
 
-    title: str
+    title: str = ""
     sections: list[Section] = field(default_factory=list)
     cards: list[Card] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     total: int = 0
     command: str = ""
+
+
+def run_facts(
+    settings: RunSettings, samples: Mapping[str, int], versions: Mapping[str, str], where: str
+) -> list[tuple[str, str]]:
+    """What is said of every run."""
+    return [
+        ("model", f"{settings.model.name}, {settings.model.num_layers} layers"),
+        ("samples", f"{samples_text(samples)}, seed {settings.seed}"),
+        ("arithmetic", f"{settings.dtype}, {settings.attention}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("folder", where),
+    ]
+
+
+def shares(shown: int, names: Sequence[str]) -> dict[str, int]:
+    """How many of the samples that are shown are each data set's."""
+    least, more = divmod(shown, len(names))
+    return {name: least + (number < more) for number, name in enumerate(names)}
+
+
+def typed(*words: object) -> str:
+    """A command of this program."""
+    return shlex.join(["swiftprof", *map(str, words)])
 
 
 def short(text: object, most: int = LONGEST) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swiftprof.analysis.document import Data, Document, Provenance, samples_text
-from swiftprof.analysis.pictures import Pictures
+from swiftprof.analysis.document import Document
 from swiftprof.report.drawing import drawing
-from swiftprof.report.page import Drawing, Section
-from swiftprof.report.patches import check_picture
+from swiftprof.report.page import Section, typed
+from swiftprof.tables import samples_text
 
 
 def read_analysis(path: Path, prefix: str) -> Section:
@@ -23,39 +22,18 @@ def read_analysis(path: Path, prefix: str) -> Section:
     """
     document = Document.load(path)
     data = document.parsed()
-    figures: list[Drawing] = []
-    pictures = []
-    if isinstance(data, Pictures):
-        for each in data.pictures:
-            check_picture(each)
-        pictures = list(data.pictures)
-    elif data is not None:
-        figures = [drawing(data, "", prefix)]
-    commands = [document.provenance.command] if document.provenance.command else []
+    origin = list(document.origin.items())
+    if data is not None:
+        origin.insert(1, ("samples", samples_text(data.datasets)))
+        origin.append(("skipped", samples_text(data.skipped)))
     return Section(
         kind="analysis",
         title=document.title,
         findings=document.findings,
-        facts=_facts(document.provenance, data),
+        facts=origin,
         measured=document.measured,
-        figures=figures,
+        figures=[] if data is None else [drawing(data.plot(), "", prefix)],
         tables=document.tables,
-        pictures=pictures,
         headline=document.findings[0] if document.findings else "",
-        commands=commands or [f"swiftprof analyze {document.analysis}"],
+        command=document.command or typed("analyze", document.analysis),
     )
-
-
-def _facts(found: Provenance, data: Data | None) -> list[tuple[str, str]]:
-    parts = [
-        ("model", found.model),
-        ("samples", samples_text(data.datasets if data is not None else {})),
-        ("splits", ", ".join(f"{n} {s}" for n, s in found.splits.items())),
-        ("skipped", ", ".join(f"{n} {s}" for n, s in data.skipped.items()) if data else ""),
-        ("seed", "" if found.seed is None else str(found.seed)),
-        ("profile", found.profile or ""),
-        ("arithmetic", ", ".join(t for t in (found.dtype, found.attention, found.device) if t)),
-        ("versions", ", ".join(f"{n} {v}" for n, v in found.versions.items())),
-        ("made", f"{found.created} in {found.seconds:.0f} s" if found.created else ""),
-    ]
-    return [(name, value) for name, value in parts if value]

@@ -1,4 +1,4 @@
-"""What goes to the hub of a profile: plan, curve, picture and card; no samples, no paths."""
+"""What goes to the hub of a profile: plan, curve, report and card; no samples, no paths."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from swiftprof.drawing import save
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import write_text_atomic
 from swiftprof.hub import CURVE, PLAN
-from swiftprof.planning.drawing import draw_curve
+from swiftprof.planning.drawing import curve_figure
 from swiftprof.planning.plan_file import Plan, Source
 from swiftprof.profiling.store import Profile
+from swiftprof.report.html import render
+from swiftprof.report.page import Page
+from swiftprof.report.read_profile import plan_section, profile_section
 from swiftprof.tables import Table, markdown_text
 
 
@@ -35,8 +39,12 @@ def prepare(profile: Profile, plan: Plan, to: str, folder: Path) -> list[Path]:
     curve = {"num_layers": profile.model.num_layers, "x": x}
     write_text_atomic(folder / CURVE, json.dumps(curve, indent=1) + "\n")
     interval = {int(layer): ends for layer, ends in profile.summary.interval.items()}
-    draw_curve(profile.curve, plan, folder / "curve.png", intervals=interval)
+    save(curve_figure(profile.curve, plan, intervals=interval), folder / "curve.png")
     write_text_atomic(folder / "README.md", card(profile, plan, to))
+    where = f"hf://{to}"
+    sections = [profile_section(profile, plan.pruning_layers, where), plan_section(plan, where)]
+    page = Page(f"swiftprof: {plan.model.name}", sections)
+    write_text_atomic(folder / "report.html", render(page))
     files = sorted(folder.iterdir())
     _check_private(files, [profile.path.absolute(), Path.home(), Path.cwd()])
     return files
@@ -50,10 +58,6 @@ def card(profile: Profile, plan: Plan, to: str) -> str:
         facts.append(f"base_model: {model.id}")
     samples = ", ".join(
         f"{markdown_text(name)} ({summary.samples[name]})" for name in profile.datasets
-    )
-    rows = tuple(
-        (key, f"{x:.3f}", "–".join(f"{end:.3f}" for end in summary.interval[key]))
-        for key, x in summary.curve.items()
     )
     stages = Table(
         ("pruning layer", "kept", "merged"),
@@ -87,7 +91,7 @@ def card(profile: Profile, plan: Plan, to: str) -> str:
         f"swiftprof plan hf://{to} --budget 3 --ratio 1/4    # another budget",
         "```",
         "",
-        Table(("layer", "x", "95 % interval"), rows, left=()).markdown(),
+        "Every layer's value, with its interval, is in [report.html](report.html).",
     ]
     return "\n".join(lines) + "\n"
 

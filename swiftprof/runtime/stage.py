@@ -141,7 +141,7 @@ def select(
     hidden = _lay_out(call, method, stage, cut, chosen, pool, projected)
     if on_stage is not None:
         kept, merged = chosen & ~before.merged, (chosen & before.merged) | (pool.merged >= 0)
-        on_stage(StageEvent.make(call, stage, layer, cut, before.slots, kept, merged, pool.rest))
+        on_stage(StageEvent.make(call, stage, layer, cut, before.slots, kept, merged))
     return hidden
 
 

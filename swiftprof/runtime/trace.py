@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from swiftprof.core.bypass import Bypassed
     from swiftprof.runtime.prefill import Prefill
     from swiftprof.runtime.schedule import Schedule
 
@@ -30,8 +29,6 @@ class StageEvent:
         merged: `(B, L)` bool: slots in which merged tokens go on (their seeds' slots).
         prefill: the same object for all stages of one prefill.
         present: `(B, n)` int64: the slot of each column of what goes on; -1 at padding.
-        group: `(B, L)` int64: for each unselected token the slot of the merged token that stands
-            for it, -1 elsewhere; None where the stage has no groups.
     """
 
     stage: int
@@ -43,7 +40,6 @@ class StageEvent:
     merged: Tensor
     prefill: object
     present: Tensor
-    group: Tensor | None = None
 
     @classmethod
     def make(
@@ -55,7 +51,6 @@ class StageEvent:
         slots: Tensor,
         kept: Tensor,
         merged: Tensor,
-        rest: Bypassed | None = None,
     ) -> StageEvent:
         """From masks over the columns present, `(B, n)`, to masks over the prompt's slots."""
         visual = call.prompt.candidates
@@ -63,10 +58,9 @@ class StageEvent:
             torch.zeros_like(visual, dtype=torch.int8).scatter_add(1, slots, m.to(torch.int8)) > 0
             for m in (kept, merged)
         )
-        group = None if rest is None else _groups(rest, merged.any(1), visual.shape[1])
         present = torch.where(call.tokens.valid, call.tokens.slots, -1)
         own = call.schedule
-        return cls(stage, layer, cut, own, visual, kept, merged, own, present, group)
+        return cls(stage, layer, cut, own, visual, kept, merged, own, present)
 
 
 OnStage = Callable[[StageEvent], None]
@@ -147,16 +141,6 @@ class Trace:
         """Forget everything."""
         self.prefills.clear()
         self._open.clear()
-
-
-def _groups(rest: Bypassed, merges: Tensor, length: int) -> Tensor | None:
-    """Each unselected token's merged token, as `StageEvent.group`; `merges` (B,): rows with any."""
-    if rest.group is None or rest.seeds is None:
-        return None
-    seed = rest.seeds.gather(1, rest.group)
-    at = rest.slots.masked_fill(~(rest.valid & merges[:, None]), length)
-    roomy = rest.slots.new_full((len(at), length + 1), -1)  # the last column takes the padding
-    return roomy.scatter(1, at, seed)[:, :length]
 
 
 def _places(visual: Tensor, chosen: Tensor) -> list[int]:

@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 
 from swiftprof.analysis import NAMES, analysis
-from swiftprof.analysis.document import Document, Provenance, samples_text
+from swiftprof.analysis.document import Document
 from swiftprof.analysis.stability import Resampled
 from swiftprof.errors import SwiftprofError
+from swiftprof.tables import samples_text
 
 
 @pytest.fixture
 def document(made_profile: Any) -> Document:
     data = Resampled.of(made_profile, 2, replicates=20)
-    return Document.of(
-        "stability", "Stability", data, Provenance(model="m", seed=0, command="swiftprof x")
-    )
+    return Document.of("stability", "Stability", data, {"model": "m"}, "swiftprof x")
 
 
 def test_a_document_is_read_as_it_was_written(document: Document, tmp_path: Path) -> None:
@@ -45,7 +44,7 @@ def test_the_markdown_has_findings_tables_and_the_command(
     [
         ({"schema": "swiftprof.plan/1"}, "schema"),
         ({"findings": 3}, "findings"),
-        ({"provenance": {}}, "provenance.model"),
+        ({"origin": {"model": 3}}, "origin.model"),
     ],
 )
 def test_damaged_documents_are_refused_with_the_field(
@@ -59,8 +58,8 @@ def test_damaged_documents_are_refused_with_the_field(
 
 
 def test_data_that_does_not_fit_its_analysis_is_refused(document: Document) -> None:
-    broken = document.model_copy(update={"data": {**document.data, "plan": "x"}})
-    with pytest.raises(SwiftprofError, match=r"analysis stability: data: plan"):
+    broken = document.model_copy(update={"data": {**document.data, "budgets": "x"}})
+    with pytest.raises(SwiftprofError, match=r"analysis stability: data: budgets"):
         broken.parsed()
     assert document.model_copy(update={"analysis": "later"}).parsed() is None
 

@@ -12,13 +12,14 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.results import SCHEMA, Results, Retained, SetScore, VariantResult
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate
+from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.plan_file import ModelInfo
 
 
 def point(retained: float, score: float) -> Point:
     return Point(
-        method="m", budget="b", retained=retained, share=retained / 100, tflops=1.0,
-        averages={"overall": (score, score, score)},
+        method="m", budget="b", share=retained / 100,
+        averages={"overall": Estimate(score, score, score)},
     )  # fmt: skip
 
 
@@ -26,7 +27,7 @@ def test_a_point_is_on_the_front_unless_another_is_as_good_for_less() -> None:
     chance = random.Random(0)
     for _ in range(30):
         points = [point(chance.randint(1, 6), chance.randint(1, 6) / 6) for _ in range(8)]
-        values = [(p.retained, p.averages["overall"][0]) for p in points]
+        values = [(p.share, p.averages["overall"].value) for p in points]
         expected = {
             n
             for n, (tokens, score) in enumerate(values)
@@ -54,6 +55,7 @@ def results(rows: list[tuple[str, str, float, float | None]]) -> Results:
             seconds=1.0,
         )
 
+    told = () if rows[0][3] is None else ("a",)  # a set that says nothing is in no group
     settings = EvalSettings(
         model=ModelInfo(name="m", num_layers=8, visual_tokens=100),
         datasets=("a",),
@@ -64,7 +66,7 @@ def results(rows: list[tuple[str, str, float, float | None]]) -> Results:
     return Results(
         schema=SCHEMA,
         settings=settings,
-        groups={"localization": ("a",), "non_localization": (), "overall": ("a",)},
+        groups={"localization": told, "non_localization": (), "overall": told},
         samples={"a": 5},
         rows=tuple(row(*each) for each in rows),
     )
@@ -96,3 +98,20 @@ def test_impossible_pairs_are_left_out_and_named(subject: Any) -> None:
     assert all("drop@20" in reason for reason in impossible)
     with pytest.raises(SwiftprofError, match="drop@20"):
         Pareto(methods="drop@20", ratio="0.5").variants(subject("scenes-qa"))
+
+
+def test_a_plan_from_a_file_is_a_point_beside_the_methods(
+    subject: Any, made_profile: Any, tmp_path: Any
+) -> None:
+    searched = make_plan(made_profile, 2, ratio=0.2, bootstrap=0).save(tmp_path / "searched.json")
+    asked = Pareto(methods=f"drop,{searched}", ratio="0.5,0.25", samples=2, cost="flops")
+    data = asked.run(subject("scenes-qa"))
+    mine = [p for p in data.points if p.method == str(searched)]
+    assert [p.budget for p in mine] == ["own budget"]
+    assert len(data.points) == 4
+    figure = data.plot()
+    figure.draw_without_rendering()
+    assert "searched.json" in {text.get_text() for text in figure.axes[0].texts}
+    shares = {p.method: p.share for p in data.points}
+    assert shares["vanilla"] == 1
+    assert 0 < shares[str(searched)] < 0.5

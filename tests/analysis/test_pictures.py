@@ -9,23 +9,14 @@ import pytest
 import torch
 
 from swiftprof.analysis.patches import stage_patches
-from swiftprof.analysis.pictures import choose, measure
+from swiftprof.analysis.pictures import PicturesAnalysis, choose
 from swiftprof.analysis.traced import decode
 from swiftprof.data.asking import ask_all
 from swiftprof.data.drawing import draw
-from swiftprof.data.registry import get_dataset, get_datasets
-from swiftprof.evaluation.answer import Answer
+from swiftprof.data.registry import get_dataset
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
-
-
-def answer(variant: str, place: int, score: float) -> Answer:
-    return Answer(
-        variant=variant, place=place, id=str(place), kind="", group="", question="?",
-        answers=("a",), prediction="a", score=score, n_visual=4, text_tokens=3, retained=2.0,
-        tflops=1.0, seconds=0.1,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -33,16 +24,15 @@ def answer(variant: str, place: int, score: float) -> Answer:
 )
 def test_rules_choose_samples_in_the_order_drawn(pick: str, expected: list[int]) -> None:
     scores = {"vanilla": (0, 1, 1), "drop": (0, 0, 0), "swiftvlm": (0, 1, 0)}
-    found = [answer(v, p, float(s)) for v, each in scores.items() for p, s in enumerate(each)]
-    assert choose(found, pick, "swiftvlm") == expected
+    assert choose(scores, pick, "swiftvlm") == expected
 
 
-def test_patches_answers_and_boxes_are_those_of_the_run(bundled: Any, made_profile: Any) -> None:
+def test_patches_answers_and_boxes_are_those_of_the_run(
+    subject: Any, bundled: Any, made_profile: Any
+) -> None:
     plan = make_plan(made_profile, 3, ratio=1 / 3, bootstrap=0)
-    data = measure(
-        bundled, get_datasets(["scenes-ref", "scenes-qa"]), {"swiftvlm": plan}, "swiftvlm",
-        samples=2, show=3, pick="first",
-    )  # fmt: skip
+    analysis = PicturesAnalysis(samples=2, show=3, pick="first")
+    data = analysis.measured(subject("scenes-ref", "scenes-qa"), {"swiftvlm": plan})
     assert [p.dataset for p in data.pictures] == ["scenes-ref", "scenes-ref", "scenes-qa"]
     picture, dataset = data.pictures[0], get_dataset("scenes-ref")
     index = draw(dataset, "test", 2, 0)[0]

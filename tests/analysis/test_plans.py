@@ -6,9 +6,10 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 
-from swiftprof.analysis.numbers import spearman_interval
+from swiftprof.analysis.correlation import spearman, spearman_interval
 from swiftprof.analysis.plans import Plans, PlansAnalysis, Result
 from swiftprof.data.registry import get_datasets
 from swiftprof.errors import SwiftprofError
@@ -88,9 +89,9 @@ def results(scores: list[float], areas: list[float]) -> Plans:
     ]  # fmt: skip
     plan = Result(layers=[3, 7], kind="planned", area=1, kept=0.1, relative=0.9, scores={"a": 0.9})
     return Plans(
-        num_layers=24, m=2, retain="48", method="swiftvlm", datasets={"a": 9}, possible=50,
-        results=[plan, *rows], beaten=0.5, best=[3, 9], best_honest=0.95, planned_honest=0.9,
-        ceiling=0.9, correlation=spearman_interval(areas, scores),
+        retain="48", method="swiftvlm", datasets={"a": 9}, possible=50, results=[plan, *rows],
+        best_honest=0.95, planned_honest=0.9, ceiling=0.9,
+        correlation=spearman_interval(areas, scores),
     )  # fmt: skip
 
 
@@ -104,3 +105,34 @@ def test_a_bad_objective_is_called_bad() -> None:
 def test_searching_by_measurement_is_compared_on_other_samples() -> None:
     found = results([0.5, 0.6], [0.1, 0.2]).describe().findings[1]
     assert "gains +5.0 points" in found
+
+
+def dumb_spearman(a: list[float], b: list[float]) -> float:
+    def ranks(values: list[float]) -> list[float]:
+        return [sum(w < v for w in values) + (sum(w == v for w in values) + 1) / 2 for v in values]
+
+    x, y = ranks(a), ranks(b)
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    top = sum((p - mx) * (q - my) for p, q in zip(x, y, strict=True))
+    return float(top / (sum((p - mx) ** 2 for p in x) * sum((q - my) ** 2 for q in y)) ** 0.5)
+
+
+def test_spearman_is_the_correlation_of_mean_ranks() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = (list(map(float, random.integers(0, 5, 12))) for _ in range(2))
+        if len(set(a)) > 1 and len(set(b)) > 1:
+            assert spearman(a, b) == pytest.approx(dumb_spearman(a, b))
+    assert spearman([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_the_interval_of_a_correlation_holds_it() -> None:
+    random = np.random.default_rng(0)
+    a = random.normal(size=60)
+    b = a + random.normal(size=60)
+    found = spearman_interval(a, b)
+    assert found is not None
+    value, low, high = found
+    assert value == pytest.approx(dumb_spearman(list(a), list(b)), abs=1e-5)
+    assert 0 < low < value < high < 1
+    assert spearman_interval([1, 1, 1], [1, 2, 3]) is None

@@ -1,8 +1,7 @@
-"""Staleness: x_i(t) against the runtime, its plans against brute force."""
+"""Staleness: x_i(t) against the runtime."""
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,38 +9,13 @@ import pytest
 import torch
 
 from swiftprof.analysis.sampling import Sampling
-from swiftprof.analysis.staleness import Staleness, best_layers
-from swiftprof.analysis.used_from import measured
+from swiftprof.analysis.staleness import Staleness, measured
 from swiftprof.data.registry import get_datasets
+from swiftprof.errors import SwiftprofError
 from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.runtime.prune import prune
 
 KEEP = 0.2
-
-
-def dumb_best(x: Any, stages: int) -> float:
-    size, best = len(x), -np.inf
-    for count in range(stages):
-        for others in combinations(range(1, size), count):
-            chosen = (0, *others, size)
-            loss = sum((1 if j == size else x[i, j]) - x[i, i] for i, j in pairwise(chosen))
-            best = max(best, 1 - loss)
-    return float(best)
-
-
-def test_the_program_finds_what_trying_everything_finds() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        x = random.random((6, 6))
-        x[np.tril_indices(6, -1)] = np.nan  # nobody uses a selection before it is made
-        for stages in range(1, 7):
-            layers, value = best_layers(x, stages)
-            assert value == pytest.approx(dumb_best(x, stages))
-            assert layers[0] == 3
-            assert len(layers) <= stages
-            places = [*(layer - 3 for layer in layers), 6]
-            mine = 1 - sum((1 if j == 6 else x[i, j]) - x[i, i] for i, j in pairwise(places))
-            assert mine == pytest.approx(value)
 
 
 def likelihood(vlm: Any, plan: Plan | None, sample: Any, dataset: Any) -> float:
@@ -90,17 +64,13 @@ def test_all_tokens_lose_nothing(bundled: Any) -> None:
     assert x[np.triu_indices(len(x))] == pytest.approx(1, abs=1e-4)
 
 
-def test_plans_are_compared_on_held_out_samples(subject: Any) -> None:
-    data = Staleness(samples=2, check=2, stages="2", ratio="1/3").run(subject("scenes-qa"))
-    assert [c.name.split(",")[0] for c in data.checked] == [
-        "the paper's",
-        "by staleness",
-        "evenly spaced",
-    ]
-    assert data.checked[0].layers == [3, 7, 11]
-    layers, predicted = best_layers(data.matrix, 2)
-    assert data.checked[1].layers == list(layers)
-    assert data.checked[1].predicted == pytest.approx(predicted, abs=1e-4)
-    assert all(c.tflops for c in data.checked)
-    assert data.check == data.datasets == {"scenes-qa": 2}
-    assert "the paper's plan" in data.describe().findings[-1]
+def test_what_age_costs_is_read_off_the_matrix(subject: Any) -> None:
+    data = Staleness(samples=1, keep=0.3).run(subject("scenes-qa"))
+    x = data.matrix
+    assert x.shape == (data.num_layers - 2,) * 2
+    assert data.loss_of_age(0) == 0
+    old = [x[t, t] - x[t - 4, t] for t in range(4, len(x))]
+    assert data.loss_of_age(4) == pytest.approx(sum(old) / len(old))
+    assert f"most at layer {3 + int(np.argmax(np.diag(x)))} " in data.describe().findings[1]
+    with pytest.raises(SwiftprofError, match="keep"):
+        Staleness(keep=0.0).run(subject("scenes-qa"))

@@ -45,7 +45,7 @@ def test_json_is_the_document_that_was_written(
 def test_people_get_findings_and_a_table(swiftprof: Callable[..., Any], made_profile: Any) -> None:
     result = swiftprof("analyze", "curve", "--profile", made_profile.path, "--out", "here")
     assert result.code == 0
-    assert "Layer 11 tells visual tokens apart best" in " ".join(result.out.split())
+    assert "Layer 11 of 24 tells visual tokens apart best" in " ".join(result.out.split())
     assert Path("here/curve.png").is_file()
 
 
@@ -53,13 +53,14 @@ def test_people_get_findings_and_a_table(swiftprof: Callable[..., Any], made_pro
     ("arguments", "named"),
     [
         (["curve", "--profile", "absent"], "absent"),
-        (["alignment", "--profile", "P", "--merge", "2"], "merge"),
+        (["staleness", "--keep", "2"], "keep"),
+        (["pareto", "--profile", "P", "--cost", "time"], "cost"),
         (["pictures", "--profile", "P", "--pick", "best"], "pick"),
         (["plans", "--profile", "P", "--sets", "some"], "sets"),
         (["plans", "--profile", "P", "--method", "fastv"], "fastv"),
         (["plans", "--profile", "P", "--ratio", "1/2,1/3"], "one token budget"),
-        (["overlap", "--profile", "P", "--methods", "swiftvml"], "swiftvlm"),
-        (["overlap", "--profile", "P", "--ratio", "1/3", "--retain", "40"], "retain"),
+        (["pictures", "--profile", "P", "--methods", "swiftvml"], "swiftvlm"),
+        (["pictures", "--profile", "P", "--ratio", "1/3", "--retain", "40"], "retain"),
         (["ranks", "--datasets", "scene-ref"], "scenes-ref"),
         (["pareto", "--eval", "absent"], "absent"),
         (["rank"], "ranks"),

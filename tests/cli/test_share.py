@@ -97,7 +97,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, b
     server.server_close()
 
 
-FILES = {"README.md", "curve.json", "curve.png", "plan.json"}
+FILES = {"README.md", "curve.json", "curve.png", "plan.json", "report.html"}
 
 
 def test_what_was_shared_is_planned_from_and_run_elsewhere(
@@ -114,6 +114,11 @@ def test_what_was_shared_is_planned_from_and_run_elsewhere(
     assert planned.document["model"]["name"] == "tiny-llava"
     assert len(planned.document["pruning_layers"]) == 2
     assert planned.document["expected"]["tflops"] is not None
+    page = hub["report.html"].decode()
+    for text in ("Layer 11 of 24", "Pruning layers 3, 7, 11", "swiftprof plan hf://owner/name"):
+        assert text in page
+    assert "swiftprof profile" not in page  # its data may be files of this machine
+    assert len(page) < 300_000
     ask = ("--image", "scene-1", "--prompt", "Is there a red star?", "--json")
     assert swiftprof("run", "--plan", "hf://owner/name", *ask).code == 0
 

@@ -37,11 +37,8 @@ def made(made_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
     run("eval", *methods, *common, "--samples", "3", "--out", str(found.evaluation))
     run("analyze", "curve", *common[:2], *where)
     run("analyze", "stability", *common[:2], "--bootstrap", "20", *where)
-    few = ["--samples", "1", "--check", "1", "--stages", "2"]
-    run("analyze", "staleness", *common, *few, *where)
+    run("analyze", "staleness", *common, "--samples", "1", *where)
     run("analyze", "ranks", *common, "--samples", "2", *where)
-    run("analyze", "alignment", *common, "--samples", "1", "--merge", "0.05", *where)
-    run("analyze", "overlap", *common, "--samples", "2", *where)
     shown = ["--methods", "random,swiftvlm", "--pick", "first", "--show", "2"]
     run("analyze", "pictures", *common, *shown, "--samples", "2", *where)
     run("analyze", "plans", *common, "--sets", "3", "--samples", "2", *where)

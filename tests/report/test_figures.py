@@ -55,7 +55,7 @@ def test_two_figures_on_a_page_share_no_id(made: Any) -> None:
     for prefix in ("a-", "b-"):
         data = Document.load(made.analyses / "stability.json").parsed()
         assert data is not None
-        svg = drawing(data, "", prefix).svg
+        svg = drawing(data.plot(), "", prefix).html
         ElementTree.fromstring(svg)
         ids = set(re.findall(r' id="([^"]+)"', svg))
         used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.analysis.document import Document
-from swiftprof.analysis.patches import StagePatches
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import series_of
@@ -25,7 +24,6 @@ from swiftprof.planning.plan_file import Plan
 from swiftprof.report import html
 from swiftprof.report.collect import collect
 from swiftprof.report.images import Album
-from swiftprof.report.patches import frames, lost
 from swiftprof.runs.folder import Run
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -89,9 +87,11 @@ def test_the_page_shows_all_runs_their_figures_and_commands(made: Any, whole: st
     text = unescape(whole)
     for path in sorted(made.analyses.glob("*.json")):
         document = Document.load(path)
+        if document.analysis == "curve":
+            continue  # the profile's own section has it
         assert document.title in text
         assert document.findings[0] in text.replace("\u00a0", " ")
-    assert whole.count('<div class="scroll" tabindex="0" role="img"') >= 8
+    assert whole.count('<div class="scroll" tabindex="0" role="img"') >= 7
     assert "swiftprof profile --model" in whole
     assert "Pruning layers 3, 7, 11" in whole
     assert whole.count('class="card"') == 26  # 20 of the profile, 2 x 3 of the evaluation
@@ -198,7 +198,7 @@ def test_damaged_pictures_are_refused_in_one_line(
 
 def test_what_cannot_be_shown_is_named(made: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(made.analyses, folder, ignore=shutil.ignore_patterns("*-answers"))
+    shutil.copytree(made.analyses, folder, ignore=shutil.ignore_patterns("answers"))
     (folder / "other.json").write_text("{}")
     (folder / "broken.json").write_text("{")
     found = page(folder)
@@ -238,15 +238,6 @@ def test_images_of_other_sets_are_opened_only_when_allowed() -> None:
     assert "`images`" in album.problems[0]
 
 
-def test_paths_cover_exactly_the_patches_that_left() -> None:
-    stage, grid = StagePatches(title="", kept=[0, 1, 5, 10, 11], merged=[2]), (3, 4)
-    covered = set()
-    for x, y, length in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", lost(stage, grid)):
-        covered |= {int(y) * 4 + int(x) + n for n in range(int(length))}
-    assert covered == set(range(12)) - set(stage.kept)
-    assert frames(stage.merged, grid).startswith("M2.08 0.08")
-
-
 def test_likelihoods_are_shown_as_such(bundled: Any, tmp_path: Path) -> None:
     from swiftprof.profiling.api import profile
 
@@ -269,7 +260,7 @@ def test_a_folder_with_a_plan_alone_is_a_report_of_it(made: Any, tmp_path: Path)
 def test_the_top_says_what_is_best_and_how_sure(made: Any) -> None:
     text = html.render(page(made.profile)).replace("\u00a0", " ")
     top = text[text.index('<ul class="headline">') : text.index("<nav")]
-    assert "layer 11 tells important visual tokens apart best" in top
+    assert "Layer 11 of 24 tells visual tokens apart best" in top
     assert "prunes tiny-llava at layers 3, 7, 11" in top
     assert "of 20 resamples" in top
 

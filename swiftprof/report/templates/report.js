@@ -16,23 +16,6 @@
     });
     block.append(button);
   }
-  for (const slider of document.querySelectorAll(".slider")) {
-    const input = slider.querySelector("input");
-    const stages = [...slider.parentElement.querySelectorAll(".stages")];
-    const show = () => {
-      const wanted = Number(input.value);
-      for (const each of stages) {
-        const figures = [...each.children];
-        figures.forEach((figure, n) => { figure.hidden = n !== Math.min(wanted, figures.length - 1); });
-      }
-      slider.querySelector("output").textContent = wanted ? `after ${wanted} of ${input.max}` : "all tokens";
-    };
-    slider.hidden = false;
-    input.addEventListener("input", show);
-    show();
-    window.addEventListener("beforeprint", () => stages.forEach((s) => [...s.children].forEach((f) => { f.hidden = false; })));
-    window.addEventListener("afterprint", show);
-  }
   const form = document.getElementById("filters");
   if (!form) return;
   const cards = [...document.querySelectorAll("#cards .card")];
