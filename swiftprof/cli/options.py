@@ -120,11 +120,9 @@ ScheduleOpt = Annotated[
     typer.Option(
         "--schedule",
         help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
-        "(0 is uniform, 1 geometric), published, or nominal.",
+        "(0 is uniform, 1 geometric), or published.",
         show_default="the method's",
-        autocompletion=complete.words(
-            "uniform", "gentle", "geometric", "steep", "published", "nominal"
-        ),
+        autocompletion=complete.words("uniform", "gentle", "geometric", "steep", "published"),
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.methods.options import one_of
 from swiftprof.plugins import (
     PluginError,
@@ -31,8 +31,8 @@ from swiftprof.plugins import (
 if TYPE_CHECKING:
     from swiftprof.methods.base import Method
 
-PER = ("prompt", "image")
-"""What shares a stage's tokens: values of the option `per` that all methods have."""
+WORDS = {"per": ("prompt", "image"), "positions": ("compacted", "kept")}
+"""Values of the options that all methods or several have."""
 
 REGISTRY: dict[str, str] = {
     "cdpruner-embeddings": "swiftprof.methods.cdpruner:CDPrunerEmbeddings",
@@ -78,7 +78,7 @@ def method_class(name: str) -> type[Method]:
     if ":" in name:
         return _checked(read_reference(name, "method"), f"method '{name}'")
     known = [*REGISTRY, *points]
-    raise SwiftprofError(f"unknown method '{name}': {did_you_mean(name, known)}")
+    raise BadParameter("method", name, f"unknown; {did_you_mean(name, known)}")
 
 
 def _checked(found: object, where: str) -> type[Method]:
@@ -116,8 +116,15 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Method:
             raise SwiftprofError(f"options: method '{name}' has no option '{option}'; {hint}")
     with contained(f"method '{name}'"):
         made = cls(**dict(options or {}))
-    one_of("per", made.per, PER)
+    check_words(made)
     return made
+
+
+def check_words(method: Method) -> None:
+    """Refuse values of the shared options that do not exist. Raises SwiftprofError."""
+    for option, words in WORDS.items():
+        if hasattr(method, option):
+            one_of(option, getattr(method, option), words)
 
 
 def name_of(method: Method) -> str:

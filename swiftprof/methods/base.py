@@ -82,8 +82,10 @@ class Method(ABC):
 
     @property
     def compacts(self) -> bool:
-        """Whether survivors are renumbered after every stage, so that positions have no gaps."""
-        return False
+        """Whether survivors are renumbered after every stage, so that positions have no gaps: what
+        the option `positions` says, where a method has it.
+        """
+        return getattr(self, "positions", "kept") == "compacted"
 
     # --- planning
 
@@ -117,16 +119,6 @@ class Method(ABC):
             n_visual: n_v.
         """
         raise NotImplementedError(f"{type(self).__name__} has no schedule of its own")
-
-    def nominal_counts(self, ratio: float, n_visual: int) -> list[int] | None:
-        """Tokens kept at each stage as published under the name of this budget, whatever they
-        really retain; None where nothing was published.
-
-        Args:
-            ratio: the nominal budget as a fraction of all tokens.
-            n_visual: n_v.
-        """
-        return None
 
     def merged_of(self, total: int, present: int, wanted: int, *, last: bool) -> int:
         """How many of the `total` tokens that go on after a stage are merged ones.

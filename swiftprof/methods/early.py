@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from swiftprof.methods.base import Method
-from swiftprof.methods.options import one_of
-from swiftprof.methods.pdrop import POSITIONS
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,6 @@ class Early(Method):
     earliest: ClassVar[int] = 0
     schedule: ClassVar[str] = "uniform"
     published: ClassVar[tuple[int, ...]] = (0,)
-
-    def __post_init__(self) -> None:
-        one_of("positions", self.positions, POSITIONS)
-
-    @property
-    def compacts(self) -> bool:
-        return self.positions == "compacted"
 
     def default_layers(self, num_layers: int, ratio: float | None = None) -> tuple[int, ...]:
         """Before the decoder."""

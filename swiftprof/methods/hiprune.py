@@ -35,9 +35,7 @@ class HiPrune(Early):
         """Attention at the output layer; anchors and their neighbours above all others."""
         import torch
 
-        if view.vision is None:
-            raise SwiftprofError("method 'hiprune': the vision tower has not run")
-        middle, last = view.vision.received
+        middle, last = view.tower.received
         side = math.isqrt(last.shape[1])
         if side**2 != last.shape[1]:
             raise SwiftprofError(
@@ -51,6 +49,5 @@ class HiPrune(Early):
             (row + down).clamp(0, side - 1) * side + (column + right).clamp(0, side - 1)
             for down, right in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
         ]
-        raised = last + torch.zeros_like(last).scatter(1, torch.cat(around, 1), 2.0)
-        found = raised.gather(1, view.index.clamp(0, last.shape[1] - 1))
-        return torch.where(view.candidates, found, 0.0)
+        raised = torch.zeros_like(last).scatter(1, torch.cat(around, 1), 2.0)
+        return view.at_tokens(last + raised)

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from swiftprof.methods.base import Method
 from swiftprof.methods.depths import scaled
-from swiftprof.methods.options import one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from swiftprof.methods.view import StageView
-
-POSITIONS = ("compacted", "kept")
 
 _RATIO = 270 / 576
 """Retained by the published setting: layers 8, 16, 24 of 32, half of the tokens at each."""
@@ -39,13 +36,6 @@ class PDrop(Method):
 
     scoring: ClassVar = "next"
     published: ClassVar[tuple[int, ...]] = (8, 17, 25)
-
-    def __post_init__(self) -> None:
-        one_of("positions", self.positions, POSITIONS)
-
-    @property
-    def compacts(self) -> bool:
-        return self.positions == "compacted"
 
     def default_layers(self, num_layers: int, ratio: float | None = None) -> tuple[int, ...]:
         """The published layers, with an early one before them where the budget asks for less."""

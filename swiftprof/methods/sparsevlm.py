@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from swiftprof.methods.base import Method
-from swiftprof.methods.options import flag, one_of
-from swiftprof.methods.pdrop import POSITIONS
+from swiftprof.methods.options import flag
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,12 +58,7 @@ class SparseVLM(Method):
     published: ClassVar[tuple[int, ...]] = (3, 8, 17)
 
     def __post_init__(self) -> None:
-        one_of("positions", self.positions, POSITIONS)
         flag("raters", self.raters)
-
-    @property
-    def compacts(self) -> bool:
-        return self.positions == "compacted"
 
     # --- planning
 
@@ -74,13 +68,6 @@ class SparseVLM(Method):
         The rows' real averages do not matter here: the parameter is solved for the budget.
         """
         return between_rows([_totals(COUNTS[n]) for n in sorted(COUNTS)], parameter, stages)
-
-    def nominal_counts(self, ratio: float, n_visual: int) -> list[int] | None:
-        """A row of the v1.5 table."""
-        for nominal, counts in COUNTS.items():
-            if abs(ratio * _VISUAL - nominal) < 1:
-                return [max(1, round(count * n_visual / _VISUAL)) for count in counts]
-        return None
 
     def merged_of(self, total: int, present: int, wanted: int, *, last: bool) -> int:
         """Recycled tokens among `total`: what the dropped ones give, the last stage's included."""

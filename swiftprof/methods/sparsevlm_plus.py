@@ -39,13 +39,6 @@ class SparseVLMPlus(Method):
         rows = [tuple(c / _VISUAL for c in COUNTS[n]) for n in sorted(COUNTS)]
         return between_rows(rows, parameter, stages)
 
-    def nominal_counts(self, ratio: float, n_visual: int) -> list[int] | None:
-        """A row of the table."""
-        for nominal, counts in COUNTS.items():
-            if abs(ratio * _VISUAL - nominal) < 1:
-                return [max(1, round(count * n_visual / _VISUAL)) for count in counts]
-        return None
-
     def prepare(self, prompt: PromptView) -> Tensor:
         """The raters, `(B, L)` bool."""
         return raters_of(prompt)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from swiftprof.errors import SwiftprofError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -138,3 +140,15 @@ class StageView:
     vision: Vision | None = None
     row: Tensor | None = None
     column: Tensor | None = None
+
+    @property
+    def tower(self) -> Vision:
+        """What the vision tower knew. Raises SwiftprofError where it has not run."""
+        if self.vision is None:
+            raise SwiftprofError("the method reads the vision tower, which has not run")
+        return self.vision
+
+    def at_tokens(self, patches: Tensor) -> Tensor:
+        """Values of the tower's patches, `(B, P)`, at their tokens, `(B, n)`; 0 elsewhere."""
+        found = patches.gather(1, self.index.clamp(0, patches.shape[1] - 1))
+        return found.where(self.candidates, 0.0)

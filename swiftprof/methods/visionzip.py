@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.options import one_of
 
@@ -43,13 +42,10 @@ class VisionZip(Method):
     earliest: ClassVar[int] = 0
     schedule: ClassVar[str] = "uniform"
     published: ClassVar[tuple[int, ...]] = (0,)
+    positions: ClassVar[str] = "compacted"
 
     def __post_init__(self) -> None:
         one_of("contextual", self.contextual, ("sum", "mean"))
-
-    @property
-    def compacts(self) -> bool:
-        return True
 
     # --- planning
 
@@ -73,13 +69,7 @@ class VisionZip(Method):
 
     def scores(self, view: StageView) -> Tensor:
         """The CLS token's attention at the patches."""
-        import torch
-
-        if view.vision is None:
-            raise SwiftprofError("method 'visionzip': the vision tower has not run")
-        attention = view.vision.attention
-        found = attention.gather(1, view.index.clamp(0, attention.shape[1] - 1))
-        return torch.where(view.candidates, found, 0.0)
+        return view.at_tokens(view.tower.attention)
 
     def merge(self, rest: Rest) -> Merged:
         """The CLS token, then the contextual tokens: evenly spaced targets and their nearest."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from swiftprof.errors import SwiftprofError
 from swiftprof.methods.early import Early
 from swiftprof.methods.options import share
 
@@ -32,7 +31,6 @@ class VisPruner(Early):
     reads_vision: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         share("important", self.important)
 
     def scores(self, view: StageView) -> Tensor:
@@ -41,14 +39,10 @@ class VisPruner(Early):
 
         from swiftprof.core.apart import thin_out
 
-        if view.vision is None:
-            raise SwiftprofError("method 'vispruner': the vision tower has not run")
-        attention, patches = view.vision.attention, view.vision.patches
+        attention, patches = view.tower.attention, view.tower.patches
         keep = min(max(view.n_keep), attention.shape[1])  # every image has as many patches
         first = int(keep * self.important)
         order = attention.argsort(dim=1, descending=True, stable=True)
         others = thin_out(patches, order[:, first:], keep - first)
         chosen = torch.cat([order[:, :first], others], dim=1)
-        marked = torch.zeros_like(attention).scatter(1, chosen, 1.0)
-        found = marked.gather(1, view.index.clamp(0, attention.shape[1] - 1))
-        return torch.where(view.candidates, found, 0.0)
+        return view.at_tokens(torch.zeros_like(attention).scatter(1, chosen, 1.0))

@@ -22,7 +22,7 @@ from swiftprof.planning.fill import (
     fill_plan,
     tokens_for,
 )
-from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stability
+from swiftprof.planning.plan_file import ModelInfo, Plan, Source
 from swiftprof.planning.program import area, solve
 from swiftprof.planning.stability import bootstrap_curves, plan_stability
 
@@ -117,7 +117,7 @@ def plan(
         return made
     curves = bootstrap_curves(samples, replicates=bootstrap, seed=seed, normalize=normalize)
     stability = plan_stability(curves, curve.layers, curve.num_layers, made.pruning_layers, budget)
-    return _with_stability(made, stability)
+    return made.model_copy(update={"stability": stability})
 
 
 def plan_from_curve(
@@ -206,7 +206,3 @@ def _make(
     made = fill_plan(chosen, tokens, cost, setting, source=source, area=worth, notes=notes)
     asked = made.budget.model_copy(update={"layers": budget}) if made.budget else None
     return made.model_copy(update={"budget": asked}) if where == "planned" else made
-
-
-def _with_stability(made: Plan, stability: Stability) -> Plan:
-    return made.model_copy(update={"stability": stability})

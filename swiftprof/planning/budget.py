@@ -19,7 +19,7 @@ from swiftprof.errors import BadParameter
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
 from swiftprof.planning.plan_file import Stage
-from swiftprof.planning.schedules import NOMINAL, shares_of
+from swiftprof.planning.schedules import shares_of
 
 MERGE_SHARE = 0.05
 """Merged tokens of a stage as a fraction of n_v. The paper leaves Z open."""
@@ -72,15 +72,12 @@ def fill_budget(
         retain: N.
         method: what will prune; SwiftVLM if None.
         merge_share: Z / n_v of a stage, for methods that leave Z open.
-        schedule: see `swiftprof.planning.schedules.shares_of`; `nominal` takes the counts that the
-            method published for a budget of this name, and the real average may differ.
+        schedule: see `swiftprof.planning.schedules.shares_of`.
 
     Raises:
         SwiftprofError: unknown schedule, or an impossible N; the message names the possible ones.
     """
     method = method or create("swiftvlm")
-    if schedule == NOMINAL:
-        return _nominal(layers, n_visual, retain, method)
     shape = shares_of(schedule, method)
     least = smallest_retain(layers, num_layers, n_visual, method)
     if retain >= n_visual:
@@ -122,29 +119,6 @@ def fill_budget(
         merged.append(max(0, method.merged_of(count, present, wanted, last=last)))
         present = n_visual if method.bypass else count
     return stages_of(layers, counts, merged, n_visual)
-
-
-def _nominal(
-    layers: Sequence[int], n_visual: int, retain: float, method: Method
-) -> tuple[Stage, ...]:
-    """Stages with the kept tokens that were published; merged ones come on top."""
-    kept = method.nominal_counts(retain / n_visual, n_visual)
-    if kept is None or len(kept) != len(layers):
-        raise BadParameter(
-            "schedule",
-            "nominal",
-            f"nothing is published for {retain / n_visual:.3g} of the tokens "
-            f"and {len(layers)} stages; leave it out to solve for the budget",
-        )
-    totals, merged, present = [], [], n_visual
-    for number, count in enumerate(kept):
-        total, last = count, number == len(kept) - 1
-        while total - method.merged_of(total, present, 0, last=last) < count:
-            total += 1
-        totals.append(total)
-        merged.append(total - count)
-        present = n_visual if method.bypass else total
-    return stages_of(layers, totals, merged, n_visual)
 
 
 def _least(method: Method, stages: int, n_visual: int) -> list[int]:

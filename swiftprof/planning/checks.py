@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Sequence
-
 from pydantic import ValidationError
 
 from swiftprof import __version__
-from swiftprof.errors import did_you_mean
 from swiftprof.methods import REGISTRY, method_class
+
+FORMAT = "swiftprof.plan/1"
 
 
 def first_error(error: ValidationError) -> str:
@@ -19,6 +16,8 @@ def first_error(error: ValidationError) -> str:
     field = ""
     for part in detail["loc"]:
         field += f"[{part}]" if isinstance(part, int) else f"{'.' if field else ''}{part}"
+    if detail["type"] == "extra_forbidden":
+        return f"{field}: no such field"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     value = detail.get("input")
@@ -31,18 +30,11 @@ def first_error(error: ValidationError) -> str:
 
 
 def check_format(value: object) -> None:
-    """Refuse what is not a plan of major version 1. Raises ValueError."""
-    match = (
-        re.fullmatch(r"swiftprof\.plan/(\d{1,6})(\.\d{1,6})?", value)
-        if isinstance(value, str)
-        else None
-    )
-    if match is None:
-        raise ValueError(f"schema: {str(value)[:60]!r} is not a plan; expected 'swiftprof.plan/1'")
-    if match[1] != "1":
+    """Refuse what is not a plan of this version. Raises ValueError."""
+    if value != FORMAT:
         raise ValueError(
-            f"schema: version {match[1]} is not known to swiftprof {__version__}, which reads "
-            "swiftprof.plan/1; use another version of swiftprof or plan again"
+            f"schema: {str(value)[:60]!r} is not {FORMAT!r}, which swiftprof {__version__} reads; "
+            "plan again"
         )
 
 
@@ -53,13 +45,3 @@ def earliest_layer(method: str) -> int:
     a later version may be one.
     """
     return method_class(method).earliest if method in REGISTRY else 0
-
-
-def check_no_misspelling(unknown: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse an unknown field that is nearly a known one: a slip, and ignoring it loses a setting.
-
-    Raises ValueError.
-    """
-    for name in unknown:
-        if difflib.get_close_matches(name, known, n=1, cutoff=0.8):
-            raise ValueError(f"unknown field '{name}'; {did_you_mean(name, known)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,9 +46,7 @@ class Curve:
             raise SwiftprofError(
                 f"curve: {self.x.size} values for {len(self.layers)} layers; give one for each"
             )
-        if any(
-            after <= before for before, after in zip(self.layers, self.layers[1:], strict=False)
-        ):
+        if any(after <= before for before, after in pairwise(self.layers)):
             raise SwiftprofError("curve: layers must increase, and none may appear twice")
         outside = [layer for layer in self.layers if not 1 <= layer <= self.num_layers]
         if outside:

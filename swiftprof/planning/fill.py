@@ -9,7 +9,7 @@ from typing import Any
 
 from swiftprof.core.stages import check_layers, tokens_per_layer
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
-from swiftprof.errors import BadParameter, SwiftprofError
+from swiftprof.errors import BadParameter
 from swiftprof.methods import create, name_of, options_of
 from swiftprof.methods.base import Method
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
@@ -120,15 +120,7 @@ class Setting:
             name, options = name_of(given), options_of(given)
         else:
             name = given
-        try:
-            method = create(name, options)
-        except SwiftprofError as error:
-            text = str(error)
-            prefix = f"unknown method '{name}'"
-            if text.startswith(prefix):
-                why = text.removeprefix(prefix).removeprefix(": ")
-                raise BadParameter("method", name, why) from None
-            raise
+        method = create(name, options)
         return cls(name_of(method), dict(options or {}), method, schedule, merge_share)
 
     def stages(self, layers: Sequence[int], cost: Cost, tokens: float) -> tuple[Stage, ...]:

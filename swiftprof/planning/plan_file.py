@@ -7,6 +7,7 @@ later. So it is checked field by field when it is read, and every refusal names 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,12 +19,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
 from swiftprof.hub import PLAN, fetch, is_shared
 from swiftprof.methods import REGISTRY, create, method_class
-from swiftprof.planning.checks import (
-    check_format,
-    check_no_misspelling,
-    earliest_layer,
-    first_error,
-)
+from swiftprof.planning.checks import FORMAT, check_format, earliest_layer, first_error
 from swiftprof.planning.shipped import shipped_plans
 from swiftprof.tables import html_text
 
@@ -40,25 +36,17 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
 class _Part(BaseModel):
-    """A part of the file. Unknown fields are kept: a later minor version may add some."""
+    """A part of the file. Unknown fields are refused: one that is ignored would change results."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    @model_validator(mode="after")
-    def _no_misspelt_field(self) -> _Part:
-        known = [field.alias or name for name, field in type(self).model_fields.items()]
-        check_no_misspelling(self.model_extra or (), known)
-        return self
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stage(BaseModel):
+class Stage(_Part):
     """One pruning event. `keep` and `merge` are fractions of the prompt's visual tokens.
 
     The first stage of a plan takes effect after its layer, the later ones before theirs (paper
-    §3.3). Unknown fields are refused: a setting that a runtime ignores would change results.
+    §3.3).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layer: Annotated[int, Field(strict=True, ge=0, le=4096)]
     keep: Annotated[float, Field(strict=True, gt=0, le=1)]
@@ -186,16 +174,14 @@ class Plan(_Part):
     """A pruning plan, as stored in plan.json. Immutable; `Plan.load` and `save` are its file."""
 
     model_config = ConfigDict(
-        extra="allow",
+        extra="forbid",
         frozen=True,
         populate_by_name=True,
         serialize_by_alias=True,
         json_schema_extra=lambda schema: schema["required"].insert(0, "schema"),
     )
 
-    format: Annotated[str, Field(alias="schema", pattern=r"^swiftprof\.plan/1(\.\d{1,6})?$")] = (
-        "swiftprof.plan/1"
-    )
+    format: Annotated[str, Field(alias="schema", pattern=f"^{FORMAT}$")] = FORMAT
     model: ModelInfo
     method: Annotated[str, Field(min_length=1, max_length=100)] = "swiftvlm"
     pruning_layers: tuple[Int, ...] = ()
@@ -215,7 +201,7 @@ class Plan(_Part):
         """Check the version first; take absent `pruning_layers` from the stages."""
         if not isinstance(values, dict):
             return values
-        check_format(values.get("schema", values.get("format", "swiftprof.plan/1")))
+        check_format(values.get("schema", values.get("format", FORMAT)))
         stages = values.get("stages")
         if "pruning_layers" not in values and isinstance(stages, list | tuple):
             layers = [
@@ -235,9 +221,7 @@ class Plan(_Part):
                 f"{list(layers)}"
             )
         check_layers(layers, self.model.num_layers, earliest_layer(self.method))
-        for number, (before, stage) in enumerate(
-            zip(self.stages, self.stages[1:], strict=False), start=1
-        ):
+        for number, (before, stage) in enumerate(pairwise(self.stages), start=1):
             if stage.keep + stage.merge > before.keep + before.merge + 1e-9:
                 raise ValueError(
                     f"stages[{number}]: keep + merge grows from {before.keep + before.merge:g} to "

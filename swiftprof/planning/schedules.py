@@ -23,8 +23,6 @@ SCHEDULES: Mapping[str, float] = {"uniform": 0.0, "gentle": 0.5, "geometric": 1.
 
 PUBLISHED = "published"
 """The method's own schedule, where it has one."""
-NOMINAL = "nominal"
-"""The very counts that a method published under the name of a budget, which they may not retain."""
 
 
 def tilted(parameter: float, stages: int, tilt: float) -> list[float]:
@@ -59,9 +57,7 @@ def shares_of(schedule: str | None, method: Method) -> Shares:
         except ValueError:
             tilt = math.nan
         if not 0 <= tilt <= 10:
-            raise BadParameter(
-                "schedule", name, did_you_mean(name, [*SCHEDULES, PUBLISHED, NOMINAL])
-            )
+            raise BadParameter("schedule", name, did_you_mean(name, [*SCHEDULES, PUBLISHED]))
     return lambda parameter, stages, n_visual: tilted(parameter, stages, tilt)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from swiftprof.core.stages import check_stages, cut_layers
 from swiftprof.errors import SwiftprofError
-from swiftprof.methods import PER
+from swiftprof.methods import check_words
 from swiftprof.methods.base import Method
-from swiftprof.methods.options import one_of
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.schedule import PlanLike
 
@@ -25,7 +24,7 @@ def check_plan(decoder: Decoder, method: Method, plan: PlanLike) -> None:
             "make a plan for this model"
         )
     check_stages(stages, layers, method.earliest)
-    one_of("per", method.per, PER)
+    check_words(method)
     if stages and method.reads_grid and not decoder.mrope and decoder.picture is None:
         raise SwiftprofError(
             f"plan: method '{plan.method}' keeps a grid of an image's rows and columns, and this "

@@ -141,34 +141,6 @@ def test_budgets_that_prune_nothing_and_unknown_schedules_are_refused() -> None:
         fill_budget([3, 11, 15], 32, 576, 192, schedule="geometrical")
 
 
-@pytest.mark.parametrize(
-    ("nominal", "totals", "real"),
-    [
-        (192, (309, 204, 113), 206.5),
-        (128, (312, 117, 39), 145.4),
-        (96, (249, 55, 27), 114.1),
-        (64, (82, 32, 18), 82.3),
-    ],
-)
-def test_sparsevlms_published_counts_retain_more_than_their_names_say(
-    nominal: int, totals: tuple[int, ...], real: float
-) -> None:
-    method = create("sparsevlm")
-    stages = fill_budget((3, 8, 17), 32, 576, nominal, method=method, schedule="nominal")
-    counts = tokens_per_layer(stages, 32, 576)
-    assert (counts[3], counts[7], counts[16]) == totals
-    assert sum(counts) / 32 == pytest.approx(real, abs=0.05)
-    solved = fill_budget((3, 8, 17), 32, 576, nominal, method=method)
-    assert sum(tokens_per_layer(solved, 32, 576)) / 32 == pytest.approx(nominal, abs=0.5)
-
-
-def test_counts_that_nobody_published_are_refused() -> None:
-    with pytest.raises(SwiftprofError, match=r"nothing is published for 0\.174"):
-        fill_budget((3, 8, 17), 32, 576, 100, method=create("sparsevlm"), schedule="nominal")
-    with pytest.raises(SwiftprofError, match="nothing is published"):
-        fill_budget((2,), 32, 576, 192, method=create("fastv"), schedule="nominal")
-
-
 @given(cases(), st.sampled_from(sorted(set(REGISTRY) - {"vanilla"})))
 def test_every_methods_plan_meets_the_budget_it_says_is_possible(case: Case, name: str) -> None:
     method = create(name)

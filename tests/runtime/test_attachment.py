@@ -133,7 +133,7 @@ assert seen() == before
     ("changes", "message"),
     [
         ({"num_layers": 32}, "32 layers, this one has 8"),
-        ({"method": "swiftvml"}, "unknown method 'swiftvml'.*swiftvlm"),
+        ({"method": "swiftvml"}, "method swiftvml: unknown.*swiftvlm"),
         ({"speed": 3}, "no option 'speed'"),
         ({"seeds": "worst"}, "options.seeds"),
         ({"method": "drop"}, r"stages\[0\].merge"),
