@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.runtime.static import is_filled, is_static
+
+if TYPE_CHECKING:
+    from swiftprof.runtime.decode import Step
 
 _ATTRIBUTE = "swiftprof_state"
 
@@ -73,7 +77,7 @@ Segments = tuple[Segment | None, ...]
 """By layer; None where nothing has left, so that Hugging Face's own masks and positions fit."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CacheState:
     """What is known of a cache that went through a pruned prefill.
 
@@ -83,10 +87,18 @@ class CacheState:
         slots: tokens of the conversation, dropped ones included, up to which the segments speak;
             those behind came in later and are in every layer.
         segments: by layer.
+        firsts: for every layer the first one that has the same segment.
+        step: the forward pass that goes on now; None between calls.
     """
 
     slots: int
     segments: Segments
+    firsts: tuple[int, ...] = field(init=False)
+    step: Step | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        ids = [id(segment) for segment in self.segments]
+        self.firsts = tuple(map(ids.index, ids))
 
 
 def spread(segments: Sequence[tuple[int, Segment]], num_layers: int) -> Segments:
@@ -120,18 +132,26 @@ def joined(
     return tuple(made[id(b), id(a)] for b, a in zip(past, new, strict=True))
 
 
+def get_state(cache: Any) -> CacheState | None:
+    """The state of a pruned cache; None for any other object."""
+    state: CacheState | None = getattr(cache, _ATTRIBUTE, None)
+    return state
+
+
 def read_state(cache: Any) -> CacheState | None:
     """The state of a pruned cache; None for any other object, and after `cache.reset()`."""
-    state: CacheState | None = getattr(cache, _ATTRIBUTE, None)
-    if state is not None and not cache.get_seq_length():
-        delattr(cache, _ATTRIBUTE)
-        return None
-    return state
+    state = get_state(cache)
+    if state is None or is_filled(cache) or (not is_static(cache) and cache.get_seq_length()):
+        return state
+    delattr(cache, _ATTRIBUTE)
+    return None
 
 
 def write_state(cache: Any, state: CacheState) -> None:
     """Mark a cache as pruned."""
     setattr(cache, _ATTRIBUTE, state)
+    if is_static(cache):
+        return
     first = state.segments[0]
     if first is not None and first.length < state.slots:
         layer = cache.layers[0]

@@ -15,10 +15,11 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import Vision
 from swiftprof.runtime.cache import CacheState, Segment, Segments, read_state
-from swiftprof.runtime.decode import Step
+from swiftprof.runtime.decode import GrowingStep
 from swiftprof.runtime.decoder import Decoder, check_call, check_window
 from swiftprof.runtime.prefill import Prefill, begin_prefill
 from swiftprof.runtime.prompt import prompt_ends, visual_tokens
+from swiftprof.runtime.static import begin_static, is_filled, is_static, prompt_mask
 
 _IMAGE_WORDS = ("pixel", "image", "video", "mm_encoder_outputs")  # in the names of image inputs
 
@@ -84,6 +85,16 @@ def what_is_wanted(given: dict[str, Any]) -> Wanted:
     return Wanted(labels, keep if isinstance(keep, int) else 0)
 
 
+def brings_images(given: dict[str, Any]) -> bool:
+    """Whether a call has image inputs, encoded or not."""
+    return any(_given(v) for k, v in given.items() if any(word in k for word in _IMAGE_WORDS))
+
+
+def goes_on_statically(given: dict[str, Any]) -> bool:
+    """Whether a call is more text on a static cache: its step may be compiled into one graph."""
+    return is_filled(given.get("past_key_values")) and not brings_images(given)
+
+
 def begin_call(
     decoder: Decoder,
     method: Method,
@@ -92,7 +103,7 @@ def begin_call(
     wanted: Wanted,
     lengths: int | Sequence[int] | Tensor | None,
     uncached: Uncached | None,
-) -> tuple[Prefill | Step | None, Uncached | None]:
+) -> tuple[Prefill | GrowingStep | None, Uncached | None]:
     """Find out what has to be done in a call.
 
     Args:
@@ -112,12 +123,14 @@ def begin_call(
     """
     cache, padding = given.get("past_key_values"), given.get("attention_mask")
     ids, embeds = given.get("input_ids"), given.get("inputs_embeds")
-    images = any(_given(v) for k, v in given.items() if any(word in k for word in _IMAGE_WORDS))
-    state = read_state(cache)
-    before = 0 if cache is None else _length(cache)
+    images, state = brings_images(given), read_state(cache)
     tokens = ids if ids is not None else embeds
     if tokens is None or (state is None and not stages):
         return None, None
+    if images and is_static(cache):
+        begin_static(cache, decoder.mask_kind)
+        padding = prompt_mask(padding, tokens.shape[1])
+    before = 0 if cache is None else int(cache.get_seq_length())
     flat = padding if isinstance(padding, Tensor) and padding.ndim == 2 else None
     if state is not None:
         if before < state.slots:
@@ -130,7 +143,7 @@ def begin_call(
             return None, None
         if decoder.sliding_window is not None:
             check_window(decoder, before + tokens.shape[1])
-        return Step(state, before, flat, decoder.mask_kind, decoder.rotary), None
+        return GrowingStep(state, decoder.rotary, before, flat, decoder.mask_kind), None
 
     visual = visual_tokens(decoder, ids, embeds)
     mask = None if flat is None else flat.to(visual.device).bool()
@@ -212,13 +225,3 @@ def _given(value: object) -> bool:
         if isinstance(value, dict)
         else value is not None
     )
-
-
-def _length(cache: Any) -> int:
-    """Tokens of the conversation in a cache."""
-    if getattr(cache, "is_compileable", False):
-        raise SwiftprofError(
-            "a static cache has one length for all layers and cannot be pruned: "
-            "leave cache_implementation out, or use DynamicCache"
-        )
-    return int(cache.get_seq_length())

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from swiftprof.core.masks import attention_mask
-from swiftprof.runtime.cache import CacheState, Segment, check_rows, held, rotate_at
+from swiftprof.errors import SwiftprofError
+from swiftprof.runtime.cache import CacheState, Segment, check_rows, columns, held, rotate_at
 
 
 @dataclass
@@ -19,21 +20,19 @@ class Step:
 
     Attributes:
         state: what the cache remembers.
-        before: P, tokens of the conversation before this call.
-        padding: `(B, P + q)`, the call's own mask over the conversation; None if not given.
-        kind: form of the masks, see `swiftprof.core.masks.mask_kind`.
         rotate: makes rotary tables: `rotate(hidden, position_ids=…)`.
-        masks: masks made so far in this step, one per segment and device.
+        masks: masks made so far in this step, by device and the first layer that takes them.
         tables: the same for rotary tables.
     """
 
     state: CacheState
-    before: int
-    padding: Tensor | None
-    kind: str
     rotate: Callable[..., Any]
-    masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
-    tables: dict[tuple[int, torch.device], Any] = field(default_factory=dict)
+    masks: dict[tuple[int, torch.device], Tensor | None] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    tables: dict[tuple[int, torch.device], Any] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def mask(self, layer: int, hidden: Tensor, cache: Any, full: Tensor | None) -> Tensor | None:
         """Attention mask for a layer that lost tokens.
@@ -47,30 +46,15 @@ class Step:
         """
         segment = self.state.segments[layer]
         assert segment is not None
-        batch, queries = hidden.shape[:2]
-        slots, behind = self.state.slots, self.before - self.state.slots
-        # `cache.crop(n)` to an absolute length fits the first layers only: the others hold the
-        # tokens still.
-        surplus = held(cache, layer) - segment.length - behind
-        if surplus > 0:
-            cache.layers[layer].crop(-surplus)
-        key = (id(segment), hidden.device)
+        key = (self.state.firsts[layer], hidden.device)
         if key not in self.masks:
-            check_rows(segment, batch)
-            new = None
-            if full is not None and self.padding is not None:
-                new = self.padding[:, slots : slots + behind + queries].to(hidden.device).bool()
-            both = segment.then(Segment(behind + queries, new), batch, hidden.device)
-            self.masks[key] = attention_mask(
-                self.kind,
-                both.valid,
-                batch=batch,
-                queries=queries,
-                keys=both.length,
-                dtype=hidden.dtype,
-                device=hidden.device,
-            )
+            check_rows(segment, hidden.shape[0])
+            self.masks[key] = self.make_mask(segment, hidden, full)
         return self.masks[key]
+
+    def make_mask(self, segment: Segment, hidden: Tensor, full: Tensor | None) -> Tensor | None:
+        """The mask of a layer with this segment; see `mask`."""
+        raise NotImplementedError
 
     def positions(self, layer: int, hidden: Tensor, position_ids: Tensor | None) -> Any:
         """Rotary tables for the new tokens where older ones were renumbered; None where not.
@@ -84,7 +68,72 @@ class Step:
         assert segment is not None
         if segment.dropped is None:
             return None
-        key = (id(segment), hidden.device)
+        key = (self.state.firsts[layer], hidden.device)
         if key not in self.tables:
             self.tables[key] = rotate_at(segment, hidden, position_ids, self.rotate)
         return self.tables[key]
+
+
+@dataclass
+class GrowingStep(Step):
+    """A step on a cache that grows.
+
+    Attributes:
+        before: P, tokens of the conversation before this call.
+        padding: `(B, P + q)`, the call's own mask over the conversation; None if not given.
+        kind: form of the masks, see `swiftprof.core.masks.mask_kind`.
+    """
+
+    before: int
+    padding: Tensor | None
+    kind: str
+
+    def mask(self, layer: int, hidden: Tensor, cache: Any, full: Tensor | None) -> Tensor | None:
+        """See `Step`."""
+        # `cache.crop(n)` to an absolute length fits the first layers only: the others hold the
+        # tokens still.
+        segment = self.state.segments[layer]
+        assert segment is not None
+        surplus = held(cache, layer) - segment.length - (self.before - self.state.slots)
+        if surplus > 0:
+            cache.layers[layer].crop(-surplus)
+        return super().mask(layer, hidden, cache, full)
+
+    def make_mask(self, segment: Segment, hidden: Tensor, full: Tensor | None) -> Tensor | None:
+        """See `Step`."""
+        batch, queries = hidden.shape[:2]
+        slots, behind = self.state.slots, self.before - self.state.slots
+        new = None
+        if full is not None and self.padding is not None:
+            new = self.padding[:, slots : slots + behind + queries].to(hidden.device).bool()
+        both = segment.then(Segment(behind + queries, new), batch, hidden.device)
+        return attention_mask(
+            self.kind,
+            both.valid,
+            batch=batch,
+            queries=queries,
+            keys=both.length,
+            dtype=hidden.dtype,
+            device=hidden.device,
+        )
+
+
+@dataclass
+class StaticStep(Step):
+    """A step on a static cache; all of it can be part of a graph."""
+
+    def make_mask(self, segment: Segment, hidden: Tensor, full: Tensor | None) -> Tensor | None:
+        """What is left of the prompt, and the columns of the whole mask behind it."""
+        if full is None or full.ndim != 4:
+            raise SwiftprofError(
+                "this call on a pruned static cache has no mask of shape (batch, 1, queries, keys): "
+                "use attention backend 'sdpa' or 'eager'"
+            )
+        batch, queries = hidden.shape[:2]
+        full = full.to(hidden.device)
+        seen = columns(segment, batch, hidden.device)[:, None, None]
+        if full.dtype != torch.bool:
+            least = torch.finfo(full.dtype).min
+            seen = torch.where(seen, torch.zeros((), dtype=full.dtype, device=full.device), least)
+        behind = full[..., self.state.slots :].expand(batch, -1, -1, -1)
+        return torch.cat([seen.expand(-1, -1, queries, -1), behind], dim=-1)

@@ -21,14 +21,22 @@ from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
 from swiftprof.plugins import staying
 from swiftprof.runtime.attention import Judge
-from swiftprof.runtime.cache import cached_keys, held, write_state
-from swiftprof.runtime.calls import Uncached, Wanted, arguments, begin_call, what_is_wanted
+from swiftprof.runtime.cache import cached_keys, get_state, held, write_state
+from swiftprof.runtime.calls import (
+    Uncached,
+    Wanted,
+    arguments,
+    begin_call,
+    goes_on_statically,
+    what_is_wanted,
+)
 from swiftprof.runtime.conformance import check_mask
-from swiftprof.runtime.decode import Step
+from swiftprof.runtime.decode import StaticStep, Step
 from swiftprof.runtime.decoder import Decoder
 from swiftprof.runtime.pictures import find_pictures
 from swiftprof.runtime.prefill import Prefill
 from swiftprof.runtime.stage import changes_nothing, look, restore_bypassed, select
+from swiftprof.runtime.static import is_static, shorten
 from swiftprof.runtime.structure import NotCopied
 from swiftprof.runtime.trace import OnSpan, OnStage, StageEvent
 from swiftprof.runtime.vision import VisionTap
@@ -52,7 +60,7 @@ class _Local(threading.local):
     """What a thread knows of the call that it is in, and of the one before."""
 
     wanted: Wanted = Wanted()
-    call: Prefill | Step | None = None
+    call: Prefill | None = None
     uncached: Uncached | None = None
 
 
@@ -100,31 +108,47 @@ class Hooks(NotCopied):
 
     def before_head(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Note what the module around the decoder is asked for."""
-        self._local.wanted = what_is_wanted(arguments(module, args, kwargs))
+        given = arguments(module, args, kwargs)
+        if not goes_on_statically(given):
+            self._local.wanted = what_is_wanted(given)
 
-    def after_head(self, module: nn.Module, args: Args, output: object) -> None:
+    def after_head(self, module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
         """Forget it, also after an exception."""
-        self._local.wanted = Wanted()
+        if not goes_on_statically(arguments(module, args, kwargs)):
+            self._local.wanted = Wanted()
 
     def before_model(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Find out what kind of call this is."""
+        given = arguments(module, args, kwargs)
+        if goes_on_statically(given):
+            if (state := get_state(given["past_key_values"])) is not None:
+                state.step = StaticStep(state, self._decoder.rotary)
+            return
         local = self._local
         local.call = None
-        local.call, local.uncached = begin_call(
+        call, local.uncached = begin_call(
             self._decoder,
             self._method,
             self._stages,
-            arguments(module, args, kwargs),
+            given,
             local.wanted,
             self.prompt_lengths,
             local.uncached,
         )
+        if isinstance(call, Step):
+            call.state.step = call
+        else:
+            local.call = call
 
-    def after_model(self, module: nn.Module, args: Args, output: object) -> None:
+    def after_model(self, module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
         """Forget the call, also after an exception."""
-        self._local.call = None
-        if self.vision is not None:
-            self.vision.clear()
+        given = arguments(module, args, kwargs)
+        if (state := get_state(given.get("past_key_values"))) is not None:
+            state.step = None
+        if not goes_on_statically(given):
+            self._local.call = None
+            if self.vision is not None:
+                self.vision.clear()
 
     def before_text(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Tell the images apart, where the method looks at them one by one."""
@@ -160,13 +184,12 @@ class Hooks(NotCopied):
 
     def before_layer(self, i: int, layer: nn.Module, args: Args, kwargs: Kwargs) -> Inputs | None:
         """Change what a layer (0-based index `i`) is given."""
-        call = self._local.call
-        if call is None:
-            return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-        if isinstance(call, Step):
-            return self._on_pruned_cache(call, i, hidden, args, kwargs)
-        return self._prefilling(call, i, layer, hidden, args, kwargs)
+        state = get_state(kwargs.get("past_key_values"))
+        if state is not None and state.step is not None:
+            return self._on_pruned_cache(state.step, i, hidden, args, kwargs)
+        call = self._local.call
+        return None if call is None else self._prefilling(call, i, layer, hidden, args, kwargs)
 
     # --- on W_K of layers that judge before they run
 
@@ -225,12 +248,16 @@ class Hooks(NotCopied):
                     call.views[j] = view
                 else:
                     call.scores[j] = call.by_slot(self._score(view))
+        room, cache = 0, kwargs.get("past_key_values")
+        if is_static(cache):
+            call.explicit, tokens = True, hidden.shape[1]
+            room = shorten(cache, i, call.length - tokens) - tokens
         if call.is_as_given(i):
             return None
         # No position_ids: the tables hold the positions, and gaps would look like packed sequences.
         changed = {
             **kwargs,
-            "attention_mask": call.mask(i, hidden, self._decoder.mask_kind),
+            "attention_mask": call.mask(i, hidden, self._decoder.mask_kind, room),
             "position_embeddings": self._rope(call, i, hidden, kwargs),
             "position_ids": None,
         }

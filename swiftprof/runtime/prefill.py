@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from swiftprof.core.bypass import Bypassed
 from swiftprof.core.layout import gather_rope
@@ -88,6 +89,7 @@ class Prefill:
         ropes: cos and sin of the tokens present, by what the layer's cache holds.
         masks: attention masks for the tokens present, likewise.
         compared: ids of Hugging Face's masks that were found to be causal.
+        explicit: the cache is static.
     """
 
     schedule: Schedule
@@ -110,6 +112,7 @@ class Prefill:
     ropes: dict[tuple[int, torch.device], Rope] = field(default_factory=dict)
     masks: dict[tuple[int, torch.device], Tensor | None] = field(default_factory=dict)
     compared: set[int] = field(default_factory=set)
+    explicit: bool = False
 
     @property
     def length(self) -> int:
@@ -156,20 +159,21 @@ class Prefill:
             self.ropes[key] = (gather_rope(table[0], slots), gather_rope(table[1], slots))
         return self.ropes[key]
 
-    def mask(self, layer: int, hidden: Tensor, kind: str) -> Tensor | None:
+    def mask(self, layer: int, hidden: Tensor, kind: str, room: int) -> Tensor | None:
         """Attention mask of the tokens present, for a layer that is not as given.
 
         Args:
             layer: 0-based layer index.
             hidden: `(B, n, D)`.
             kind: form of the mask, see `swiftprof.core.masks.mask_kind`.
+            room: columns behind them, of a static cache, that nobody sees.
         """
         past = self.past[layer] or self.before
         key = (id(past), hidden.device)
         if key not in self.masks:
             batch, device = hidden.shape[0], hidden.device
             both = past.then(self._given(), batch, device)
-            self.masks[key] = attention_mask(
+            mask = attention_mask(
                 kind,
                 both.valid,
                 batch=batch,
@@ -178,6 +182,10 @@ class Prefill:
                 dtype=hidden.dtype,
                 device=device,
             )
+            if mask is not None and room:  # none is right as it is: the kernel cuts such keys off
+                unseen = 0 if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+                mask = functional.pad(mask, (0, room), value=unseen)
+            self.masks[key] = mask
         return self.masks[key]
 
     def seen_before(self, layer: int) -> Tensor:
@@ -189,6 +197,8 @@ class Prefill:
         """What the caches hold after this call."""
         batch, device = self.prompt.valid.shape[0], self.prompt.valid.device
         new = [(cut, self._without_tail(each)) for cut, each in self.segments]
+        if self.explicit:  # with padding and without, a compiled step is the same
+            new = [(c, replace(each, valid=columns(each, batch, device))) for c, each in new]
         given = self._without_tail(Segment(self.length, self.prompt.valid))
         return CacheState(
             self.before.length + given.length,

@@ -37,9 +37,10 @@ def prune(
 ) -> Pruning:
     """Prune a model's visual tokens by a plan, inside a `with` block.
 
-    What `generate()` can do works, but for a prefill in chunks and static caches: padded batches,
-    greedy search, sampling, beams, several sequences per prompt, assisted decoding, no cache, and
-    conversations, whose later turns may bring images of their own. `docs/models.md` has a table.
+    What `generate()` can do works, but for a prefill in chunks: padded batches, greedy search,
+    sampling, beams, several sequences per prompt, assisted decoding, no cache, static caches with
+    compiled decoding, and conversations, whose later turns may bring images of their own.
+    `docs/models.md` has a table.
 
     A prompt ends where its answer begins, and its last token judges. With `labels` that is before a
     row's first label; with `logits_to_keep=n` greater than 1 (assisted decoding, trainers) where
@@ -75,7 +76,7 @@ def prune(
 
     Raises:
         SwiftprofError: the model, the plan or their combination is not supported. Unsupported calls
-            (a chunked prefill, a static cache, labels on the prompt, ...) raise it when they are
+            (a chunked prefill, an offloaded static cache, labels on the prompt, ...) raise it when they are
             made.
 
     Examples:
@@ -178,7 +179,8 @@ class Pruning:
         self._handles.append(handle)
 
     def _after(self, module: nn.Module, function: Callable[..., Any]) -> None:
-        self._handles.append(module.register_forward_hook(function, always_call=True))
+        handle = module.register_forward_hook(function, with_kwargs=True, always_call=True)
+        self._handles.append(handle)
 
     def detach(self) -> None:
         """Remove the hooks; the model is as it was. Does nothing when they are not in place."""
