@@ -126,7 +126,7 @@ class StaticStep(Step):
         """What is left of the prompt, and the columns of the whole mask behind it."""
         if full is None or full.ndim != 4:
             raise SwiftprofError(
-                "this call on a pruned static cache has no mask of shape (batch, 1, queries, keys): "
+                "a call on a pruned static cache has no mask of shape (batch, 1, queries, keys): "
                 "use attention backend 'sdpa' or 'eager'"
             )
         batch, queries = hidden.shape[:2]

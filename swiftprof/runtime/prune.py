@@ -76,8 +76,7 @@ def prune(
 
     Raises:
         SwiftprofError: the model, the plan or their combination is not supported. Unsupported calls
-            (a chunked prefill, an offloaded static cache, labels on the prompt, ...) raise it when they are
-            made.
+            (a chunked prefill, labels on the prompt, ...) raise it when they are made.
 
     Examples:
         >>> with prune(model, plan):  # doctest: +SKIP

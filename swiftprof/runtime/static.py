@@ -57,8 +57,8 @@ def begin_static(cache: Any, kind: str) -> None:
     if is_filled(cache):
         if int(cache.get_seq_length()):
             raise SwiftprofError(
-                "images cannot be pruned on a filled static cache, which has no room for what comes "
-                "back: give the whole conversation at once, or use a DynamicCache"
+                "images cannot be pruned on a filled static cache, whose sizes are settled: "
+                "give the whole conversation at once, or use a DynamicCache"
             )
         for layer in cache.layers:  # reset, or allocated early: again, once lengths are known
             layer.is_initialized = False

@@ -208,8 +208,14 @@ def test_assisted_decoding_equals_greedy_search(
 
 
 @torch.no_grad()
-def test_generating_without_a_cache_equals_generating_with_one(case: Any, plan_of: Any) -> None:
+def test_other_caches_give_what_a_growing_one_gives(case: Any, plan_of: Any) -> None:
     plan = plan_of(*THREE)
-    cached, plain = (generate(case, (0, 1), plan, use_cache=c) for c in (True, False))
-    assert torch.equal(cached.sequences, plain.sequences)
-    assert (torch.stack(cached.logits) - torch.stack(plain.logits)).abs().max() < 5e-4
+    grown = generate(case, (0, 1), plan)
+    for options in ({"use_cache": False}, {"cache_implementation": "static"}):
+        other = generate(case, (0, 1), plan, **options)
+        assert torch.equal(grown.sequences, other.sequences)
+        assert (torch.stack(grown.logits) - torch.stack(other.logits)).abs().max() < 5e-4
+    lengths = [
+        [layer.keys.shape[2] for layer in out.past_key_values.layers] for out in (grown, other)
+    ]
+    assert lengths[0] == lengths[1]

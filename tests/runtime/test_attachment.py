@@ -221,8 +221,6 @@ def test_calls_that_would_be_pruned_wrongly_are_refused(
         cache = llava(**inputs).past_key_values
         with pytest.raises(SwiftprofError, match="50 columns and the conversation 100 tokens"):
             llava(**inputs, past_key_values=cache)
-        with pytest.raises(SwiftprofError, match="static cache"):
-            llava.generate(**inputs, max_new_tokens=2, cache_implementation="static")
         with pytest.raises(SwiftprofError, match="dimensions"):
             llava(**{**inputs, "attention_mask": torch.zeros(1, 1, 50, 50)})
         padded = llava(**prompts.batch(0, 1)).past_key_values
