@@ -22,13 +22,13 @@ _USE = "leave cache_implementation out, or give a DynamicCache"
 
 def is_static(cache: Any) -> bool:
     """Whether a cache has buffers of fixed size."""
-    layers = getattr(cache, "layers", None)
-    return bool(layers) and getattr(layers[0], "is_compileable", False)
+    layers: list[Any] = getattr(cache, "layers", [])
+    return bool(layers) and bool(getattr(layers[0], "is_compileable", False))
 
 
 def is_filled(cache: Any) -> bool:
     """Whether a static cache holds anything, as far as the host knows."""
-    return is_static(cache) and cache.layers[0].is_initialized
+    return is_static(cache) and bool(cache.layers[0].is_initialized)
 
 
 def begin_static(cache: Any, kind: str) -> None:
