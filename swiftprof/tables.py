@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -159,6 +159,12 @@ def samples_text(datasets: Mapping[str, int]) -> str:
         each = "" if len(datasets) == 1 else "each of "
         return f"{counts.pop()} samples of {each}{', '.join(datasets)}"
     return ", ".join(f"{count} of {name}" for name, count in datasets.items())
+
+
+def flops_unit(tflops: float) -> tuple[str, Callable[[float], str]]:
+    """TFLOPs, or GFLOPs where a cost is as small as this one; and how a cost in TFLOPs is shown."""
+    unit, factor = ("TFLOPs", 1) if tflops >= 0.1 else ("GFLOPs", 1000)
+    return unit, lambda value: f"{factor * value:.3g}"
 
 
 def visible(text: str) -> str:

@@ -15,6 +15,8 @@ from swiftprof.costs.flops import PAPER_TEXT_TOKENS, DecoderShape
 from swiftprof.errors import BadParameter
 from swiftprof.models.families.llava import LLAVA
 from swiftprof.models.registry import ALIASES
+from swiftprof.planning.fill import Cost
+from swiftprof.planning.plan_file import ModelInfo
 
 if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
@@ -48,6 +50,13 @@ class Subject:
     random_weights: bool
     scale: float
     questions: Any
+
+    @property
+    def cost(self) -> Cost:
+        """What its prompts cost, for planning."""
+        depth, visual = self.shape.num_layers, self.visual_tokens
+        info = ModelInfo(name=self.name, num_layers=depth, visual_tokens=visual)
+        return Cost(info, self.shape, self.text_tokens)
 
     def inputs(self, batch: int) -> dict[str, Any]:
         """Inputs for `generate`."""

@@ -19,11 +19,11 @@ def build() -> typer.Typer:
     from swiftprof.cli import (
         analyze,
         bench,
+        datasets,
         demo,
         doctor,
         evaluate,
         flops,
-        listing,
         merge,
         models,
         plan,
@@ -49,7 +49,7 @@ def build() -> typer.Typer:
     _add(app, demo.demo, demo.EXAMPLES, panel=start)
     _add(app, doctor.doctor, doctor.EXAMPLES, panel=start)
     _add(app, models.models, models.EXAMPLES, panel=start)
-    _add(app, listing.datasets, listing.DATASET_EXAMPLES, panel=start)
+    _add(app, datasets.datasets, datasets.EXAMPLES, panel=start)
     steps = "Profile, plan, run"
     _add(app, profile.profile, profile.EXAMPLES, panel=steps)
     _add(app, merge.merge, merge.EXAMPLES, panel=steps)

@@ -6,7 +6,7 @@ from swiftprof.cli.options import JsonOpt
 from swiftprof.cli.output import Output
 
 EXAMPLES = ("swiftprof doctor", "swiftprof doctor --json")
-_MARKS = {"ok": "[green]ok[/green]", "note": "[cyan]--[/cyan]", "problem": "[red]!![/red]"}
+_MARKS = {"ok": "ok", "note": "--", "problem": "!!"}
 
 
 def doctor(json: JsonOpt = False) -> None:
@@ -15,25 +15,10 @@ def doctor(json: JsonOpt = False) -> None:
     `--` marks what is missing but not needed, `!!` what will stop you; each says what to do.
     """
     from swiftprof.models.doctor import examine
+    from swiftprof.tables import Table
 
-    output = Output(json)
-    findings = examine()
-    output.document(
-        {
-            "usable": all(f.state != "problem" for f in findings),
-            "findings": [
-                {"what": f.what, "state": f.state, "found": f.found, "do": f.do} for f in findings
-            ],
-        }
-    )
-    if json:
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for f in findings:
-        table.add_row(_MARKS[f.state], f"[bold]{f.what}[/bold]", escape(f.found))
-        if f.do:
-            table.add_row("", "", f"[dim]→ {escape(f.do)}[/dim]")
-    output.print(table)
+    output, findings = Output(json), examine()
+    usable = all(f.state != "problem" for f in findings)
+    output.document({"usable": usable, "findings": [vars(f) for f in findings]})
+    rows = ((_MARKS[f.state], f.what, f.found + f" → {f.do}" * bool(f.do)) for f in findings)
+    output.tables(Table(("", "what", "found → what to do"), tuple(rows), left=(0, 1, 2)))

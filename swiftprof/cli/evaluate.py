@@ -28,7 +28,6 @@ from swiftprof.errors import BadParameter
 if TYPE_CHECKING:
     from swiftprof.evaluation.api import Evaluation
     from swiftprof.evaluation.results import Results
-    from swiftprof.evaluation.specs import TargetText
 
 METHODS = (
     "vanilla,fastv,pdrop,pdrop:positions=kept,sparsevlm,sparsevlm:positions=kept,feather,swiftvlm,"
@@ -116,7 +115,7 @@ def evaluate(
     labels = [spec.text for spec in specs]
     if reference is not None and reference not in labels:
         raise BadParameter("reference", reference, f"is not one of {', '.join(labels)}")
-    targets = _targets(tokens)
+    targets = tokens.targets(RATIOS)
     check_out(out, folder=True)
     found = read_plan(plan) if plan is not None else None
     layers = found[1].pruning_layers if found is not None else None
@@ -183,10 +182,3 @@ def show_tables(output: Output, results: Results) -> None:
         output.print("[dim]{name} {text}[/dim]", name=name, text=text)
     if note := ladder_note(results):
         output.print("[dim]{note}[/dim]", note=note)
-
-
-def _targets(tokens: BudgetOptions) -> list[TargetText]:
-    from swiftprof.evaluation.specs import target_text
-
-    name, texts, values = tokens.given(RATIOS)
-    return [target_text(name, text, value) for text, value in zip(texts, values, strict=True)]

@@ -17,13 +17,14 @@ from swiftprof.cli.options import (
     VisualTokensOpt,
     grouped,
 )
-from swiftprof.cli.output import Output, flops_text, percent
+from swiftprof.cli.output import Output
 from swiftprof.cli.values import layer_numbers, split_list
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
     from swiftprof.models.known import KnownModel
     from swiftprof.planning.plan_file import Plan
+    from swiftprof.tables import Table
 
 EXAMPLES = (
     "swiftprof flops --model llava-1.5-7b",
@@ -64,103 +65,85 @@ def flops(
     """Count the FLOPs of a prefill without loading weights.
 
     The paper's formulas (eq. 17-19): decoder layers only, a multiply-add as one operation. Without
-    a budget or --plan, the cost of the unpruned model. Several methods or budgets make a table.
+    a budget or --plan, the cost of the unpruned model.
     """
     from swiftprof.cli.resolve import read_plan, resolve
     from swiftprof.models.known import known_model
     from swiftprof.models.registry import BUNDLED_MODEL
 
+    found = None
     if plan is not None:
-        given = {"methods": methods, "layers": layers, **vars(tokens)}
-        for name, value in given.items():
+        for name, value in {"methods": methods, "layers": layers, **vars(tokens)}.items():
             if value is not None:
                 raise BadParameter(name, None, "does not go with `plan`, which says it already")
         found = read_plan(plan)
         source = resolve(LoadOptions(model=model), plan=found).source
-        known = known_model(source.name if source.bundled else source.id)
-        plans: list[Plan | None] = [found[1]]
-    else:
-        known, plans = known_model(model or BUNDLED_MODEL), []
-    if visual_tokens is not None:
-        known = replace(known, visual_tokens=visual_tokens)
-    if text_tokens is not None:
-        known = replace(known, text_tokens=text_tokens)
-    plans = plans or _plans(known, methods, layers, tokens)
-    rows = [_row(known, each) for each in plans]
-    output = Output(json)
-    if len(rows) == 1:
-        output.document(rows[0])
-        _show(output, rows[0])
-        return
-    output.document({"model": known.name, "formula": rows[0]["formula"], "rows": rows})
-    if not json:
-        _table(output, rows)
-
-
-def _plans(
-    known: KnownModel, methods: str | None, layers: str | None, tokens: BudgetOptions
-) -> list[Plan | None]:
-    """Every method at every budget; the unpruned model where there is no budget."""
-    from swiftprof.cli.budgets import plans_at
-    from swiftprof.methods import REGISTRY
-    from swiftprof.planning.fill import Cost
-    from swiftprof.planning.plan_file import ModelInfo
-
-    name, texts, values = tokens.given()
-    if not values:
-        if layers is not None or methods not in (None, "vanilla"):
-            raise BadParameter(
-                "retain", None, "missing; say how many tokens are retained (or `ratio`)"
-            )
-        return [None]
+        model = source.name if source.bundled else source.id
+    known = known_model(model or BUNDLED_MODEL)
+    sizes = {"visual_tokens": visual_tokens, "text_tokens": text_tokens}
+    known = replace(known, **{n: v for n, v in sizes.items() if v is not None})  # type: ignore[arg-type]
     if known.visual_tokens is None:
         raise BadParameter(
             "visual_tokens", None, f"needed: {known.name} has as many as the image asks for"
         )
+    plans = {found[1].method: found[1]} if found else _plans(known, methods, layers, tokens)
+    rows = [_row(known, *each) for each in plans.items() or [("vanilla", None)]]
+    output = Output(json)
+    several = {"model": known.name, "formula": rows[0]["formula"], "rows": rows}
+    output.document(rows[0] if len(rows) == 1 else several)
+    output.tables(_table(rows))
+
+
+def _plans(
+    known: KnownModel, methods: str | None, layers: str | None, tokens: BudgetOptions
+) -> dict[str, Plan]:
+    """Every method at every budget, by name; none where there is no budget."""
+    from swiftprof.evaluation.specs import plans_at
+    from swiftprof.methods import REGISTRY
+    from swiftprof.planning.fill import Cost
+    from swiftprof.planning.plan_file import ModelInfo
+
+    targets = tokens.targets()
+    if not targets:
+        if layers is not None or methods not in (None, "vanilla"):
+            raise BadParameter(
+                "retain", None, "missing; say how many tokens are retained (or `ratio`)"
+            )
+        return {}
     every = [name for name in REGISTRY if name != "vanilla"]
     names = every if methods == "all" else split_list(methods or "swiftvlm")
-    info = ModelInfo(
-        name=known.name, num_layers=known.shape.num_layers, visual_tokens=known.visual_tokens
-    )
     at = layer_numbers(layers) if layers is not None else "own"
-    cost = Cost(info, known.shape, known.text_tokens)
-    return [*plans_at(cost, names, (name, texts, values), at).values()] or [None]
+    cost = Cost(ModelInfo.of(known), known.shape, known.text_tokens)
+    return plans_at(cost, names, targets, at)
 
 
-def _row(known: KnownModel, plan: Plan | None) -> dict[str, Any]:
+def _row(known: KnownModel, name: str, plan: Plan | None) -> dict[str, Any]:
     from swiftprof.core.stages import tokens_per_layer
-    from swiftprof.costs.flops import (
-        FORMULA,
-        decode_flops,
-        plan_flops,
-        stages_overhead_flops,
-        vanilla_flops,
-    )
+    from swiftprof.costs import flops as cost
     from swiftprof.methods import create
 
-    shape, visual, text = known.shape, known.visual_tokens, known.text_tokens
-    if visual is None:
-        raise BadParameter(
-            "visual_tokens", None, f"needed: {known.name} has as many as the image asks for"
-        )
+    shape, visual, text = known.shape, known.visual_tokens or 0, known.text_tokens
     stages = plan.stages if plan is not None else ()
     method = create(plan.method, plan.options) if plan is not None else create("vanilla")
     counts = tokens_per_layer(stages, shape.num_layers, visual, method.first)
-    vanilla = vanilla_flops(shape, visual, text)
-    total = plan_flops(shape, stages, visual, text, method=method) if stages else vanilla
-    overhead = stages_overhead_flops(shape, stages, visual, text, method=method) if stages else 0.0
+    vanilla, total, overhead = cost.vanilla_flops(shape, visual, text), 0.0, 0.0
+    if stages:
+        total = cost.plan_flops(shape, stages, visual, text, method=method)
+        overhead = cost.stages_overhead_flops(shape, stages, visual, text, method=method)
+    total = total or vanilla
     tera = {
         "tflops": total,
         "tflops_vanilla": vanilla,
         "tflops_layers": total - overhead,
         "tflops_overhead": overhead,
-        "tflops_decode_per_token": decode_flops(shape, stages, visual, text, method.first),
+        "tflops_decode_per_token": cost.decode_flops(shape, stages, visual, text, method.first),
     }
     return {
         "model": known.name,
+        "variant": name,
         "method": plan.method if plan is not None else "vanilla",
         **{name: float(f"{value / 1e12:.6g}") for name, value in tera.items()},
-        "formula": FORMULA,
+        "formula": cost.FORMULA,
         "retained_tokens": round(sum(counts) / len(counts), 4),
         "visual_tokens": visual,
         "text_tokens": text,
@@ -169,58 +152,33 @@ def _row(known: KnownModel, plan: Plan | None) -> dict[str, Any]:
     }
 
 
-def _show(output: Output, row: dict[str, Any]) -> None:
-    vanilla = flops_text(row["tflops_vanilla"])
-    lines = [
-        "[bold]{model}[/bold], {visual_tokens} visual and {text_tokens:g} other tokens",
-        f"vanilla   {vanilla}",
-    ]
-    if row["stages"]:
-        less = percent(1 - row["tflops"] / row["tflops_vanilla"])
-        own = percent(row["tflops_overhead"] / row["tflops"], 1)
-        lines += [
-            f"{{method:<9}} {flops_text(row['tflops'], row['tflops_vanilla'])} "
-            f"({less} less), {own} of it for pruning itself",
-            f"retained  {row['retained_tokens']:.1f} visual tokens, averaged over layers; "
-            f"pruning layers {', '.join(map(str, row['pruning_layers']))}",
-        ]
-    lines += [
-        f"decoding  {flops_text(row['tflops_decode_per_token'])} for the first new token",
-        "[dim]{formula}[/dim]",
-    ]
-    for line in lines:
-        output.print(line, **row)
-
-
-def _table(output: Output, rows: list[dict[str, Any]]) -> None:
-    from swiftprof.tables import Table
+def _table(rows: list[dict[str, Any]]) -> Table:
+    from swiftprof.tables import Table, flops_unit, percent
 
     first = rows[0]
-    unit, factor = ("TFLOPs", 1) if first["tflops_vanilla"] >= 0.1 else ("GFLOPs", 1000)
+    vanilla, visual = first["tflops_vanilla"], first["visual_tokens"]
+    unit, scaled = flops_unit(vanilla)
 
-    def parts(row: dict[str, Any]) -> str:
-        visual = row["visual_tokens"]
-        return ", ".join(
+    def cells(row: dict[str, Any]) -> tuple[str, ...]:
+        stages = [
             f"{s['keep'] * visual:.0f}" + (f"+{s['merge'] * visual:.0f}" if s["merge"] else "")
             for s in row["stages"]
+        ]
+        return (
+            row["variant"],
+            f"{row['retained_tokens']:.1f}",
+            scaled(row["tflops"]),
+            percent(1 - row["tflops"] / vanilla),
+            scaled(row["tflops_overhead"]),
+            ", ".join(map(str, row["pruning_layers"])),
+            ", ".join(stages),
         )
 
-    table = Table(
-        ("method", "retained", unit, "pruning", "layers", "kept + merged"),
-        tuple(
-            (
-                row["method"],
-                f"{row['retained_tokens']:.1f}",
-                f"{row['tflops']:.2f}" if factor == 1 else f"{factor * row['tflops']:.3g}",
-                f"{factor * row['tflops_overhead']:.3f}",
-                ", ".join(map(str, row["pruning_layers"])),
-                parts(row),
-            )
-            for row in rows
-        ),
-        title=f"{first['model']}, {first['visual_tokens']} visual and {first['text_tokens']:g} "
-        f"other tokens; vanilla {flops_text(first['tflops_vanilla'])}",
-        note=first["formula"],
-        left=(0, 4, 5),
+    unpruned = ("vanilla", str(visual), scaled(vanilla), "", "", "", "")
+    return Table(
+        ("method", "retained", unit, "less", "pruning", "layers", "kept + merged"),
+        (unpruned, *(cells(row) for row in rows if row["stages"])),
+        f"{first['model']}, {visual} visual and {first['text_tokens']:g} other tokens",
+        f"pruning: judging and merging, within the {unit}. {first['formula']}",
+        left=(0, 5, 6),
     )
-    output.print(table.terminal())

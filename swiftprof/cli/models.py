@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftprof.cli.options import JsonOpt
 from swiftprof.cli.output import Output
+
+if TYPE_CHECKING:
+    from swiftprof.models.family import Family
+    from swiftprof.models.registry import ModelSource
+    from swiftprof.tables import Table
 
 EXAMPLES = ("swiftprof models", "swiftprof models --json")
 
@@ -17,79 +22,60 @@ def models(json: JsonOpt = False) -> None:
     """
     from swiftprof.models.registry import families, known_models, plugins
 
-    output = Output(json)
-    known, members = known_models(), families()
-    rows: list[dict[str, Any]] = [
+    output, added = Output(json), plugins()
+    rows = [_row(source) for source in known_models().values()]
+    listed = [
         {
-            "name": source.name,
-            "id": source.id,
-            "family": source.family,
-            "layers": _layers(source),
-            "nominal_tokens": source.nominal_tokens if source.shape else _tokens(source),
-            "licence": source.licence,
-            "revision": source.revision,
-            "bundled": source.bundled,
+            "name": f.name,
+            "title": f.title,
+            "model_types": list(f.model_types),
+            "visual_tokens": f.counting,
+            "varies": f.varies,
+            "plugin": f in added.families,
         }
-        for source in known.values()
+        for f in families()
     ]
-    output.document(
-        {
-            "families": [
-                {
-                    "name": f.name,
-                    "title": f.title,
-                    "model_types": list(f.model_types),
-                    "visual_tokens": f.counting,
-                    "varies": f.varies,
-                    "plugin": f in plugins().families,
-                }
-                for f in members
-            ],
-            "models": rows,
-            "broken_plugins": dict(plugins().broken),
-        }
-    )
-    for why in plugins().broken.values():
+    output.document({"families": listed, "models": rows, "broken_plugins": dict(added.broken)})
+    for why in added.broken.values():
         output.warn(why)
-    if not json:
-        _show(output, rows, members)
+    output.tables(*(_table(family, rows) for family in families()))
+    output.print("\nAny hub id or local folder of these families works too: --model owner/name")
 
 
-def _layers(source: Any) -> int | None:
-    if source.shape is not None:
-        return int(source.shape.num_layers)
-    if not source.bundled:
-        return None
+def _row(source: ModelSource) -> dict[str, Any]:
     from swiftprof.models.known import known_model
 
-    return known_model(source.name).shape.num_layers
+    shape, tokens = source.shape, source.nominal_tokens
+    if shape is None and source.bundled:
+        known = known_model(source.name)
+        shape, tokens = known.shape, known.visual_tokens
+    return {
+        "name": source.name,
+        "id": source.id,
+        "family": source.family,
+        "layers": shape.num_layers if shape else None,
+        "nominal_tokens": tokens,
+        "licence": source.licence,
+        "revision": source.revision,
+        "bundled": source.bundled,
+    }
 
 
-def _tokens(source: Any) -> int | None:
-    from swiftprof.models.known import known_model
-
-    return known_model(source.name).visual_tokens if source.bundled else None
-
-
-def _show(output: Output, rows: list[dict[str, Any]], members: Any) -> None:
+def _table(family: Family, rows: list[dict[str, Any]]) -> Table:
     from swiftprof.tables import Table
 
-    for family in members:
-        table = Table(
-            ("name", "from", "layers, licence"),
-            tuple(
-                (
-                    row["name"],
-                    "bundled, works offline" if row["bundled"] else row["id"],
-                    ", ".join(str(row[fact]) for fact in ("layers", "licence") if row[fact]),
-                )
-                for row in rows
-                if row["family"] == family.title
-            ),
-            title=f"{family.title} (model_type {', '.join(family.model_types)})",
-            note=f"visual tokens: {family.counting}\n",
-            left=(0, 1, 2),
-        )
-        output.print(table.terminal())
-        output.print()
-    output.print("Any hub id or local folder of these families works too: --model owner/name")
+    mine = (row for row in rows if row["family"] == family.title)
+    return Table(
+        ("name", "from", "layers, licence"),
+        tuple(
+            (
+                row["name"],
+                "bundled, works offline" if row["bundled"] else row["id"],
+                ", ".join(str(row[fact]) for fact in ("layers", "licence") if row[fact]),
+            )
+            for row in mine
+        ),
+        title=f"{family.title} (model_type {', '.join(family.model_types)})",
+        note=f"visual tokens: {family.counting}",
+        left=(0, 1, 2),
+    )

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from swiftprof.cli import complete
 from swiftprof.cli.values import numbers, split_list
 from swiftprof.errors import BadParameter
+
+if TYPE_CHECKING:
+    from swiftprof.evaluation.specs import TargetText
 
 BUDGET_PANEL = "Token budget (give at most one)"
 DATA_PANEL = "Data"
@@ -203,26 +206,32 @@ class BudgetOptions:
         ),
     ] = None
 
-    def given(self, default: str | None = None) -> tuple[str, list[str], list[float]]:
-        """What was given: its name, the texts, the numbers; a ratio of `default` if nothing was.
+    def targets(self, default: str | None = None) -> list[TargetText]:
+        """The budgets that were given, as they were typed; ratios of `default` if none was.
 
         Raises:
-            SwiftprofError: more than one of them, or no numbers.
+            SwiftprofError: more than one kind of budget, or no numbers.
         """
-        texts = {name: text for name, text in vars(self).items() if text is not None}
-        if len(texts) > 1:
-            raise BadParameter(" and ".join(texts), None, "give only one of them")
-        if not texts and default is None:
-            return "ratio", [], []
-        name, text = next(iter(texts.items())) if texts else ("ratio", str(default))
-        return name, split_list(text), numbers(name, text)
+        from swiftprof.evaluation.specs import target_text
+
+        name, text = self._given() or ("ratio", default)
+        typed = zip(split_list(text or ""), numbers(name, text), strict=True)
+        return [target_text(name, *each) for each in typed]
 
     def one(self) -> dict[str, float]:
         """The one number that was given, by name; empty if none was. Raises SwiftprofError."""
-        name, texts, values = self.given()
+        if (given := self._given()) is None:
+            return {}
+        values = numbers(*given)
         if len(values) > 1:
-            raise BadParameter(name, ",".join(texts), "give one number")
-        return {name: values[0]} if values else {}
+            raise BadParameter(*given, "give one number")
+        return {given[0]: values[0]}
+
+    def _given(self) -> tuple[str, str] | None:
+        texts = [(name, text) for name, text in vars(self).items() if text is not None]
+        if len(texts) > 1:
+            raise BadParameter(" and ".join(dict(texts)), None, "give only one of them")
+        return texts[0] if texts else None
 
 
 def _option(*names: str, **facts: Any) -> Any:

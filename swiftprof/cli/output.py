@@ -29,11 +29,6 @@ Step = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
 
-def percent(share: float, digits: int = 0) -> str:
-    """0.333 as `33 %`."""
-    return f"{100 * share:.{digits}f} %"
-
-
 def printable(text: str) -> str:
     """Text without anything that could steer a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -77,8 +72,10 @@ def one_line(text: str) -> str:
 
 def flops_text(*tflops: float) -> str:
     """Costs side by side in one unit, `1.75 of 4.29 TFLOPs`; small models' in GFLOPs."""
-    unit, factor = ("TFLOPs", 1) if tflops[-1] >= 0.1 else ("GFLOPs", 1000)
-    return " of ".join(f"{each * factor:.3g}" for each in tflops) + f" {unit}"
+    from swiftprof.tables import flops_unit
+
+    unit, scaled = flops_unit(tflops[-1])
+    return f"{' of '.join(map(scaled, tflops))} {unit}"
 
 
 class Output:

@@ -14,12 +14,12 @@ from swiftprof.cli.options import (
     BudgetOptions,
     JsonOpt,
     LayersOpt,
+    LoadOptions,
     MergeOpt,
     MethodOpt,
     MethodOptionOpt,
     ScheduleOpt,
     SeedOpt,
-    TextTokensOpt,
     VisualTokensOpt,
     grouped,
 )
@@ -29,8 +29,8 @@ from swiftprof.errors import BadParameter
 from swiftprof.hub import CURVE, fetch, is_shared
 
 if TYPE_CHECKING:
-    from swiftprof.planning.curve import Curve, Normalize
-    from swiftprof.planning.plan_file import ModelInfo, Plan
+    from swiftprof.planning.curve import Curve
+    from swiftprof.planning.plan_file import Plan
 
 EXAMPLES = (
     "swiftprof plan --budget 3",
@@ -40,6 +40,8 @@ EXAMPLES = (
     "swiftprof plan --preset often --model llava-1.5-7b --retain 128",
     "swiftprof plan --curve curve.json --model llava-1.5-7b --flops 1.75 --json",
 )
+ALL = ""
+"""Name of the curve of all data sets."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,6 @@ def plan(
         ),
     ] = None,
     visual_tokens: VisualTokensOpt = None,
-    text_tokens: TextTokensOpt = None,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
@@ -153,100 +154,92 @@ def plan(
     """Choose pruning layers from a profile and fill a token budget: plan.json.
 
     An exact dynamic program chooses the layers from the profile's curve. Without --retain, --ratio
-    and --flops a third of the visual tokens is retained. --visual-tokens and --text-tokens belong
-    to --curve. Methods other than swiftvlm and its ablations prune at layers of their own.
+    and --flops a third of the visual tokens is retained. Methods other than swiftvlm and its
+    ablations prune at layers of their own.
     """
     output = Output(json)
     if normalize not in ("relative", "minmax"):
         raise BadParameter("normalize", normalize, "must be relative or minmax")
     from swiftprof.cli.resolve import PICTURES, check_out
-    from swiftprof.planning.plan_file import Plan
-    from swiftprof.search.limit import Limit
 
     check_out(out)
     check_out(plot, "plot", suffixes=PICTURES)
-    setting = {"budget": budget, **tokens.one(), **pruning.setting()}
-    per_dataset, drawn, info = None, None, None
-    if profile is not None and is_shared(profile):
-        curve, info, profile = fetch(profile, CURVE), Plan.load(profile).model, None
-        output.note("planned from a shared curve: no samples, hence no error bars")
+    budgets = {"budget": budget, **tokens.one()}
+    setting = {**budgets, **pruning.setting()}
+    curves: dict[str, Curve] = {}
     if searching.preset is not None:
         given = {"profile": profile, "curve": curve, "search": searching.search, "plot": plot}
         for name in given:
             if given[name] is not None:
                 raise BadParameter(name, None, "does not go with `preset`, which needs no profile")
         made = _from_preset(searching.preset, model, tokens.one())
-    elif curve is not None:
-        if profile is not None:
+    elif curve is not None or (profile is not None and is_shared(profile)):
+        if curve is not None and profile is not None:
             raise BadParameter("curve", None, f"{profile} is given too; plan from one of them")
         if searching.search is not None:
             raise BadParameter("search", None, "needs a profile, whose model and data sets it uses")
-        drawn, made = _from_curve(curve, model, visual_tokens, text_tokens, setting, info)
+        if profile is not None:
+            output.note("planned from a shared curve: no samples, hence no error bars")
+        curves[ALL], made = _from_curve(curve, profile, model, visual_tokens, setting)
     else:
-        for name, value in {"visual_tokens": visual_tokens, "text_tokens": text_tokens}.items():
-            if value is not None:
-                raise BadParameter(name, None, "only goes with `curve`; a profile knows its model")
+        if visual_tokens is not None:
+            why = "only goes with `curve`; a profile knows its model"
+            raise BadParameter("visual_tokens", None, why)
         setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
-        drawn, made, per_dataset = _from_profile(profile, model, setting)
+        if searching.search is not None and pruning != Pruning():
+            raise BadParameter("search", None, "chooses layers, schedule and options itself")
+        curves, made = _from_profile(profile, model, setting)
         if searching.search is not None:
-            Limit.parse(searching.search)
-            if pruning != Pruning():
-                raise BadParameter("search", None, "chooses layers, schedule and options itself")
-            wanted = {**tokens.one(), "budget": budget, "seed": seed}
-            made = _searched(output, profile, model, searching, wanted)
+            made = _searched(output, profile, model, searching, {**budgets, "seed": seed})
     made.save(out)
     for note in made.notes:
         output.warn(note)
-    if plot is not None and drawn is not None:
+    whole = curves.pop(ALL, None)
+    if plot is not None and whole is not None:
         from swiftprof.drawing import save
         from swiftprof.planning.drawing import curve_figure
 
-        scale: Normalize = "minmax" if normalize == "minmax" else "relative"
-        save(curve_figure(drawn, made, per_dataset=per_dataset, normalize=scale), plot)
+        figure = curve_figure(whole, made, per_dataset=curves, normalize=normalize)  # type: ignore[arg-type]
+        save(figure, plot)
         output.note(f"wrote {plot}")
     output.document(made.to_dict())
     if not json:
         from swiftprof.cli.show_plan import show_plan
 
-        show_plan(output, drawn, made)
+        show_plan(output, whole, made)
         output.print("\nWrote {out}", out=out)
         output.next("run", "--plan", out)
 
 
 def _from_curve(
-    path: Path,
+    path: Path | None,
+    shared: str | None,
     model: str | None,
     visual_tokens: int | None,
-    text_tokens: float | None,
     setting: dict[str, Any],
-    info: ModelInfo | None,
 ) -> tuple[Curve, Plan]:
-    """A plan from a curve; `info` is the model that it is known to be of."""
+    """A plan from a curve's file, or from one that somebody shared, which knows its model."""
     import hashlib
 
     from swiftprof.models.known import known_model
     from swiftprof.models.registry import known_models
     from swiftprof.planning.api import plan_from_curve
     from swiftprof.planning.curve import Curve
-    from swiftprof.planning.plan_file import ModelInfo, Source
+    from swiftprof.planning.plan_file import ModelInfo, Plan, Source
 
-    curve = Curve.from_json(path)
-    known = known_model(model) if model else None
-    if info is not None and info.name in known_models():
-        known = known_model(info.name)
-    info = info or ModelInfo(
-        name=known.name if known else "unnamed",
-        id=known.id if known else None,
-        num_layers=known.shape.num_layers if known else curve.num_layers,
-        visual_tokens=visual_tokens or (known.visual_tokens if known else None),
-    )
-    if text_tokens is None:
-        text_tokens = known.text_tokens if known else 0
+    path = path or fetch(str(shared), CURVE)
+    curve, known = Curve.from_json(path), known_model(model) if model else None
+    info = ModelInfo(name="unnamed", num_layers=curve.num_layers, visual_tokens=visual_tokens)
+    if shared is not None:
+        info = Plan.load(shared).model
+        known = known_model(info.name) if info.name in known_models() else known
+    elif known is not None:
+        info = ModelInfo.of(known, visual_tokens=visual_tokens or known.visual_tokens)
     made = plan_from_curve(
         curve,
         model=info,
         decoder=known.shape if known else None,
-        text_tokens=text_tokens,
+        text_tokens=known.text_tokens if known else 0,
         source=Source(profile=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()),
         **setting,
     )
@@ -260,26 +253,20 @@ def _from_preset(preset: str, model: str | None, tokens: dict[str, Any]) -> Plan
     from swiftprof.planning.preset import plan_preset
 
     known = known_model(model or BUNDLED_MODEL)
-    info = ModelInfo(
-        name=known.name,
-        id=known.id,
-        num_layers=known.shape.num_layers,
-        visual_tokens=known.visual_tokens,
-    )
-    return plan_preset(preset, info, known.shape, known.text_tokens, **tokens)
+    return plan_preset(preset, ModelInfo.of(known), known.shape, known.text_tokens, **tokens)
 
 
 def _searched(
     output: Output, path: str | None, model: str | None, how: Searching, wanted: dict[str, Any]
 ) -> Plan:
-    from swiftprof.cli.options import LoadOptions
     from swiftprof.cli.resolve import read_profile, resolve
     from swiftprof.search.api import search_plan
+    from swiftprof.search.limit import Limit
 
+    Limit.parse(str(how.search))
     profile = read_profile(path, model)
     chosen = resolve(LoadOptions(), profile=profile)
-    datasets = chosen.datasets()
-    vlm = chosen.load_model(output)
+    datasets, vlm = chosen.datasets(), chosen.load_model(output)
     with output.progress("searching") as step:
         return search_plan(
             vlm,
@@ -296,18 +283,14 @@ def _searched(
 
 def _from_profile(
     path: str | None, model: str | None, setting: dict[str, Any]
-) -> tuple[Curve, Plan, dict[str, Curve]]:
+) -> tuple[dict[str, Curve], Plan]:
+    """Curves of the data sets and, as `ALL`, of all of them; and the plan."""
     from swiftprof.cli.resolve import read_profile
     from swiftprof.planning.api import plan as make
     from swiftprof.planning.curve import Curve, combine
 
     profile = read_profile(path, model)
-    made = make(profile, **setting)
-
-    def curve_of(names: list[str]) -> Curve:
-        chosen = {name: profile.samples[name] for name in names}
-        x = combine(chosen, setting["normalize"])
-        return Curve(profile.model.num_layers, profile.layers, x)
-
-    names = list(profile.samples)
-    return curve_of(names), made, {name: curve_of([name]) for name in names}
+    parts = {ALL: profile.samples} | {n: {n: each} for n, each in profile.samples.items()}
+    depth, layers, scale = profile.model.num_layers, profile.layers, setting["normalize"]
+    curves = {n: Curve(depth, layers, combine(each, scale)) for n, each in parts.items()}
+    return curves, make(profile, **setting)

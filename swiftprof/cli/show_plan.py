@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from swiftprof.cli.output import Output, flops_text, percent
+from swiftprof.cli.output import Output, flops_text
 from swiftprof.core.stages import BASE_LAYER, cut_layers
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.plan_file import Plan
-from swiftprof.tables import Table
+from swiftprof.tables import Table, percent
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WIDEST_BAR = 44

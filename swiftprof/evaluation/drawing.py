@@ -9,7 +9,7 @@ import numpy as np
 from swiftprof.drawing import INK, MAIN, MARKERS, SERIES, brief, canvas, end_labels, furnish, plain
 from swiftprof.errors import BadParameter
 from swiftprof.evaluation.results import Results
-from swiftprof.evaluation.table import flops_unit
+from swiftprof.tables import flops_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,13 +32,13 @@ def score_figure(results: Results, against: Cost = "tokens") -> Figure:
     """
     if against not in get_args(Cost):
         raise BadParameter("against", against, "must be tokens or flops")
-    unit, factor = flops_unit(results)
+    unit, scaled = flops_unit(results.rows[0].tflops)
     group = "overall"
     vanilla, *pruned = results.rows
     lines: dict[str, list[tuple[float, ...]]] = {}
     for row in pruned:
         if found := row.averages.get(group):
-            cost = row.retained.mean if against == "tokens" else factor * row.tflops
+            cost = row.retained.mean if against == "tokens" else float(scaled(row.tflops))
             scores = (100 * each for each in (found.value, found.low, found.high))
             lines.setdefault(row.label, []).append((cost, *scores))
     labels = []
@@ -55,11 +55,11 @@ def score_figure(results: Results, against: Cost = "tokens") -> Figure:
             labels.append((float(y[-1]), brief(method, 24), colour))
         axes.axhline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         axes.margins(y=0.1)
-        whole = f"{vanilla.retained.mean:.4g} unpruned"
-        if against == "flops":
-            whole = f"{factor * vanilla.tflops:.3g} unpruned"
-        what = "retained visual tokens" if against == "tokens" else f"{unit} of the prefill"
-        axes.set_xlabel(f"{what} ({whole})")
+        axes.set_xlabel(
+            f"retained visual tokens ({vanilla.retained.mean:.4g} unpruned)"
+            if against == "tokens"
+            else f"{unit} of the prefill ({scaled(vanilla.tflops)} unpruned)"
+        )
         axes.set_ylabel("score, % of the unpruned model")
         furnish(axes, f"{results.settings.model.name}: {', '.join(results.groups[group])}")
         end_labels(axes, axes.get_xlim()[1], labels, bold=MAIN)

@@ -13,7 +13,7 @@ my/plan.json                    a plan as it is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -152,6 +152,29 @@ def parse_spec(text: str | Method | Plan) -> Spec:
             value if key in ("schedule", "normalize") else read_value(value)
         )
     return Spec(text, name, layers, options, planning, preset=preset)
+
+
+def plans_at(
+    cost: Cost,
+    methods: Sequence[str],
+    targets: Sequence[TargetText],
+    layers: str | tuple[int, ...] = "own",
+) -> dict[str, Plan]:
+    """Name of a variant → its plan, at layers that need no profile; the unpruned model has none.
+
+    Args:
+        layers: of the methods that name none.
+
+    Raises:
+        SwiftprofError: unknown methods or impossible budgets.
+    """
+    if not methods:
+        raise BadParameter("methods", None, "no name given, as in fastv,swiftvlm")
+    specs = [
+        s if s.preset else replace(s, layers=s.layers or layers) for s in map(parse_spec, methods)
+    ]
+    loaded = {each.name: each.load() for each in Planner(cost).variants(specs, targets)}
+    return {name: plan for name, plan in loaded.items() if plan is not None}
 
 
 @dataclass(frozen=True)

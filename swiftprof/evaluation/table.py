@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from swiftprof.evaluation.results import PairedTest, Results, VariantResult
 from swiftprof.evaluation.statistics import Estimate
-from swiftprof.tables import Table, markdown_text, times
+from swiftprof.tables import Table, flops_unit, markdown_text, times
 
 NAMES = {
     "localization": "localization",
@@ -48,7 +48,7 @@ def tables(results: Results, sets: int | None = None) -> list[Table]:
 def averages_table(results: Results) -> Table:
     """Averages over data sets and costs, a row per method under a heading per budget."""
     groups = shown_groups(results)
-    unit, factor = flops_unit(results)
+    unit, scaled = flops_unit(results.rows[0].tflops)
     return Table(
         columns=("method", *(NAMES[g] for g in groups), "tokens", unit, "speed"),
         rows=tuple(
@@ -60,7 +60,7 @@ def averages_table(results: Results) -> Table:
                         for g in groups
                     ),
                     tokens(row),
-                    f"{factor * row.tflops:.3g}",
+                    scaled(row.tflops),
                     times(row.speedup),
                 ),
             )
@@ -197,11 +197,6 @@ def tokens(row: VariantResult) -> str:
     if found.most - found.least > 0.05:
         text += f" ({found.least:.0f} to {found.most:.0f})"
     return text
-
-
-def flops_unit(results: Results) -> tuple[str, int]:
-    """TFLOPs, or GFLOPs for small models."""
-    return ("TFLOPs", 1) if results.rows[0].tflops >= 0.1 else ("GFLOPs", 1000)
 
 
 def p_text(p: float) -> str:

@@ -26,6 +26,8 @@ from swiftprof.tables import html_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from swiftprof.models.known import KnownModel
+
 MAX_BYTES = 1 << 20
 """No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""
 
@@ -69,6 +71,12 @@ class ModelInfo(_Part):
     revision: str | None = None
     num_layers: Annotated[int, Field(strict=True, ge=1, le=4096)]
     visual_tokens: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = None
+
+    @classmethod
+    def of(cls, known: KnownModel, **changes: Any) -> ModelInfo:
+        """A model whose sizes are known without loading it."""
+        facts = {"name": known.name, "id": known.id, "visual_tokens": known.visual_tokens}
+        return cls(**{**facts, "num_layers": known.shape.num_layers, **changes})
 
 
 class Budget(_Part):

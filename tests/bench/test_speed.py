@@ -140,7 +140,7 @@ def test_scaled_model_runs_with_all_its_visual_tokens():
 def test_command_writes_one_document(tmp_path, capsys, monkeypatch):
     out = tmp_path / "result.json"
     arguments = ["bench", "--methods", "drop,swiftvlm", "--ratio", "1/3", "--max-new-tokens", "2"]
-    code = main([*arguments, "--repeats", "1", "--warmup", "0", "--out", str(out), "--json"])
+    code = main([*arguments, "--repeats", "1", "--out", str(out), "--json"])
     document = json.loads(capsys.readouterr().out)
     assert code == 0
     assert document == json.loads(out.read_text())
@@ -154,7 +154,7 @@ def test_command_writes_one_document(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--scale", "0.5"], "go with --config"),
+        (["--scale", "0.5"], "goes with --config"),
         (["--config", "llava-1.5-7b", "--model", "tiny-llava"], "only one of them"),
         (["--config", "llava"], "its sizes are not known"),
         (["--batch-size", "0"], "--batch-size 0"),

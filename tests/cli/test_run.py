@@ -179,7 +179,7 @@ def test_brackets_in_the_names_of_files_are_no_markup(
     assert plan in said
     assert f"Wrote {folder}/results.md" in said
     assert f"Wrote {page}" in shown("report", folder, "--out", page)
-    once = ("--repeats", "1", "--warmup", "0", "--max-new-tokens", "1")
+    once = ("--repeats", "1", "--max-new-tokens", "1")
     assert plan in shown("bench", "--methods", plan, *once)
     assert f"Wrote {folder}p/" in shown("profile", "--datasets", data, "--out", f"{folder}p")
     planned = shown("plan", f"{folder}p", "--out", plan, "--plot", f"{folder}.png")

@@ -1,13 +1,49 @@
-"""A benchmark's document as tables."""
+"""What a benchmark found, as one document and as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from swiftprof.bench.environment import environment
+from swiftprof.bench.random_model import Subject
+from swiftprof.planning.plan_file import Plan
 from swiftprof.tables import Table, times
 
 Row = Mapping[str, Any]
+SCHEMA = "swiftprof.bench/1"
+
+
+def document(
+    subject: Subject,
+    plans: Mapping[str, Plan],
+    rows: Sequence[Row],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The rows, with all that decides them: model, plans, settings and machine."""
+    model = subject.model
+    parameter = next(model.parameters())
+    return {
+        "schema": SCHEMA,
+        "kind": "speed",
+        "environment": environment(parameter.device),
+        "model": {
+            "name": subject.name,
+            "scale": subject.scale,
+            "random_weights": subject.random_weights,
+            "shape": vars(subject.shape),
+            "visual_tokens": subject.visual_tokens,
+            "text_tokens": subject.text_tokens,
+            "weight_bytes": sum(p.nbytes for p in model.parameters()),
+            "dtype": str(parameter.dtype).removeprefix("torch."),
+            "attention": str(model.config._attn_implementation),
+        },
+        "settings": dict(settings),
+        "rows": list(rows),
+        "plans": {
+            name: [stage.model_dump() for stage in plan.stages] for name, plan in plans.items()
+        },
+    }
 
 
 def tables(document: Mapping[str, Any]) -> list[Table]:

@@ -11,7 +11,7 @@ from swiftprof.cli.output import Output
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset
 
-DATASET_EXAMPLES = (
+EXAMPLES = (
     "swiftprof datasets",
     "swiftprof datasets --data-root /data",
     "swiftprof datasets --json",
@@ -26,6 +26,7 @@ def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
     """
     from swiftprof.data.registry import DATASETS, dataset_names, get_dataset
     from swiftprof.errors import SwiftprofError
+    from swiftprof.tables import Table
 
     output = Output(json)
     rows = []
@@ -37,25 +38,23 @@ def datasets(data_root: DataRootOpt = None, json: JsonOpt = False) -> None:
                 raise
             output.warn(str(error))  # another package's set; the others are still worth listing
     output.document({"datasets": rows})
-    if json:
-        return
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="bold")
-    for row in rows:
-        splits = ", ".join(f"{k} {v:,}" for k, v in row["splits"].items())
-        table.add_row(row["name"], row["description"])
-        for line in (
-            f"{row['metric']}; {row['counted']}: {splits}",
-            f"licence: {row['licence']}; {_on_disk(row)}",
-        ):
-            table.add_row("", f"[dim]{line}[/dim]")
-    output.print(table)
+    cells = (
+        (
+            (row["name"], row["description"]),
+            ("", f"{row['metric']}; {row['counted']}: {_splits(row)}"),
+            ("", f"licence: {row['licence']}; {_on_disk(row)}"),
+        )
+        for row in rows
+    )
+    output.tables(Table(("name", "data set"), sum(cells, ()), left=(0, 1)))
     output.print(
         "\nYour own: a file (.jsonl, .json, .csv, .tsv, .parquet), a folder of save_to_disk or "
         "hub:org/name:split\n(columns: image, question, and answers, box or choices)"
     )
+
+
+def _splits(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in row["splits"].items())
 
 
 def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
