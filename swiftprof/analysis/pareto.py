@@ -16,8 +16,8 @@ from swiftprof.analysis.document import Data, Description
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.statistics import Estimate
-from swiftprof.evaluation.table import NAMES, flops_unit, interval, shown_groups
-from swiftprof.tables import Table, percent, samples_text
+from swiftprof.evaluation.table import NAMES, interval, shown_groups
+from swiftprof.tables import Table, flops_unit, percent, samples_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,8 +80,8 @@ class Front(Data):
 
         relative_sets(results)
         groups = {name: list(results.groups[name]) for name in shown_groups(results)}
-        unit, factor = flops_unit(results)
         whole = results.rows[0].tflops
+        unit, scaled = flops_unit(whole)
         points = [
             Point(
                 method=row.label,
@@ -90,7 +90,7 @@ class Front(Data):
                 averages={n: found for n in groups if (found := row.averages[n]) is not None},
                 cells=(
                     f"{row.retained.mean:.1f} ({percent(row.retained.share)})",
-                    f"{factor * row.tflops:.3g} ({percent(row.tflops / whole)})",
+                    f"{scaled(row.tflops)} ({percent(row.tflops / whole)})",
                 ),
             )
             for row in results.rows
