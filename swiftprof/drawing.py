@@ -42,20 +42,15 @@ def plain() -> Iterator[None]:
     """Settings for drawing and saving: a `$` is a dollar, SVG holds text, ids do not change."""
     import matplotlib
 
+    inked = ("axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color",
+             "ytick.color")  # fmt: skip
     settings: Any = {
         "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": "swiftprof",
         "font.size": 10.0,
-        "axes.edgecolor": INK,
-        "axes.labelcolor": INK,
-        "axes.titlecolor": INK,
-        "axes.facecolor": PAPER,
-        "figure.facecolor": PAPER,
-        "savefig.facecolor": PAPER,
-        "text.color": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
+        **dict.fromkeys(inked, INK),
+        **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor"), PAPER),
     }
     with matplotlib.rc_context(settings):
         yield
@@ -103,56 +98,33 @@ def layer_map(axes: Axes, values: Any, first: int, label: str, **look: Any) -> N
 
 
 def spread(values: Sequence[float], least: float) -> list[float]:
-    """The values, pushed apart by equal parts until neighbours are `least` apart; order kept."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    places = np.array([float(values[n]) for n in order])
-    for _ in range(100):
-        tight = np.flatnonzero(np.diff(places) < least - 1e-9)
-        if not len(tight):
-            break
-        for place in tight:
-            push = max(0.0, (least - (places[place + 1] - places[place])) / 2)
-            places[place] -= push
-            places[place + 1] += push
-    out = [0.0] * len(values)
-    for place, number in zip(places, order, strict=True):
-        out[number] = float(place)
-    return out
+    """The values, moved apart until neighbours are `least` apart; their order is kept."""
+    order = np.argsort(values, kind="stable")
+    room = least * np.arange(len(values))
+    free = np.array(values, dtype=float)[order] - room
+    up, down = np.maximum.accumulate(free), np.minimum.accumulate(free[::-1])[::-1]
+    free[order] = (up + down) / 2 + room
+    return [float(each) for each in free]
 
 
 def end_labels(
-    axes: Axes,
-    x: float,
-    labels: Sequence[tuple[float, str, Any]],
-    *,
-    bold: Any = None,
-    gap: float = 0.05,
-    size: float = 9,
+    axes: Axes, x: float, labels: Sequence[tuple[float, str, Any]], gap: float = 0.05
 ) -> None:
     """Names at the right ends of lines, moved apart where they would overlap.
 
     Args:
         axes: their limits are final.
         x: where the texts start, in data units.
-        labels: (value, text, colour).
-        bold: the colour whose text is bold.
+        labels: (value, text, colour); what has the main colour is bold.
         gap: least distance as a share of the axis.
-        size: of the font.
     """
     low, high = axes.get_ylim()
     places = spread([value for value, _, _ in labels], (high - low) * gap)
     for place, (_, text, colour) in zip(places, labels, strict=True):
         axes.annotate(
-            text,
-            (x, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=size,
-            fontweight="bold" if colour == bold else "normal",
-            annotation_clip=False,
-        )
+            text, (x, place), xytext=(4, 0), textcoords="offset points", color=colour, va="center",
+            fontsize=9, fontweight="bold" if colour == MAIN else "normal", annotation_clip=False,
+        )  # fmt: skip
 
 
 def brief(text: str, most: int = 30) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
@@ -161,38 +160,26 @@ class Front(Data):
         return figure
 
     def _lines(self, axes: Axes, group: str, methods: Sequence[str]) -> None:
-        from swiftprof.drawing import FAINT, INK, MAIN, MARKERS, SERIES, brief, end_labels, furnish
+        from swiftprof.drawing import FAINT, INK, furnish
+        from swiftprof.evaluation.drawing import score_lines
 
         shares = [100 * p.share for p in self._pruned()]
-        span = (max(shares) - min(shares)) or 1
-        labels = []
-        for number, method in enumerate(methods):
-            mine = [p for p in self._pruned() if p.method == method and group in p.averages]
-            if not mine:
+        step = 0.006 * (max(shares) - min(shares))
+        short = {m: Path(m).name for m in methods}  # of plans from files
+        if len(set(short.values())) < len(methods):
+            short = {m: m for m in methods}
+        lines: dict[str, list[tuple[float, ...]]] = {}
+        for p in (p for m in methods for p in self._pruned() if p.method == m):
+            if (mean := p.averages.get(group)) is None:
                 continue
-            # colours come again where there are many methods, but the first one's does not
-            colour = SERIES[1 + (number - 1) % (len(SERIES) - 1) if number else 0]
-            marker = MARKERS[number % len(MARKERS)]
-            mine.sort(key=lambda p: p.share)
             # at one budget, intervals would hide each other
-            x = np.array([100 * p.share for p in mine])
-            x += 0.006 * span * (number - (len(methods) - 1) / 2)
-            ends = [(a.value, a.low, a.high) for a in (p.averages[group] for p in mine)]
-            y, low, high = 100 * np.array(ends).T
-            axes.errorbar(
-                x, y, yerr=(y - low, high - y), fmt=f"{marker}-", color=colour, linewidth=1.6,
-                markersize=5.5, elinewidth=0.9, alpha=0.95,
-            )  # fmt: skip
-            on = [group in p.on_front for p in mine]
-            axes.plot(x[on], y[on], "o", markersize=11, mfc="none", mec=INK, mew=1.1, zorder=5)
-            labels.append((y[-1], brief(Path(method).name, 22), colour))
-        axes.axhline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        right = max(shares) + 0.08 * span + 1
-        axes.set_xlim(min(shares) - 0.08 * span - 1, right)
-        axes.margins(y=0.1)
-        end_labels(axes, right, labels, bold=MAIN, gap=0.052)
+            aside = step * (methods.index(p.method) - (len(methods) - 1) / 2)
+            point = (100 * p.share + aside, *(100 * v for v in (mean.value, mean.low, mean.high)))
+            lines.setdefault(short[p.method], []).append(point)
+            if group in p.on_front:
+                axes.plot(*point[:2], "o", markersize=11, mfc="none", mec=INK, mew=1.1, zorder=5)
+        score_lines(axes, lines)
         axes.set_xlabel(f"{COSTS[self.cost]}, % (shifted a little aside)")
-        axes.set_ylabel("score, % of the unpruned model")
         furnish(axes, NAMES[group])
         axes.text(0.99, 0.02, "○ Pareto front; dashed: unpruned", ha="right", fontsize=8.5,
                   color=FAINT, transform=axes.transAxes)  # fmt: skip

@@ -31,8 +31,6 @@ PICKS = {
     "disagree": "the first of each data set, in the order drawn, on which the pruned methods "
     "differ in score. They are not typical",
     "first": "the first of each data set in the order drawn",
-    "wrong": "the first of each data set on which {} scores lower than the unpruned model. They "
-    "are not typical",
 }
 """Rules that choose samples, and what is said of them."""
 RIGHT = "#009E73"
@@ -72,7 +70,7 @@ class Pictures(Data):
                 f"lower on {self.losses[label]}."
                 for label in labels
             ),
-            f"Shown are {len(self.pictures)} samples: {PICKS[self.pick].format(self.reference)}.",
+            f"Shown are {len(self.pictures)} samples: {PICKS[self.pick]}.",
         ]
         table = Table(
             title="Scores over all samples that were looked at",
@@ -165,15 +163,11 @@ def _box(axes: Axes, box: Box | None, grid: tuple[int, int], colour: str, style:
         )
 
 
-def choose(scores: Scores, pick: str, reference: str) -> list[int]:
+def choose(scores: Scores, pick: str) -> list[int]:
     """Numbers of the samples that a rule picks, in the order drawn."""
     pruned = [each for label, each in scores.items() if label != VANILLA]
     return [
-        n
-        for n, whole in enumerate(scores[VANILLA])
-        if pick == "first"
-        or (pick == "wrong" and scores[reference][n] < whole)
-        or (pick == "disagree" and len({each[n] for each in pruned}) > 1)
+        n for n in range(len(pruned[0])) if pick == "first" or len({each[n] for each in pruned}) > 1
     ]
 
 
@@ -199,8 +193,7 @@ class PicturesAnalysis(AtBudget):
         str,
         typer.Option(
             "--pick",
-            help="disagree: methods differ in score; first: simply the first; wrong: swiftvlm "
-            "scores below the unpruned model.",
+            help="disagree: methods differ in score; first: simply the first.",
         ),
     ] = "disagree"
 
@@ -223,7 +216,7 @@ class PicturesAnalysis(AtBudget):
             name, drawn = dataset.name, results.draw[dataset.name]
             share = self.show // len(used) + (number < self.show % len(used))
             here = {label: scores[label][name].tolist() for label in scores}
-            for n in choose(here, self.pick, reference)[:share]:
+            for n in choose(here, self.pick)[:share]:
                 answers = {label: each[name][n] for label, each in same.answers.items()}
                 index, split = drawn[answers[VANILLA].place], results.settings.splits[name]
                 pictures.append(trace_sample(subject.vlm, dataset, split, index, answers, plans))
@@ -239,7 +232,7 @@ class PicturesAnalysis(AtBudget):
                 label: {name: round(float(s.mean()), 6) for name, s in each.items()}
                 for label, each in scores.items()
             },
-            disagreed=len(choose({n: s.tolist() for n, s in every.items()}, "disagree", reference)),
+            disagreed=len(choose({n: s.tolist() for n, s in every.items()}, "disagree")),
             wins={n: int((every[reference] > s).sum()) for n, s in others.items()},
             losses={n: int((every[reference] < s).sum()) for n, s in others.items()},
             pictures=pictures,

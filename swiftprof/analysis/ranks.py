@@ -32,7 +32,6 @@ class Buried(Data):
         early, late: first and last layer of the block that the paper shows.
         block: mean over the block's pairs, with its interval over samples.
         per_dataset: the same of each data set.
-        worst: (early layer, late layer) of the pair with the largest share in the block.
     """
 
     num_layers: int
@@ -41,18 +40,14 @@ class Buried(Data):
     late: tuple[int, int]
     block: Estimate
     per_dataset: dict[str, Estimate]
-    worst: tuple[int, int]
 
     def describe(self) -> Description:
         low, high = percent(LOW), percent(HIGH)
         early, late = (f"{first}–{last}" for first, last in (self.early, self.late))
-        worst = self.buried[self.worst[0] - 1][self.worst[1] - 1]
         findings = (
             f"On average {interval(self.block)} of the top {high} of layers {late} stand in the "
             f"bottom {low} of layers {early}: a method that drops half of the tokens there has "
             f"lost them for good. Unrelated rankings would give {low}.",
-            f"The worst pair: layer {self.worst[0]} ranks {percent(worst)} of layer "
-            f"{self.worst[1]}'s top {high} in its bottom half.",
         )
         sizes = {**self.datasets, "all": sum(self.datasets.values())}
         shares = {**self.per_dataset, "all": self.block}
@@ -152,8 +147,6 @@ class Ranks(OnSamples):
         rows, columns = slice(early[0] - 1, early[1]), slice(late[0] - 1, late[1])
         shares = {n: np.array([b[rows, columns].mean() for b in m]) for n, m in found.items()}
         mean = np.mean([np.mean(matrices, axis=0) for matrices in found.values()], axis=0)
-        block = mean[rows, columns]
-        at = np.unravel_index(int(block.argmax()), block.shape)
         return Buried(
             datasets=sampling.used,
             skipped=sampling.skipped,
@@ -163,7 +156,6 @@ class Ranks(OnSamples):
             late=late,
             block=_mean(shares),
             per_dataset={name: _mean({name: each}) for name, each in shares.items()},
-            worst=(early[0] + int(at[0]), late[0] + int(at[1])),
         )
 
 

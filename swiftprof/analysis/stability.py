@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from swiftprof.profiling.store import Profile
-
-SHOWN_SETS = 10
 
 
 class Budget(BaseModel):
@@ -53,7 +50,6 @@ class Resampled(Data):
     Attributes:
         base: capability of layer 2.
         stability: of the plan with m pruning layers, as its file has it.
-        sets: most frequent plans of resamples with their shares, best first.
         budgets: the best plan for every m that gains.
     """
 
@@ -62,7 +58,6 @@ class Resampled(Data):
     profile: str
     base: float
     stability: PlanStability
-    sets: list[tuple[list[int], float]]
     budgets: list[Budget]
 
     @property
@@ -100,7 +95,6 @@ class Resampled(Data):
                     same=round(sum(f.layers(k) == best.layers for f in found) / len(found), 4),
                 )
             )
-        sets = Counter(f.layers(m) for f in found).most_common(SHOWN_SETS)
         return cls(
             datasets={name: len(scores.vanilla) for name, scores in samples.items()},
             num_layers=depth,
@@ -108,7 +102,6 @@ class Resampled(Data):
             profile=str(profile.path),
             base=round(curve.at(BASE_LAYER), 6),
             stability=plan_stability(curves, layers, depth, budgets[m - 1].layers, m),
-            sets=[(list(each), round(n / len(found), 4)) for each, n in sets],
             budgets=budgets,
         )
 
@@ -147,12 +140,7 @@ class Resampled(Data):
             ),
             left=(0, 1),
         )  # fmt: skip
-        sets = Table(
-            title=f"Most frequent plans with m = {self.m}",
-            columns=("layers", "resamples"),
-            rows=tuple((_list(each), percent(share, 1)) for each, share in self.sets),
-        )
-        return Description(measured, tuple(findings), (budgets, sets))
+        return Description(measured, tuple(findings), (budgets,))
 
     def draw(self) -> Figure:
         """Two panels: how often each layer is chosen, and area against m."""

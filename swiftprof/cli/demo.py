@@ -137,7 +137,7 @@ def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:
     from swiftprof.cli.show_plan import show_plan
     from swiftprof.drawing import save
     from swiftprof.planning.api import plan as make_plan
-    from swiftprof.planning.drawing import curve_figure
+    from swiftprof.planning.drawing import plan_figure
     from swiftprof.planning.preset import plan_preset
 
     output.print(f"[bold]2. Plan[/bold]  {BUDGET} pruning layers, a third of the visual tokens\n")
@@ -160,13 +160,7 @@ def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:
         f"prunes at layers {', '.join(map(str, often.pruning_layers))}: "
         f"{often.expected.retained_tokens:.1f} tokens on average."
     )
-    figure = curve_figure(
-        measured.curve,
-        paper,
-        intervals={int(layer): ends for layer, ends in measured.summary.interval.items()},
-        title=f"{paper.model.name}: which layers can tell important visual tokens from others",
-    )
-    save(figure, out / "curve.png")
+    save(plan_figure(measured.curve, paper), out / "curve.png")
     return {PAPER: paper, OURS: often}
 
 

@@ -197,10 +197,9 @@ def plan(
     whole = curves.pop(ALL, None)
     if plot is not None and whole is not None:
         from swiftprof.drawing import save
-        from swiftprof.planning.drawing import curve_figure
+        from swiftprof.planning.drawing import plan_figure
 
-        figure = curve_figure(whole, made, per_dataset=curves, normalize=normalize)  # type: ignore[arg-type]
-        save(figure, plot)
+        save(plan_figure(whole, made, curves, normalize), plot)  # type: ignore[arg-type]
         output.note(f"wrote {plot}")
     output.document(made.to_dict())
     if not json:

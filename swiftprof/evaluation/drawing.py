@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from swiftprof.drawing import INK, MAIN, MARKERS, SERIES, brief, canvas, end_labels, furnish, plain
+from swiftprof.drawing import INK, MARKERS, SERIES, brief, canvas, end_labels, furnish, plain
 from swiftprof.errors import BadParameter
 from swiftprof.evaluation.results import Results
 from swiftprof.tables import flops_unit
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Cost = Literal["tokens", "flops"]
@@ -41,26 +43,35 @@ def score_figure(results: Results, against: Cost = "tokens") -> Figure:
             cost = row.retained.mean if against == "tokens" else float(scaled(row.tflops))
             scores = (100 * each for each in (found.value, found.low, found.high))
             lines.setdefault(row.label, []).append((cost, *scores))
-    labels = []
     with plain():
         figure = canvas(6.5, 3.6)
         axes = figure.add_subplot()
-        for number, (method, points) in enumerate(lines.items()):
-            x, y, low, high = np.array(sorted(points)).T
-            colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
-            axes.errorbar(
-                x, y, yerr=(y - low, high - y), fmt=f"{marker}-", color=colour, linewidth=1.6,
-                markersize=5, elinewidth=0.9,
-            )  # fmt: skip
-            labels.append((float(y[-1]), brief(method, 24), colour))
-        axes.axhline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        axes.margins(y=0.1)
+        score_lines(axes, lines)
         axes.set_xlabel(
             f"retained visual tokens ({vanilla.retained.mean:.4g} unpruned)"
             if against == "tokens"
             else f"{unit} of the prefill ({scaled(vanilla.tflops)} unpruned)"
         )
-        axes.set_ylabel("score, % of the unpruned model")
         furnish(axes, f"{results.settings.model.name}: {', '.join(results.groups[group])}")
-        end_labels(axes, axes.get_xlim()[1], labels, bold=MAIN)
     return figure
+
+
+def score_lines(axes: Axes, lines: Mapping[str, Sequence[tuple[float, ...]]]) -> None:
+    """A line a method, a point a budget; the first method's in the main colour.
+
+    Args:
+        lines: method -> (cost, score, low, high) of its budgets, scores in % of the unpruned model.
+    """
+    labels = []
+    for number, (method, points) in enumerate(lines.items()):
+        x, y, low, high = np.array(sorted(points)).T
+        colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+        axes.errorbar(
+            x, y, yerr=(y - low, high - y), fmt=f"{marker}-", color=colour, linewidth=1.6,
+            markersize=5, elinewidth=0.9, alpha=0.95,
+        )  # fmt: skip
+        labels.append((float(y[-1]), brief(method, 24), colour))
+    axes.axhline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    axes.margins(y=0.1)
+    axes.set_ylabel("score, % of the unpruned model")
+    end_labels(axes, axes.get_xlim()[1], labels)

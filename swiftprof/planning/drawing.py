@@ -35,85 +35,68 @@ _NOMINAL = 10_000
 """Stands for the visual tokens where prompts differ in them."""
 
 
-def curve_figure(
+def plan_figure(
     curve: Curve,
-    plan: Plan | None = None,
+    plan: Plan,
     per_dataset: Mapping[str, Curve] | None = None,
-    intervals: Mapping[int, tuple[float, float]] | None = None,
-    title: str | None = None,
     normalize: Normalize = "relative",
 ) -> Figure:
-    """A curve and its plan, apart from pyplot's state.
-
-    Args:
-        curve: the combined capabilities.
-        plan: its chosen layers are marked, with the step curve y(t) of eq. 6; None for the bare
-            curve.
-        per_dataset: data set -> its own curve, drawn thin.
-        intervals: layer -> (low, high), drawn as a band; by default those of the plan's stability.
-        title: by default the model's name, V and the number of samples.
-        normalize: the scale of x, for the axis: "relative" draws the unpruned model at 1.
-    """
-    if intervals is None and plan is not None and plan.stability is not None:
-        stored = plan.stability.interval or {}
-        intervals = {int(layer): bounds for layer, bounds in stored.items()}
-    with plain():
-        figure = canvas(9, 4.4)
-        draw_curve_on(
-            figure.add_subplot(),
-            curve,
-            plan.pruning_layers if plan is not None else None,
-            per_dataset,
-            intervals,
-            title if title is not None else _title(plan),
-            normalize,
-        )
-    return figure
-
-
-def _title(plan: Plan | None) -> str:
-    """As `tiny-llava: top 20 % of each layer, 600 samples`."""
-    if plan is None:
-        return ""
+    """A plan on the curve that it was made from, with the intervals of its stability."""
     keep, samples = plan.source.keep, plan.source.samples
     parts = [f"top {100 * keep:.3g} % of each layer"] if keep is not None else []
     parts += [f"{samples} samples"] if samples is not None else []
-    return plan.model.name + (f": {', '.join(parts)}" if parts else "")
+    title = plan.model.name + (f": {', '.join(parts)}" if parts else "")
+    ends = (plan.stability and plan.stability.interval) or {}
+    intervals = {int(layer): bounds for layer, bounds in ends.items()}
+    return curve_figure(curve, plan.pruning_layers, per_dataset, intervals, title, normalize)
 
 
-def draw_curve_on(
-    axes: Axes,
+def curve_figure(
     curve: Curve,
-    chosen: Sequence[int] | None = None,
+    chosen: Sequence[int] = (),
     per_dataset: Mapping[str, Curve] | None = None,
     intervals: Mapping[int, tuple[float, float]] | None = None,
     title: str = "",
     normalize: Normalize = "relative",
-) -> None:
-    """Draw a curve, its plan's layers and the curves of data sets on axes."""
-    if intervals:
-        _band(axes, curve, intervals)
+) -> Figure:
+    """A curve and a plan's layers, apart from pyplot's state.
+
+    Args:
+        curve: the combined capabilities.
+        chosen: pruning layers, marked, with the step curve y(t) of eq. 6.
+        per_dataset: data set -> its own curve, drawn thin.
+        intervals: layer -> (low, high), drawn as a band.
+        normalize: the scale of x, for the axis: "relative" draws the unpruned model at 1.
+    """
     labels = []  # (value at the right end, text, colour)
-    if per_dataset and len(per_dataset) > 1:
-        for number, (name, own) in enumerate(per_dataset.items()):
-            colour = _DATASETS[number % len(_DATASETS)]
-            axes.plot(own.layers, own.x, color=colour, linewidth=1, alpha=0.65, zorder=2)
-            labels.append((float(own.x[-1]), brief(name, 20), colour))
-    axes.plot(curve.layers, curve.x, "o-", color=MAIN, linewidth=2, markersize=4, zorder=4)
-    combined = "mean of data sets" if labels else "capability"
-    labels.append((float(curve.x[-1]), combined, MAIN))
-    axes.set_xlim(1, curve.num_layers + 0.5)
-    axes.margins(y=0.08)
-    mark_layers(axes, curve.num_layers, chosen or ())
-    if chosen:
-        labels.append((_steps(axes, curve, chosen), "reached by the plan", ACCENT))
-    if normalize == "relative":
-        axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        labels.append((1.0, "unpruned model", INK))
-    axes.set_ylabel(_SCALES[normalize])
-    axes.set_xlabel("layer whose selection is used" + ("; orange: the plan's" if chosen else ""))
-    furnish(axes, title)
-    end_labels(axes, curve.num_layers + 0.5, labels, bold=MAIN)
+    with plain():
+        figure = canvas(9, 4.4)
+        axes = figure.add_subplot()
+        if intervals:
+            layers = [layer for layer in curve.layers if layer in intervals]
+            low, high = zip(*(intervals[layer] for layer in layers), strict=True)
+            axes.fill_between(layers, low, high, color=MAIN, alpha=0.16, linewidth=0, zorder=1)
+        if per_dataset and len(per_dataset) > 1:
+            for number, (name, own) in enumerate(per_dataset.items()):
+                colour = _DATASETS[number % len(_DATASETS)]
+                axes.plot(own.layers, own.x, color=colour, linewidth=1, alpha=0.65, zorder=2)
+                labels.append((float(own.x[-1]), brief(name, 20), colour))
+        axes.plot(curve.layers, curve.x, "o-", color=MAIN, linewidth=2, markersize=4, zorder=4)
+        combined = "mean of data sets" if labels else "capability"
+        labels.append((float(curve.x[-1]), combined, MAIN))
+        axes.set_xlim(1, curve.num_layers + 0.5)
+        axes.margins(y=0.08)
+        mark_layers(axes, curve.num_layers, chosen)
+        if chosen:
+            labels.append((_steps(axes, curve, chosen), "reached by the plan", ACCENT))
+        if normalize == "relative":
+            axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+            labels.append((1.0, "unpruned model", INK))
+        axes.set_ylabel(_SCALES[normalize])
+        axes.set_xlabel("layer whose selection is used" + ("; orange: the plan's" * bool(chosen)))
+        furnish(axes, title)
+        end_labels(axes, curve.num_layers + 0.5, labels)
+    return figure
 
 
 def mark_layers(axes: Axes, num_layers: int, chosen: Sequence[int], most: int = 32) -> None:
@@ -125,12 +108,6 @@ def mark_layers(axes: Axes, num_layers: int, chosen: Sequence[int], most: int = 
         if layer in chosen:
             label.set_color(ACCENT)
             label.set_fontweight("bold")
-
-
-def _band(axes: Axes, curve: Curve, intervals: Mapping[int, tuple[float, float]]) -> None:
-    layers = [layer for layer in curve.layers if layer in intervals]
-    low, high = zip(*(intervals[layer] for layer in layers), strict=True) if layers else ((), ())
-    axes.fill_between(layers, low, high, color=MAIN, alpha=0.16, linewidth=0, zorder=1)
 
 
 def _steps(axes: Axes, curve: Curve, chosen: Sequence[int]) -> float:

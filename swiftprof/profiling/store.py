@@ -210,7 +210,7 @@ class Profile:
 
         low, high = curve_intervals(self.samples)
         ends = dict(zip(self.layers, zip(low, high, strict=True), strict=True))
-        return curve_figure(self.curve, None, self.curves, ends, self._title())
+        return curve_figure(self.curve, (), self.curves, ends, self._title())
 
     def _title(self) -> str:
         samples = sum(self.summary.samples.values())

@@ -10,7 +10,7 @@ from swiftprof.drawing import save
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import write_text_atomic
 from swiftprof.hub import CURVE, PLAN
-from swiftprof.planning.drawing import curve_figure
+from swiftprof.planning.drawing import plan_figure
 from swiftprof.planning.plan_file import Plan, Source
 from swiftprof.profiling.store import Profile
 from swiftprof.report.html import render
@@ -38,8 +38,7 @@ def prepare(profile: Profile, plan: Plan, to: str, folder: Path) -> list[Path]:
     x = {str(layer): float(f"{v:.6g}") for layer, v in profile.summary.curve.items()}
     curve = {"num_layers": profile.model.num_layers, "x": x}
     write_text_atomic(folder / CURVE, json.dumps(curve, indent=1) + "\n")
-    interval = {int(layer): ends for layer, ends in profile.summary.interval.items()}
-    save(curve_figure(profile.curve, plan, intervals=interval), folder / "curve.png")
+    save(plan_figure(profile.curve, plan), folder / "curve.png")
     write_text_atomic(folder / "README.md", card(profile, plan, to))
     where = f"hf://{to}"
     sections = [profile_section(profile, plan.pruning_layers, where), plan_section(plan, where)]

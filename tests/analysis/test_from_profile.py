@@ -16,10 +16,10 @@ from swiftprof.planning.program import solve
 def test_the_curve_is_the_profiles_with_an_interval_around_it(made_profile: Any) -> None:
     data = Curves.of(made_profile, (3, 7, 11))
     stored = made_profile.summary.curve
-    assert data.combined.x == pytest.approx([stored[str(layer)] for layer in data.layers])
-    for line in (data.combined, *data.per_dataset.values()):
-        triples = zip(line.low, line.x, line.high, strict=True)
-        assert all(low <= x <= high for low, x, high in triples)
+    assert data.x == pytest.approx([stored[str(layer)] for layer in data.layers])
+    assert all(a <= x <= b for a, x, b in zip(data.low, data.x, data.high, strict=True))
+    own = [sum(each) / len(each) for each in zip(*data.per_dataset.values(), strict=True)]
+    assert own == pytest.approx(data.x, abs=1e-5)
     said = data.describe()
     assert "Layer 11 of 24 tells visual tokens apart best" in said.findings[0]
     marks = {row[0]: row[-1] for row in said.tables[0].rows}
@@ -32,8 +32,7 @@ def test_stability_agrees_with_the_plans_own_numbers(made_profile: Any) -> None:
     plan = make_plan(made_profile, 2, bootstrap=200)
     assert tuple(data.best.layers) == plan.pruning_layers
     assert data.stability == plan.stability
-    same = next(share for layers, share in data.sets if layers == data.best.layers)
-    assert same == data.best.same == data.stability.plan_frequency
+    assert data.best.same == data.stability.plan_frequency
 
 
 def test_more_pruning_layers_never_reach_less(made_profile: Any) -> None:

@@ -40,6 +40,4 @@ def test_measured_on_a_model(subject: Any, bundled: Any) -> None:
     first, last = data.early[1], data.late[0]
     block = [data.buried[i][j] for i in range(first) for j in range(last - 1, data.late[1])]
     assert abs(sum(block) / len(block) - data.block.value) < 1e-4
-    i, j = data.worst
-    assert data.buried[i - 1][j - 1] == max(block)
     assert f"{100 * data.block.value:.1f} %" in " ".join(data.describe().findings)

@@ -14,14 +14,14 @@ from swiftprof.drawing import ACCENT, save
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
-from swiftprof.planning.drawing import curve_figure, schedule_figure
+from swiftprof.planning.drawing import curve_figure, plan_figure, schedule_figure
 
 CURVE = Curve(12, tuple(range(2, 13)), np.array([0.3, 0.5, 0.3, 0.8, 0.3, 0.3, 0.95, *[0.3] * 4]))
 PLAN = plan_from_curve(CURVE, 3, ratio=0.4)
 
 
 def test_the_step_curve_shows_what_the_plan_has_reached_at_each_layer() -> None:
-    (axes,) = curve_figure(CURVE, PLAN).axes
+    (axes,) = plan_figure(CURVE, PLAN).axes
     drawn = [list(map(tuple, line.get_xydata())) for line in axes.lines]
     assert [(2, 0.3), (3, 0.5), (5, 0.8), (8, 0.95), (12, 0.95)] in drawn  # steps after each
     assert [(3, 0.5), (5, 0.8), (8, 0.95)] in drawn  # the marks
@@ -34,7 +34,7 @@ def test_the_step_curve_shows_what_the_plan_has_reached_at_each_layer() -> None:
 
 def test_names_of_data_sets_do_not_overlap() -> None:
     own = dict.fromkeys(("one", "two", "three", "four"), CURVE)
-    figure = curve_figure(CURVE, PLAN, per_dataset=own)
+    figure = plan_figure(CURVE, PLAN, per_dataset=own)
     figure.draw_without_rendering()
     (axes,) = figure.axes
     boxes = [
@@ -65,7 +65,7 @@ def test_unknown_kinds_and_bad_places_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "curve.xyz", tmp_path / "file" / "curve.png"):
         with pytest.raises(SwiftprofError, match="cannot draw"):
-            save(curve_figure(CURVE, PLAN), path)
+            save(plan_figure(CURVE, PLAN), path)
 
 
 def test_drawing_leaves_pyplot_and_its_state_alone() -> None:
