@@ -77,7 +77,6 @@ def _described(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
             "sources": {split: list(part.ids) for split, part in dataset.parts.items()},
             "download_mb": dict(dataset.megabytes),
             "read_in_part": sorted(s for s, part in dataset.parts.items() if part.in_part),
-            "cached_bytes": dataset.cached_bytes(),
             "local_copies": sorted(
                 split
                 for split, part in dataset.parts.items()
@@ -93,9 +92,7 @@ def _on_disk(row: dict[str, Any]) -> str:
     parts = []
     if row["local_copies"]:
         parts.append(f"local copy of {', '.join(row['local_copies'])}")
-    if row["cached_bytes"]:
-        parts.append(f"{row['cached_bytes'] / 1e6:,.0f} MB in the cache")
     if not parts:
         sizes = ", ".join(f"{k} {v:,} MB" for k, v in row["download_mb"].items())
-        parts.append("not on this disk" + (f" (download: {sizes})" if sizes else ""))
+        parts.append("no local copy" + (f" (download: {sizes})" if sizes else ""))
     return ", ".join(parts)

@@ -12,7 +12,8 @@ from PIL.Image import Image
 from swiftprof.data.base import Dataset
 from swiftprof.data.errors import BadSample
 from swiftprof.data.images import Picture, picture
-from swiftprof.data.sources.find import Part, cached_bytes, find
+from swiftprof.data.own.values import shown
+from swiftprof.data.sources.find import Part, find
 from swiftprof.data.sources.parquet import Rows
 
 
@@ -57,14 +58,6 @@ class HostedDataset(Dataset):
             self._opened[part] = Rows(found, where, part.columns, in_part=part.in_part)
         return self._opened[part]
 
-    def repositories(self) -> set[str]:
-        """Ids of all repositories that the set can come from."""
-        return {id for part in self.parts.values() for id in part.ids}
-
-    def cached_bytes(self) -> int:
-        """Bytes of its repositories on this disk, in the Hub's cache and in our own."""
-        return cached_bytes(self.repositories())
-
     def rows(self, split: str) -> Rows:
         self.check_split(split)
         return self.open(self.parts[split])
@@ -80,7 +73,7 @@ def text_in(row: Mapping[str, Any], column: str) -> str:
     """A text of a row that must be there. Raises BadSample."""
     value = row[column]
     if not isinstance(value, str) or not value.strip():
-        raise BadSample(f"{column} is {_shown(value)}, no text")
+        raise BadSample(f"{column} is {shown(value)}, no text")
     return value
 
 
@@ -94,13 +87,13 @@ def texts_in(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
         texts = [t for t in read if isinstance(t, str)]
         if len(texts) == len(read):
             return tuple(texts)
-    raise BadSample(f"{column} is {_shown(values)}, no list of texts")
+    raise BadSample(f"{column} is {shown(values)}, no list of texts")
 
 
 def yes_no_in(row: Mapping[str, Any], column: str) -> str:
     answer = text_in(row, column).lower().strip().replace(".", "")
     if answer not in ("yes", "no"):
-        raise BadSample(f"{column} is {_shown(answer)}, neither yes nor no")
+        raise BadSample(f"{column} is {shown(answer)}, neither yes nor no")
     return answer
 
 
@@ -111,8 +104,3 @@ def image_in(row: Mapping[str, Any], column: str = "image") -> Image | Picture:
     if not isinstance(content, bytes):
         raise BadSample(f"{column} holds no bytes")
     return picture(content, column)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -25,6 +25,7 @@ from swiftprof.data.base import Sample
 from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import Box
 from swiftprof.data.hosted import HostedDataset, hub, image_in, texts_in
+from swiftprof.data.own.values import numbers_of
 from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
 from swiftprof.data.sources.coco import CocoImages
 from swiftprof.data.sources.find import Part
@@ -161,10 +162,7 @@ def _with_pixels(row: Mapping[str, Any], which: int, coco: CocoImages) -> Sample
 
 
 def _box(values: Any, *, xywh: bool) -> Box:
-    try:
-        a, b, c, d = (float(v) for v in values)
-    except (TypeError, ValueError):
-        raise BadSample(f"bbox is {str(values)[:60]}, not four numbers") from None
+    a, b, c, d = numbers_of(values)
     box = (a, b, a + c, b + d) if xywh else (a, b, c, d)
     if not (box[2] > box[0] and box[3] > box[1]):
         raise BadSample(f"bbox {_rounded(box)} has no area")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -339,19 +338,6 @@ def test_coco_images_are_found_where_people_keep_them(copied_root, place):
     else:
         shutil.move(copied_root / "train2014", copied_root / place)
     assert get_dataset("refcoco", copied_root).sample("train", 0).image.size == (64, 48)
-
-
-def test_coco_images_come_from_the_zip_file(copied_root, monkeypatch):
-    archive = copied_root / "train2014.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for image in sorted((copied_root / "train2014").iterdir())[:4]:
-            file.write(image, f"train2014/{image.name}")
-    shutil.rmtree(copied_root / "train2014")
-    dataset = get_dataset("refcoco", copied_root)
-    assert dataset.sample("train", 0).image.size == (64, 48)
-    monkeypatch.setattr("urllib.request.urlopen", unreachable)
-    with pytest.raises(SwiftprofError, match=r"000000000004\.jpg.*train2014\.zip"):
-        dataset.sample("train", 8)
 
 
 def unreachable(*_, **__):

@@ -169,32 +169,20 @@ def test_any_repository_of_the_hub_with_a_mapping(folder, repositories):
         get_dataset("hub:some-org/vqa", folder)
 
 
-def test_columns_by_a_description_beside_the_data_or_named_itself(folder):
+def test_columns_and_settings_in_the_name(folder):
     rows = [{"img": r["image"], "q": r["question"], "gold": r["answers"][0]} for r in ROWS]
     path = save(folder, "table.csv", rows)
-    said = "image: img\nquestion: q\nanswers: gold\nmax_new_tokens: 5\n"
-    (folder / "table.csv.yaml").write_text(said)
-    dataset, samples, _ = asked(path)
+    dataset, samples, _ = asked(f"{path}?image=img&question=q&answers=gold&max_new_tokens=5")
     assert [s.answers for s in samples] == [("box",), ("ball",), ("cat",)]
     assert dataset.max_new_tokens == 5
-    (folder / "table.csv.yaml").unlink()
-    columns = said.replace("\n", "\n  ").strip()
-    (folder / "named.yaml").write_text(f"data: table.csv\ncolumns:\n  {columns}")
-    assert [s.answers for s in asked(folder / "named.yaml")[1]] == [s.answers for s in samples]
-    (folder / "named.yaml").write_text(f"data: table.csv\n{said}")
-    named = get_dataset(str(folder / "named.yaml"))
-    (folder / "named.yaml").unlink()
-    assert asked(named.origin)[1] == samples
+    assert asked(dataset.origin)[1] == samples
     for wrong, message in (
-        ("", "must have lines"),
-        ("question: q", "has no line data"),
-        ("data: table.csv\nquestoin: q", "did you mean 'question'"),
-        ("data: [", "not readable as YAML"),
-        ("data: table.csv\nimage: img\nquestion: q\nanswers: g", "column 'g' is missing"),
+        ("questoin=q", "did you mean 'question'"),
+        ("image=img&question=q&answers=g", "column 'g' is missing"),
+        ("image=", "has no value"),
     ):
-        (folder / "named.yaml").write_text(wrong)
         with pytest.raises(SwiftprofError, match=message):
-            get_dataset(str(folder / "named.yaml"))
+            get_dataset(f"{path}?{wrong}")
 
 
 def test_columns_go_with_own_data_only():

@@ -156,16 +156,10 @@ def _own(folder: Path) -> dict[str, Reader]:
     forms["answers.jsonl.gz"] = gzip.compress(str(forms["answers.jsonl"][0]).encode()), "json"
     forms["table.csv"] = table, ""
     forms["table.tsv"] = table.replace(",", "\t"), ""
-    forms["named.yaml"] = (
-        "data: table.csv\nimage: image\nquestion: question\nanswers: answers\n",
-        "",
-    )
     readers = {}
     for name, (content, structure) in forms.items():
         path = _at(folder, f"own-{name}/{name}", content)
         _at(path.parent, "a.png", _encoded("PNG", _picture()))
-        if name == "named.yaml":
-            _at(path.parent, "table.csv", table)
         readers[f"own {name}"] = Reader(path, _ask("file"), structure)
     arrow = folder / "own-folder"
     arrow.mkdir()

@@ -38,7 +38,7 @@ from swiftprof.models.conventions import Conventions
 
 _IMAGE_MARK = re.compile(r"\s*<image>\s*")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
-_ENDINGS = re.compile(r"(\.(jsonl|ndjson|json|csv|tsv|parquet|gz|yaml|yml))+$", re.IGNORECASE)
+_ENDINGS = re.compile(r"(\.(jsonl|ndjson|json|csv|tsv|parquet|gz))+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

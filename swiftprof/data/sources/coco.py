@@ -1,4 +1,4 @@
-"""Pixels of COCO's train2014: a local folder or zip file, else the single images from COCO's site.
+"""Pixels of COCO's train2014: a local folder, else the single images from COCO's site.
 
 The RefCOCO sets with a train split carry no pixels. A thousand samples need a thousand JPEGs
 (about 160 MB), not the 13 GB archive.
@@ -10,7 +10,6 @@ import os
 import re
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 
 from PIL.Image import Image
@@ -23,7 +22,6 @@ from swiftprof.errors import SwiftprofError
 SITE = "http://images.cocodataset.org/train2014/"
 _NAME = re.compile(r"COCO_train2014_\d{12}\.jpg")
 _FOLDERS = ("train2014", "coco/train2014", "coco/images/train2014", "images/train2014", "")
-_ARCHIVES = ("train2014.zip", "coco/train2014.zip")
 _MOST_BYTES = 20_000_000
 
 
@@ -32,49 +30,25 @@ class CocoImages:
 
     def __init__(self, data_root: Path | None) -> None:
         self.root = data_root
-        self._archive: zipfile.ZipFile | None = None
 
     def image(self, name: str) -> Image | Picture:
         """Raises BadSample for a broken or unknown image, SwiftprofError where none can be had."""
         if not _NAME.fullmatch(name):
             raise BadSample(f"{name[:80]!r} is not the name of a train2014 image")
-        local = self._local(name)
-        return picture(local if local is not None else self._fetched(name), name)
+        return picture(self._local(name) or self._fetched(name), name)
 
-    def _local(self, name: str) -> Path | bytes | None:
-        if self.root is None:
-            return None
-        for folder in _FOLDERS:
-            if (path := self.root / folder / name).is_file():
-                return path
-        for archive in _ARCHIVES:
-            if self._archive is None and (self.root / archive).is_file():
-                try:
-                    self._archive = zipfile.ZipFile(self.root / archive)
-                except (OSError, zipfile.BadZipFile) as error:
-                    raise SwiftprofError(
-                        f"{self.root / archive}: not a readable zip file ({error}); fetch it again"
-                    ) from None
-        if self._archive is not None:
-            for member in (f"train2014/{name}", name):
-                try:
-                    return self._archive.read(member)
-                except KeyError:
-                    continue
-                except (OSError, zipfile.BadZipFile, EOFError) as error:
-                    raise BadSample(
-                        f"{name}: damaged in {self._archive.filename}: {error}"
-                    ) from None
-        return None
+    def _local(self, name: str) -> Path | None:
+        places = [self.root / folder / name for folder in _FOLDERS] if self.root else []
+        return next((path for path in places if path.is_file()), None)
 
     def _fetched(self, name: str) -> Path:
         kept = cache_root() / "coco" / "train2014" / name
         if kept.is_file():
             return kept
         hint = (
-            "give `data_root` DIR, a folder with COCO's train2014/ or train2014.zip in it"
+            "give `data_root` DIR, a folder with COCO's train2014/ in it"
             if self.root is None
-            else f"{self.root} has no train2014/ or train2014.zip with it"
+            else f"{self.root} has no train2014/ with it"
         )
         from huggingface_hub.constants import HF_HUB_OFFLINE
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,23 +80,6 @@ def cache_root() -> Path:
     from huggingface_hub.constants import HF_HOME
 
     return Path(HF_HOME) / "swiftprof"
-
-
-def cached_bytes(ids: Iterable[str]) -> int:
-    """Bytes of repositories on this disk, in the Hub's cache and in our own."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    total = 0
-    for id in ids:
-        flat = id.replace("/", "--")
-        for folder in (Path(HF_HUB_CACHE) / f"datasets--{flat}", cache_root() / flat):
-            with suppress(OSError):
-                total += sum(
-                    f.stat().st_size
-                    for f in folder.rglob("*")
-                    if f.is_file() and not f.is_symlink() and f.suffix != ".json"
-                )
-    return total
 
 
 def _local_files(folder: Path, part: Part, name: str) -> list[str]:
