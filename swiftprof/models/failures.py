@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.registry import ModelSource, supported
@@ -117,48 +115,3 @@ def _first(error: BaseException) -> str:
     """The first line that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def check_folder(location: str) -> None:
-    """Refuse a folder that cannot be a checkpoint, before anything heavy is imported.
-
-    Raises:
-        SwiftprofError: names the file that is missing or wrong.
-    """
-    folder = Path(location)
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SwiftprofError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise SwiftprofError(
-            f"{path}: has no model_type; give the folder of a transformers checkpoint"
-        )
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
-            raise SwiftprofError(f"{index}: not an index of weights; copy it again") from None
-        missing = sorted(each for each in shards if not (folder / each).is_file())
-        if missing:
-            raise SwiftprofError(
-                f"{folder / missing[0]}: missing, and {len(missing)} of {len(shards)} weight files "
-                "in all; copy them again"
-            )
-    elif not any(folder.glob("*.safetensors")):
-        if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
-            raise SwiftprofError(
-                f"{location}: only has pickled weights, which can run any code and are not opened; "
-                "save the model with save_pretrained(…, safe_serialization=True)"
-            )
-        raise SwiftprofError(f"{location}: has no weights (*.safetensors)")
-    if not any((folder / each).is_file() for each in _PROCESSOR_FILES):
-        raise SwiftprofError(
-            f"{location}: has no preprocessor_config.json; save the processor into it too "
-            "(processor.save_pretrained)"
-        )
-
-
-_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -211,15 +212,13 @@ def load(
         load_in_4bit=load_in_4bit,
         model_args=dict(model_args or {}),
     ).checked()
-    from swiftprof.models.failures import check_folder, one_line
+    from swiftprof.models.failures import one_line
 
     with one_line(source, settings.revision), _quiet(source.bundled):
         from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
 
         from swiftprof.models.processors import load_processor
 
-        if source.local:
-            check_folder(source.location)
         raw, _ = PretrainedConfig.get_config_dict(source.location, **settings.shared())
         family = family_of(raw, source.id)
         config = AutoConfig.from_pretrained(source.location, **settings.shared())
@@ -239,21 +238,16 @@ def load(
     return VLM(source, model.eval(), processor, loading=settings.said())
 
 
-class _quiet:
+@contextmanager
+def _quiet(active: bool) -> Iterator[None]:
     """No progress bars while the bundled model is read."""
+    from transformers.utils import logging
 
-    def __init__(self, active: bool) -> None:
-        self._active = active
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._active = self._active and logging.is_progress_bar_enabled()
-        if self._active:
-            logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        if self._active:
+    active = active and logging.is_progress_bar_enabled()
+    if active:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if active:
             logging.enable_progress_bar()

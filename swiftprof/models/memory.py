@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +33,6 @@ class Need:
         return self.weights + self.cache + self.activations
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    """Parameters of a model: of its linear layers, which quantisation shrinks, and the others."""
-
-    linear: int
-    other: int
-
-
-def _sizes(config: Any) -> _Sizes:
-    """Count on a model without storage."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
-    head = model.get_output_embeddings()
-    linear = sum(
-        m.weight.numel()
-        for m in model.modules()
-        if isinstance(m, torch.nn.Linear) and m is not head
-    )
-    total = sum(p.numel() for p in model.parameters())  # tied weights once
-    return _Sizes(linear, total - linear)
-
-
 def estimate(config: Any, family: Family, dtype: str, bits: int | None = None) -> Need:
     """Memory for the weights and for one prompt with one large image.
 
@@ -68,19 +42,26 @@ def estimate(config: Any, family: Family, dtype: str, bits: int | None = None) -
         dtype: `float32`, `bfloat16`, `float16`; `auto` is the checkpoint's own.
         bits: bits of quantised weights.
     """
-    return _need(_sizes(config), config, family, dtype, bits)
+    import torch
+    from transformers import AutoModelForImageTextToText
 
-
-def _need(sizes: _Sizes, config: Any, family: Family, dtype: str, bits: int | None) -> Need:
-    size = _BYTES.get(_own_dtype(config) if dtype == "auto" else dtype, 4)
-    shape = DecoderShape.from_config(config.get_text_config())
-    tokens = family.image_tokens(config) + _TEXT
-    linear = sizes.linear * bits // 8 if bits else sizes.linear * size
-    vocabulary = int(config.get_text_config().vocab_size)
+    with torch.device("meta"):  # counted on a model without storage
+        model = AutoModelForImageTextToText.from_config(config)
+    head = model.get_output_embeddings()
+    linear = sum(
+        m.weight.numel()
+        for m in model.modules()
+        if isinstance(m, torch.nn.Linear) and m is not head
+    )
+    other = sum(p.numel() for p in model.parameters()) - linear  # tied weights once
+    text = config.get_text_config()
+    own = str(getattr(config, "dtype", None) or getattr(text, "dtype", None))
+    size = _BYTES.get(own.removeprefix("torch.") if dtype == "auto" else dtype, 4)
+    shape, tokens = DecoderShape.from_config(text), family.image_tokens(config) + _TEXT
     return Need(
-        weights=linear + sizes.other * size,
+        weights=(linear * bits // 8 if bits else linear * size) + other * size,
         cache=int(cache_bytes(shape, shape.num_layers, tokens, size)),
-        activations=int(activation_bytes(shape, tokens, size)) + logits_bytes(vocabulary),
+        activations=int(activation_bytes(shape, tokens, size)) + logits_bytes(int(text.vocab_size)),
     )
 
 
@@ -98,11 +79,6 @@ def activation_bytes(shape: DecoderShape, tokens: float, size: int) -> float:
 def logits_bytes(vocabulary: int) -> int:
     """Logits of one position, with float32 copies."""
     return 4 * vocabulary * 4
-
-
-def _own_dtype(config: Any) -> str:
-    own = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
-    return str(own).removeprefix("torch.")
 
 
 def free_memory(device: str) -> int | None:
@@ -141,53 +117,20 @@ def _group_limit() -> int | None:
 
 
 def check_fits(source: ModelSource, config: Any, family: Family, settings: LoadSettings) -> None:
-    """Refuse a model that needs more memory than is free.
-
-    Raises:
-        SwiftprofError: with the numbers, and the options that would fit.
-    """
+    """Refuse a model that needs more memory than is free. Raises SwiftprofError."""
     if settings.device_map is not None:
         return  # accelerate spreads it, on the disk if need be
     free = free_memory(settings.device)
     if free is None:
         return
-    sizes = _sizes(config)
-
-    def need(with_: LoadSettings) -> Need:
-        return _need(sizes, config, family, with_.dtype, with_.bits)
-
-    now = need(settings)
-    if now.total <= free:
-        return
-    fits = [
-        f"{text} ({_gib(need(other).total)})"
-        for text, other in _others(settings)
-        if need(other).total <= (free_memory(other.device) or 0)
-    ]
-    if settings.device.startswith("cuda"):
-        together = free + (free_memory("cpu") or 0)
-        if now.total <= together:
-            fits.append("`device_map` auto (GPU and CPU memory together)")
-    what = "these would fit: " + ", ".join(fits) if fits else "take a smaller model"
-    raise SwiftprofError(
-        f"model {source.name!r} needs about {_gib(now.total)} on {settings.device} (weights "
-        f"{_gib(now.weights)}, KV cache {_gib(now.cache)}, activations {_gib(now.activations)}), "
-        f"{_gib(free)} are free; {what}; `ignore_memory` tries all the same"
-    )
-
-
-def _others(settings: LoadSettings) -> list[tuple[str, LoadSettings]]:
-    plain = replace(settings, load_in_8bit=False, load_in_4bit=False)
-    gpu = settings.device.startswith("cuda")
-    out = [("`dtype` bfloat16", replace(plain, dtype="bfloat16"))]
-    if gpu or find_spec("bitsandbytes") is not None:
-        out.append(("`load_in_8bit`", replace(plain, dtype="bfloat16", load_in_8bit=True)))
-        out.append(("`load_in_4bit`", replace(plain, dtype="bfloat16", load_in_4bit=True)))
-    if gpu:
-        out.append(
-            ("`device` cpu `dtype` bfloat16", replace(plain, device="cpu", dtype="bfloat16"))
+    need = estimate(config, family, settings.dtype, settings.bits)
+    if need.total > free:
+        raise SwiftprofError(
+            f"model {source.name!r} needs about {_gib(need.total)} on {settings.device} (weights "
+            f"{_gib(need.weights)}, KV cache {_gib(need.cache)}, activations "
+            f"{_gib(need.activations)}), {_gib(free)} are free; try `dtype` bfloat16, "
+            "`load_in_4bit` or `device_map` auto; `ignore_memory` tries all the same"
         )
-    return [(text, other) for text, other in out if other != settings]
 
 
 def _gib(number: int) -> str:

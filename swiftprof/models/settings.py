@@ -13,16 +13,6 @@ from swiftprof.errors import BadParameter, did_you_mean
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
-_OWN_PARAMETERS = {
-    "attn_implementation": "attn",
-    "device_map": "device_map",
-    "dtype": "dtype",
-    "load_in_4bit": "load_in_4bit",
-    "load_in_8bit": "load_in_8bit",
-    "revision": "revision",
-    "torch_dtype": "dtype",
-    "trust_remote_code": "trust_remote_code",
-}
 _PROCESSOR = "processor."
 
 
@@ -79,10 +69,6 @@ class LoadSettings:
             if self.device != "auto":
                 raise BadParameter("device and device_map", None, "give only one of them")
         self._check_attention(device, dtype)
-        for name in self.model_args:
-            own = _OWN_PARAMETERS.get(name)
-            if own is not None:
-                raise BadParameter("model_args", name, f"use `{own}` for it")
         return replace(self, device=device, dtype=dtype)
 
     def _check_device(self, device: str, gpu: bool) -> None:

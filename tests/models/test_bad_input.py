@@ -115,23 +115,24 @@ def test_folders_of_the_wrong_shape(complaint: Any, folder: Path, tmp_path: Path
     def said() -> str:
         return str(complaint("--model", folder))
 
+    whole = {each: each.read_bytes() for each in folder.iterdir() if each.is_file()}
     (folder / "processor_config.json").unlink()
-    assert "has no preprocessor_config.json" in said()
+    assert f"cannot be loaded from {folder}" in said()
+    for path, content in whole.items():
+        path.write_bytes(content)
     weights = folder / "model.safetensors"
     index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": weights.name}}))
-    assert "one.safetensors: missing, and 1 of 2 weight files" in said()
-    index.write_text("[")
-    assert "not an index of weights" in said()
+    weights.rename(folder / "one.safetensors")
+    for text in (json.dumps({"weight_map": {"a": "two.safetensors"}}), "["):
+        index.write_text(text)
+        assert f"cannot be loaded from {folder}" in said()
     index.unlink()
-    weights.rename(folder / "pytorch_model.bin")
-    assert "pickled weights, which can run any code" in said()
-    (folder / "pytorch_model.bin").unlink()
-    assert "has no weights" in said()
+    (folder / "one.safetensors").rename(folder / "pytorch_model.bin")
+    assert "model.safetensors" in said()  # pickled weights can run any code and are not opened
     (folder / "config.json").write_text("{}")
-    assert "has no model_type" in said()
+    assert "has no config.json with a model_type" in said()
     (folder / "config.json").write_text("{")
-    assert "not readable as JSON" in said()
+    assert f"cannot be loaded from {folder}" in said()
     (folder / "config.json").unlink()
     assert "no config.json" in said()
     (folder / "adapter_config.json").write_text("{}")
@@ -157,16 +158,13 @@ def test_weights_that_are_cut_off(complaint: Any, folder: Path) -> None:
 def test_not_enough_memory(
     complaint: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """The bundled model in a folder needs about 25 MB in float32, half of it in bfloat16."""
+    """The bundled model in a folder needs about 25 MB in float32."""
     from swiftprof.models import memory
 
     monkeypatch.setattr(memory, "free_memory", lambda device: 22 * 2**20)
     said = complaint("--model", folder)
     assert "on cpu (weights" in said
-    assert "these would fit: --dtype bfloat16" in said
     assert "--ignore-memory" in said
-    monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
-    assert "take a smaller model" in complaint("--model", folder)
 
 
 def test_a_memory_estimate_is_close_to_what_is_used(folder: Path) -> None:
@@ -195,7 +193,6 @@ def test_a_memory_estimate_is_close_to_what_is_used(folder: Path) -> None:
         (["--load-in-4bit", "--load-in-8bit"], "give only one of them"),
         (["--model-arg", "novalue"], "--model-arg novalue: must be name=value"),
         (["--model-arg", "a=1", "--model-arg", "a=2"], "--model-arg a: given twice"),
-        (["--model-arg", "torch_dtype=float16"], "--model-arg torch_dtype: use --dtype for it"),
         (["--model-arg", "frobnicate=1"], "frobnicate"),
     ],
 )
