@@ -1,8 +1,9 @@
-"""`swiftprof`: the program. A command is one file here and one line in `build`."""
+"""`swiftprof`: the program. A command is one file here and one line in `COMMANDS`."""
 
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -13,27 +14,33 @@ from swiftprof import __version__
 from swiftprof.cli import errors
 from swiftprof.cli.help import Command, Group, epilog, paragraphs
 
+START, STEPS, WHY = "Start here", "Profile, plan, run", "Compare and explain"
+COMMANDS = {
+    "demo": (START, "demo:demo"),
+    "doctor": (START, "doctor:doctor"),
+    "models": (START, "models:models"),
+    "datasets": (START, "datasets:datasets"),
+    "profile": (STEPS, "profile:profile"),
+    "merge": (STEPS, "merge:merge"),
+    "plan": (STEPS, "plan:plan"),
+    "run": (STEPS, "run:run"),
+    "serve": (STEPS, "serve:serve"),
+    "eval": (WHY, "evaluate:evaluate"),
+    "analyze": (WHY, "analyze:group"),
+    "report": (WHY, "report:report"),
+    "bench": (WHY, "bench:bench"),
+    "flops": (WHY, "flops:flops"),
+    "share": (WHY, "share:share"),
+}
+"""Name → panel of the help, and the function in a file here."""
 
-def build() -> typer.Typer:
-    """The command line with all commands. Importing a command's file must stay cheap."""
-    from swiftprof.cli import (
-        analyze,
-        bench,
-        datasets,
-        demo,
-        doctor,
-        evaluate,
-        flops,
-        merge,
-        models,
-        plan,
-        profile,
-        report,
-        run,
-        serve,
-        share,
-    )
 
+def build(only: str = "") -> typer.Typer:
+    """The command line. Importing a command's file must stay cheap.
+
+    Args:
+        only: the command that is going to run, so that no other file is read; all by default.
+    """
     app = typer.Typer(
         name="swiftprof",
         cls=Group,
@@ -45,30 +52,21 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     )
     app.callback(invoke_without_command=True)(_root)
-    start = "Start here"
-    _add(app, demo.demo, demo.EXAMPLES, panel=start)
-    _add(app, doctor.doctor, doctor.EXAMPLES, panel=start)
-    _add(app, models.models, models.EXAMPLES, panel=start)
-    _add(app, datasets.datasets, datasets.EXAMPLES, panel=start)
-    steps = "Profile, plan, run"
-    _add(app, profile.profile, profile.EXAMPLES, panel=steps)
-    _add(app, merge.merge, merge.EXAMPLES, panel=steps)
-    _add(app, plan.plan, plan.EXAMPLES, panel=steps)
-    _add(app, run.run, run.EXAMPLES, panel=steps)
-    _add(app, serve.serve, serve.EXAMPLES, panel=steps)
-    why = "Compare and explain"
-    _add(app, evaluate.evaluate, evaluate.EXAMPLES, name="eval", panel=why)
-    app.add_typer(analyze.group(_add), name="analyze", rich_help_panel=why)
-    _add(app, report.report, report.EXAMPLES, panel=why)
-    _add(app, bench.bench, bench.EXAMPLES, panel=why)
-    _add(app, flops.flops, flops.EXAMPLES, panel=why)
-    _add(app, share.share, share.EXAMPLES, panel=why)
+    for name in [only] if only in COMMANDS else COMMANDS:
+        panel, place = COMMANDS[name]
+        file, _, function = place.partition(":")
+        module = importlib.import_module(f"swiftprof.cli.{file}")
+        if name == "analyze":
+            app.add_typer(module.group(_add), name=name, rich_help_panel=panel)
+        else:
+            _add(app, getattr(module, function), module.EXAMPLES, name=name, panel=panel)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code (0 done, 2 bad input, 3 some samples failed, 130)."""
-    return errors.run(build(), sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return errors.run(build(given[0] if given else ""), given)
 
 
 def program() -> int:

@@ -184,3 +184,16 @@ def test_an_error_cannot_steer_the_terminal_or_fill_it(capsys: pytest.CaptureFix
         assert line[:-1].isprintable()
         assert "[/bold]" in line
         assert len(line) < 700
+
+
+def test_a_command_reads_no_other_commands_file() -> None:
+    program = (
+        "import sys; from swiftprof.cli.app import main; main(['doctor', '--help']); "
+        "print(*(m for m in sys.modules if m.startswith('swiftprof.')), file=sys.stderr)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(told.stderr.split())
+    assert "swiftprof.cli.doctor" in loaded
+    assert not {f"swiftprof.cli.{name}" for name in ("profile", "run", "demo", "share")} & loaded
