@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from swiftprof.methods.base import Method
-from swiftprof.methods.options import flag
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +43,9 @@ class SparseVLM(Method):
     Options:
         positions: `compacted` as published, merged tokens behind the kept visual ones; `kept`
             leaves positions alone, merged tokens in their centres' places.
-        raters: false lets all text tokens after the image rate.
     """
 
     positions: str = "compacted"
-    raters: bool = True
 
     scoring: ClassVar = "before"
     attends: ClassVar = "raters"
@@ -56,9 +53,6 @@ class SparseVLM(Method):
     merged_apart: ClassVar[bool] = True
     schedule: ClassVar[str] = "published"
     published: ClassVar[tuple[int, ...]] = (3, 8, 17)
-
-    def __post_init__(self) -> None:
-        flag("raters", self.raters)
 
     # --- planning
 
@@ -89,7 +83,7 @@ class SparseVLM(Method):
 
     def prepare(self, prompt: PromptView) -> Tensor:
         """The raters, `(B, L)` bool: text tokens after the image with more than the mean share."""
-        return raters_of(prompt) if self.raters else text_behind(prompt)
+        return raters_of(prompt)
 
     def scores(self, view: StageView) -> Tensor:
         """Attention of the raters in the layer that has just run, softmax over all keys."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from swiftprof.methods.base import Method
-from swiftprof.methods.options import one_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,15 +23,10 @@ class VisionZip(Method):
 
     Blind to the question. Source: "VisionZip" (CVPR 2025), dvlab-research/VisionZip. A plan's
     `merge` counts the CLS token and the contextual tokens. The order is published: the CLS token,
-    the patches in reading order, the contextual tokens; positions have no gaps. Models with a CLS
-    token and one grid of patches per image only.
-
-    Options:
-        contextual: a contextual token is its target and the mean of what joins it: their `sum`, as
-            in the published code, or the `mean` of all of them.
+    the patches in reading order, the contextual tokens; positions have no gaps. A contextual token
+    is its target and, on top, the mean of what joins it. Models with a CLS token and one grid of
+    patches per image only.
     """
-
-    contextual: str = "sum"
 
     merges: ClassVar[bool] = True
     merged_apart: ClassVar[bool] = True
@@ -43,9 +37,6 @@ class VisionZip(Method):
     schedule: ClassVar[str] = "uniform"
     published: ClassVar[tuple[int, ...]] = (0,)
     positions: ClassVar[str] = "compacted"
-
-    def __post_init__(self) -> None:
-        one_of("contextual", self.contextual, ("sum", "mean"))
 
     # --- planning
 
@@ -98,10 +89,7 @@ class VisionZip(Method):
         where = torch.where(used, seeds, is_target.shape[1])
         is_target = spare.scatter(1, where, True)[:, :-1]
         target = gather_tokens(patches, seeds)
-        if self.contextual == "sum":
-            merged = target + mean_merge(patches, rest.present & ~is_target, group, targets)
-        else:
-            merged = mean_merge(patches, rest.present, group, targets)
+        merged = target + mean_merge(patches, rest.present & ~is_target, group, targets)
         features = torch.cat([vision.cls[:, None], merged], dim=1)
         tokens = vision.project(features).to(rest.hidden.dtype)
         return Merged(torch.cat([last, seeds], dim=1), tokens, front=1)

@@ -6,19 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.files import read_json_object
+from swiftprof.planning.checks import first_error
 
 Floats = NDArray[np.float64]
 Normalize = Literal["relative", "minmax"]
 
-MAX_LAYERS = 4096
+
+class _Document(BaseModel):
+    """A curve's file."""
+
+    num_layers: Annotated[int, Field(strict=True, ge=2, le=4096)]
+    x: Annotated[
+        dict[
+            Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,3})$")],
+            Annotated[float, Field(strict=True)],
+        ],
+        Field(min_length=1),
+    ]
 
 
 @dataclass(frozen=True)
@@ -67,28 +80,17 @@ class Curve:
     def from_json(cls, path: str | Path) -> Curve:
         """Read `{"num_layers": 32, "x": {"2": 0.61, …}}`. Raises SwiftprofError."""
         path = Path(path)
-        document = read_json_object(path, "curve")
-        depth, values = document.get("num_layers"), document.get("x")
-        for name in ("num_layers", "x"):
-            if name not in document:
-                others = [key for key in document if key not in ("num_layers", "x")]
-                hint = did_you_mean(name, others) if others else "the file is empty"
-                raise SwiftprofError(
-                    f"{path}: {name}: missing ({hint}); a curve is "
-                    '{"num_layers": 32, "x": {"2": 0.61, …}}'
-                )
-        if not isinstance(depth, int) or isinstance(depth, bool) or not 2 <= depth <= MAX_LAYERS:
-            raise SwiftprofError(
-                f"{path}: num_layers: must be a whole number from 2 to {MAX_LAYERS} "
-                f"(got {str(depth)[:40]})"
-            )
-        if not isinstance(values, dict) or not values:
-            raise SwiftprofError(f'{path}: x: must map layers to numbers, as {{"2": 0.61, …}}')
-        pairs = sorted(
-            (_layer(path, key), _number(path, key, value)) for key, value in values.items()
-        )
         try:
-            return cls(depth, tuple(layer for layer, _ in pairs), np.array([x for _, x in pairs]))
+            found = _Document.model_validate(read_json_object(path, "curve"))
+            layers = sorted(found.x, key=int)
+            return cls(
+                found.num_layers, tuple(map(int, layers)), np.array([found.x[k] for k in layers])
+            )
+        except ValidationError as error:
+            raise SwiftprofError(
+                f"{path}: {first_error(error)}; a curve is "
+                '{"num_layers": 32, "x": {"2": 0.61, …}}'
+            ) from None
         except SwiftprofError as error:
             raise SwiftprofError(f"{path}: {str(error).removeprefix('curve: ')}") from None
 
@@ -163,18 +165,3 @@ def normalise(reruns: Floats, vanilla: Any, how: Normalize) -> Floats:
         span = reruns.max(axis=-1, keepdims=True) - low
         return np.where(span > 0, (reruns - low) / np.where(span > 0, span, 1), 0.0)
     raise BadParameter("normalize", how, did_you_mean(str(how), ["relative", "minmax"]))
-
-
-def _layer(path: Path, key: str) -> int:
-    if not (key.isascii() and key.isdecimal() and len(key) <= 4 and key == str(int(key))):
-        raise SwiftprofError(f"{path}: x: {key[:40]!r} is not a layer number; layers count from 1")
-    return int(key)
-
-
-def _number(path: Path, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SwiftprofError(f"{path}: x[{key!r}]: must be a number (got {str(value)[:40]})")
-    try:
-        return float(value)
-    except OverflowError:
-        raise SwiftprofError(f"{path}: x[{key!r}]: is too large a number") from None

@@ -21,7 +21,6 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sparsevlm": ("sparsevlm", {}),
     "sparsevlm with kept positions": ("sparsevlm", {"positions": "kept"}),
     "visionzip": ("visionzip", {}),
-    "visionzip with means": ("visionzip", {"contextual": "mean"}),
     "feather": ("feather", {}),
     "divprune": ("divprune", {}),
     "divprune with kept positions": ("divprune", {"positions": "kept"}),
