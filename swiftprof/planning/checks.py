@@ -15,18 +15,23 @@ def first_error(error: ValidationError) -> str:
     detail = error.errors(include_url=False)[0]
     field = ""
     for part in detail["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f"{'.' if field else ''}{part}"
+        field += f"[{part}]" if isinstance(part, int) else f"{'.' if field else ''}{_short(part)}"
     if detail["type"] == "extra_forbidden":
         return f"{field}: no such field"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     value = detail.get("input")
     got = (
-        f" (got {str(value)[:60]!s})"
+        f" (got {_short(value)})"
         if isinstance(value, int | float | str) and detail["type"] != "value_error"
         else ""
     )
     return f"{field}: {message}{got}" if field else f"{message}{got}"
+
+
+def _short(value: object) -> str:
+    """A key or value from a file that may come from anyone, in one line."""
+    return str(value)[:60].encode("unicode_escape").decode()
 
 
 def check_format(value: object) -> None:

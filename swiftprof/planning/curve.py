@@ -80,8 +80,9 @@ class Curve:
     def from_json(cls, path: str | Path) -> Curve:
         """Read `{"num_layers": 32, "x": {"2": 0.61, …}}`. Raises SwiftprofError."""
         path = Path(path)
+        document = read_json_object(path, "curve")
         try:
-            found = _Document.model_validate(read_json_object(path, "curve"))
+            found = _Document.model_validate(document)
             layers = sorted(found.x, key=int)
             return cls(
                 found.num_layers, tuple(map(int, layers)), np.array([found.x[k] for k in layers])

@@ -302,8 +302,6 @@ class Reference:
         merged = [
             hidden[t] + (hidden[others].mean(0) if others else 0) for t, others in joined.items()
         ]
-        if self.options.get("contextual") == "mean":
-            merged = [hidden[[t, *others]].mean(0) for t, others in joined.items()]
         project = self.model.model.multi_modal_projector
         cls = Token(project(features[:1])[0], -1, "visual")
         extra = [Token(project(m[None])[0], -1, "visual") for m in merged]

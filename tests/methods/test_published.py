@@ -192,7 +192,6 @@ def test_what_a_method_cannot_do_is_refused_with_the_reason(
         ("swiftvlm", {"first": "never"}, "options.first"),
         ("drop", {"spread": 1.5}, "options.spread"),
         ("random", {"spread": True}, "options.spread"),
-        ("sparsevlm", {"raters": 1}, "options.raters"),
     ):
         with pytest.raises(SwiftprofError, match=message):
             prune(model, plan_of((3, 0.5), method=name, **options))
