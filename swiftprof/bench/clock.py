@@ -42,9 +42,9 @@ class Clock:
     @contextmanager
     def span(self, into: dict[str, float], name: str) -> Iterator[None]:
         """Add the time of a block to `into[name]`."""
-        began = self.now()
+        began = self.worked()
         yield
-        into[name] = into.get(name, 0.0) + self.now() - began
+        into[name] = into.get(name, 0.0) + self.worked() - began
 
     def time(self, work: Callable[[], object]) -> float:
         """Seconds of one call."""

@@ -51,8 +51,9 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
     model = document["model"]
     weights = "random weights" if model["random_weights"] else "its own weights"
     scale = "" if model["scale"] == 1 else f", widths x {model['scale']:g}"
+    compiled = ", compiled decoding" if document["settings"].get("compiled") else ""
     title = (
-        f"{model['name']} ({weights}{scale}; {model['dtype']}, {model['attention']}, "
+        f"{model['name']} ({weights}{scale}; {model['dtype']}, {model['attention']}{compiled}, "
         f"{_place(document['environment'])}); {model['visual_tokens']} visual and "
         f"{model['text_tokens']} text tokens"
     )

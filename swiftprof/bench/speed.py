@@ -7,11 +7,20 @@ machine whose speed drifts is as slow for each of them; ratios are taken inside 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from swiftprof.bench.clock import Clock, paired_ratio, summary
-from swiftprof.bench.phases import PHASES, Phases, generate_peak, run_phases
+from swiftprof.bench.phases import (
+    PHASES,
+    Phases,
+    compiled_copy,
+    generate_peak,
+    run_compiled,
+    run_phases,
+)
 from swiftprof.bench.random_model import Subject
 from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.methods import create
@@ -21,6 +30,7 @@ from swiftprof.profiling.faults import free_memory, out_of_memory
 VANILLA = "vanilla"
 
 Progress = Callable[[int, int], None]
+_Made = TypeVar("_Made")
 
 
 @dataclass
@@ -95,6 +105,7 @@ def compare_speed(
     new_tokens: int = 8,
     repeats: int = 5,
     warmup: int = 1,
+    compiled: bool = False,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Time vanilla and every variant; one row for each variant and batch size.
@@ -104,6 +115,8 @@ def compare_speed(
         batches: batch sizes. One that does not fit into memory fails with a row that says so.
         new_tokens: tokens generated; decoding is timed from the second on.
         repeats, warmup: rounds that count, and rounds before them that do not.
+        compiled: all of them, vanilla too, decode compiled on static caches; the first round
+            compiles. Peaks are still those of growing caches.
     """
     clock = Clock(next(subject.model.parameters()).device)
     rows: list[dict[str, Any]] = []
@@ -112,25 +125,43 @@ def compare_speed(
         inputs = subject.inputs(batch)
         plans: dict[str, Plan | None] = {VANILLA: None, **variants}
         measured = [Measured(name, plan, batch) for name, plan in plans.items()]
-        for turn in range(warmup + repeats):
-            first = turn % len(measured)
-            for each in [*measured[first:], *measured[:first]]:
-                if each.failed is None:
-                    try:
-                        call = (subject.model, inputs, each.plan, new_tokens, clock)
-                        if each.peak is None:
-                            each.peak = generate_peak(*call)
-                        run = run_phases(*call)
-                    except RuntimeError as error:
-                        if not out_of_memory(error):
-                            raise
-                        each.failed, each.runs = "out of memory", []
-                        free_memory()
-                    else:
-                        if turn >= warmup:
-                            each.runs.append(run)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
+        for each in measured:
+            call = (subject.model, inputs, each.plan, new_tokens, clock)
+            each.peak = _attempt(each, partial(generate_peak, *call))
+        with ExitStack() as copies:
+            runs = {}
+            for each in measured:
+                if compiled:
+                    spans: dict[str, float] = {}
+                    model = copies.enter_context(
+                        compiled_copy(subject.model, each.plan, clock, spans)
+                    )
+                    runs[each.name] = partial(run_compiled, model, inputs, new_tokens, clock, spans)
+                else:
+                    call = (subject.model, inputs, each.plan, new_tokens, clock)
+                    runs[each.name] = partial(run_phases, *call)
+            for turn in range(warmup + repeats):
+                first = turn % len(measured)
+                for each in [*measured[first:], *measured[:first]]:
+                    run = _attempt(each, runs[each.name])
+                    if run is not None and turn >= warmup:
+                        each.runs.append(run)
+                    done += 1
+                    if progress is not None:
+                        progress(done, total)
         rows += [each.row(measured[0], subject) for each in measured]
     return rows
+
+
+def _attempt(each: Measured, work: Callable[[], _Made]) -> _Made | None:
+    """Do a variant's work, unless it did not fit into memory before."""
+    if each.failed is not None:
+        return None
+    try:
+        return work()
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        each.failed, each.runs = "out of memory", []
+        free_memory()
+        return None

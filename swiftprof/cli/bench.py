@@ -25,6 +25,7 @@ EXAMPLES = (
     "swiftprof bench",
     "swiftprof bench --config llava-1.5-7b --scale 0.125 --retain 192,128",
     "swiftprof bench --config llava-1.5-7b --dtype bfloat16 --batch-size 1,8,32",
+    "swiftprof bench --compile --methods swiftvlm --max-new-tokens 64",
     "swiftprof bench --model llava-1.5-7b --methods plan.json --out benchmarks/results/mine.json",
 )
 
@@ -58,6 +59,9 @@ def bench(
     new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Tokens to generate.")
     ] = 8,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Decode compiled on static caches, vanilla too.")
+    ] = False,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.")] = 5,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the JSON document to this file as well.")
@@ -88,7 +92,7 @@ def bench(
     from swiftprof.files import write_text_atomic
 
     plans = plans_at(subject.cost, split_list(methods), tokens.targets(RATIOS))
-    settings = {"new_tokens": new_tokens, "repeats": repeats}
+    settings = {"new_tokens": new_tokens, "repeats": repeats, "compiled": compiled}
     with output.progress(f"timing {subject.name}") as step:
         rows = compare_speed(subject, plans, batches, **settings, progress=step)
     found = document(subject, plans, rows, {**settings, "batches": batches})

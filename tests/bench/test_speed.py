@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from swiftprof.bench import speed
+from swiftprof.bench import phases, speed
 from swiftprof.bench.clock import Clock
 from swiftprof.bench.phases import run_phases
 from swiftprof.bench.random_model import Subject, random_model, sized_models
@@ -78,6 +78,30 @@ def test_rows_hold_ratios_flops_and_their_quotient(subject, plan):
     assert rows[2]["kv_bytes"] == 2 * vanilla["kv_bytes"]
     assert ours["seconds"]["prefill"]["repeats"] == 3
     json.dumps(rows, allow_nan=False)
+
+
+def test_compiled_variants_are_compiled_once_each(subject, plan, monkeypatch):
+    graphs, made = [], phases._compiling(subject.model)
+
+    def backend(graph, example):
+        graphs.append(graph)
+        return graph.forward
+
+    config = made["compile_config"]
+    assert config.fullgraph
+    config.backend, config.mode = backend, None
+    monkeypatch.setattr(phases, "_compiling", lambda model: made)
+    call = {"new_tokens": 4, "repeats": 2, "warmup": 1}
+    rows = speed.compare_speed(subject, {"ours": plan}, [1], compiled=True, **call)
+    assert len(graphs) == 2  # in three rounds
+    plain = run_phases(subject.model, subject.inputs(1), plan, 4, Clock(CPU))
+    assert rows[1]["kv_tokens"] == plain.kv_tokens
+    assert rows[1]["kv_bytes"] == plain.kv_bytes
+    for row in rows:
+        seconds = {name: each["p50"] for name, each in row["seconds"].items()}
+        assert 0 < 3 * seconds["decode"] < seconds["end_to_end"]
+    assert rows[1]["seconds"]["score"]["p50"] > 0 == rows[0]["seconds"]["score"]["p50"]
+    assert not any(module._forward_pre_hooks for module in subject.model.modules())
 
 
 def test_large_batches_run_and_hold_that_many_caches(subject, plan):
