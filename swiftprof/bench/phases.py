@@ -136,7 +136,7 @@ def _compiling(model: Any) -> dict[str, Any]:
     """Settings of `generate()`; its own default compiles on a GPU only."""
     from transformers import CompileConfig
 
-    config = CompileConfig(fullgraph="flash" not in str(model.config._attn_implementation))
+    config: Any = CompileConfig(fullgraph="flash" not in str(model.config._attn_implementation))
     config._compile_all_devices = True
     return {"cache_implementation": "static", "compile_config": config}
 

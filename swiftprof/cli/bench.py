@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,7 +92,7 @@ def bench(
     from swiftprof.files import write_text_atomic
 
     plans = plans_at(subject.cost, split_list(methods), tokens.targets(RATIOS))
-    settings = {"new_tokens": new_tokens, "repeats": repeats, "compiled": compiled}
+    settings: dict[str, Any] = {"new_tokens": new_tokens, "repeats": repeats, "compiled": compiled}
     with output.progress(f"timing {subject.name}") as step:
         rows = compare_speed(subject, plans, batches, **settings, progress=step)
     found = document(subject, plans, rows, {**settings, "batches": batches})
