@@ -157,6 +157,8 @@ class Front(Data):
                 self._lines(panel, group, methods)
             else:
                 self._dots(panel, group)
+        for panel in panels[1:]:
+            panel.set_ylabel("")
         return figure
 
     def _lines(self, axes: Axes, group: str, methods: Sequence[str]) -> None:

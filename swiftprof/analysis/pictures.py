@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import numpy as np
 import typer
 
 from swiftprof.analysis.base import AtBudget, MethodsOpt, SamplesOpt, Subject, budget_text
@@ -46,7 +45,6 @@ class Pictures(Data):
         reference: the method whose stages are shown, and that the others are compared with.
         scores: label -> data set -> mean score over all the samples that were looked at.
         disagreed: samples of those looked at on which methods differ in score.
-        wins, losses: label -> samples where the reference scores higher than it, or lower.
     """
 
     pick: str
@@ -54,22 +52,12 @@ class Pictures(Data):
     reference: str
     scores: dict[str, dict[str, float]]
     disagreed: int
-    wins: dict[str, int]
-    losses: dict[str, int]
     pictures: list[Picture]
 
     def describe(self) -> Description:
         total, sets = sum(self.datasets.values()), list(self.datasets)
-        labels = [label for label in self.wins if label != VANILLA]
         findings = [
-            f"The pruned methods differ in score on {self.disagreed} of {total} samples."
-            if labels
-            else f"{total} samples were answered.",
-            *(
-                f"{self.reference} scores higher than {label} on {self.wins[label]} samples and "
-                f"lower on {self.losses[label]}."
-                for label in labels
-            ),
+            f"The pruned methods differ in score on {self.disagreed} of {total} samples.",
             f"Shown are {len(self.pictures)} samples: {PICKS[self.pick]}.",
         ]
         table = Table(
@@ -210,18 +198,17 @@ class PicturesAnalysis(AtBudget):
         reference = next((n for n in plans if n.partition(":")[0] == "swiftvlm"), list(plans)[-1])
         done = self.answers(subject, [VariantSettings.of(n, "", p) for n, p in plans.items()])
         same, results = Together.of(done, done.results.samples), done.results
-        scores, pictures = same.scores, list[Picture]()
+        scores, disagreed, pictures = same.scores, 0, list[Picture]()
         used = [d for d in subject.datasets if d.name in results.samples]
         for number, dataset in enumerate(used):
             name, drawn = dataset.name, results.draw[dataset.name]
             share = self.show // len(used) + (number < self.show % len(used))
             here = {label: scores[label][name].tolist() for label in scores}
+            disagreed += len(choose(here, "disagree"))
             for n in choose(here, self.pick)[:share]:
                 answers = {label: each[name][n] for label, each in same.answers.items()}
                 index, split = drawn[answers[VANILLA].place], results.settings.splits[name]
                 pictures.append(trace_sample(subject.vlm, dataset, split, index, answers, plans))
-        every = {label: np.concatenate(list(each.values())) for label, each in scores.items()}
-        others = {n: each for n, each in every.items() if n != reference}
         return Pictures(
             datasets=same.used,
             skipped=same.skipped,
@@ -232,9 +219,7 @@ class PicturesAnalysis(AtBudget):
                 label: {name: round(float(s.mean()), 6) for name, s in each.items()}
                 for label, each in scores.items()
             },
-            disagreed=len(choose({n: s.tolist() for n, s in every.items()}, "disagree")),
-            wins={n: int((every[reference] > s).sum()) for n, s in others.items()},
-            losses={n: int((every[reference] < s).sum()) for n, s in others.items()},
+            disagreed=disagreed,
             pictures=pictures,
         )
 
