@@ -37,20 +37,16 @@ def bench(
     config: Annotated[
         str | None,
         typer.Option(
-            "--config",
-            help="Random weights in the sizes of this model: llava-1.5-7b … Downloads nothing.",
+            help="Random weights in the sizes of this model: llava-1.5-7b … Downloads nothing."
         ),
     ] = None,
     scale: Annotated[
-        float,
-        typer.Option("--scale", help="Factor on the widths of --config; depth and tokens stay."),
+        float, typer.Option(help="Factor on the widths of --config; depth and tokens stay.")
     ] = 1.0,
     methods: Annotated[
         str,
         typer.Option(
-            "--methods",
-            help="Methods with commas, as for eval, or plan files.",
-            autocompletion=complete.methods,
+            help="Methods with commas, as for eval, or plan files.", autocompletion=complete.methods
         ),
     ] = METHODS,
     sizes: Annotated[
@@ -62,9 +58,9 @@ def bench(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Decode compiled on static caches, vanilla too.")
     ] = False,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Rounds that count.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 5,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the JSON document to this file as well.")
+        Path | None, typer.Option(help="Write the JSON document to this file as well.")
     ] = None,
     json: JsonOpt = False,
 ) -> None:

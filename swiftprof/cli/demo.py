@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
 
-EXAMPLES = (
-    "swiftprof demo",
-    "swiftprof demo --quick",
-    "swiftprof demo --model tiny-llava-plain",
-)
+EXAMPLES = ("swiftprof demo", "swiftprof demo --quick", "swiftprof demo --model tiny-llava-plain")
 BUDGET, RATIO = 3, 1 / 3
 SAMPLES, QUICK, PROBE = 200, 20, 4
 ASK = "How many signs are there?"
@@ -37,11 +33,10 @@ random: as drop, selected at random."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
     model: Annotated[
         str,
         typer.Option(
-            "--model",
             help="tiny-llava, or tiny-llava-plain, which nobody taught where to look.",
             autocompletion=complete.words("tiny-llava", "tiny-llava-plain"),
         ),
@@ -52,7 +47,6 @@ def demo(
     samples: Annotated[
         int | None,
         typer.Option(
-            "--samples",
             min=1,
             help="Samples a set to profile, and as many held-out ones to answer.",
             show_default=str(SAMPLES),
@@ -145,11 +139,7 @@ def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:
     for note in paper.notes:
         output.warn(note)
     often = plan_preset(
-        "often",
-        paper.model,
-        measured.decoder,
-        measured.text_tokens,
-        flops=paper.expected.tflops,
+        "often", paper.model, measured.decoder, measured.text_tokens, flops=paper.expected.tflops
     )
     paper.save(out / "plan.json")
     often.save(out / "often.json")

@@ -56,7 +56,6 @@ def evaluate(
     methods: Annotated[
         str | None,
         typer.Option(
-            "--methods",
             help="Methods with commas: NAME, NAME@LAYERS, NAME:option=value, often (the preset of "
             "swiftprof plan), or a plan.json.",
             show_default="the peers, swiftvlm and often",
@@ -72,14 +71,12 @@ def evaluate(
     ] = False,
     profile: ProfileOpt = None,
     plan: Annotated[
-        str | None,
-        typer.Option("--plan", help="Take the layers of this plan instead of a profile's."),
+        str | None, typer.Option(help="Take the layers of this plan instead of a profile's.")
     ] = None,
     budget: BudgetOpt = 3,
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference",
             help="The method that the others are tested against.",
             show_default="swiftvlm, or the first",
         ),
@@ -87,8 +84,7 @@ def evaluate(
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder to write.", show_default="evals/<model>-<settings>"),
+        Path | None, typer.Option(help="Folder to write.", show_default="evals/<model>-<settings>")
     ] = None,
     json: JsonOpt = False,
 ) -> None:

@@ -13,7 +13,6 @@ from swiftprof.cli.options import (
     JsonOpt,
     LoadOptions,
     ModelOpt,
-    TextTokensOpt,
     VisualTokensOpt,
     grouped,
 )
@@ -42,7 +41,6 @@ def flops(
     methods: Annotated[
         str | None,
         typer.Option(
-            "--methods",
             "--method",
             help="What prunes, with commas, as for swiftprof eval; or all.",
             show_default="swiftvlm",
@@ -51,15 +49,13 @@ def flops(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(
-            "--layers", help="Pruning layers, as 3,11,15.", show_default="the method's published"
-        ),
+        typer.Option(help="Pruning layers, as 3,11,15.", show_default="the method's published"),
     ] = None,
-    plan: Annotated[
-        str | None, typer.Option("--plan", help="A plan.json; it brings its model.")
-    ] = None,
+    plan: Annotated[str | None, typer.Option(help="A plan.json; it brings its model.")] = None,
     visual_tokens: VisualTokensOpt = None,
-    text_tokens: TextTokensOpt = None,
+    text_tokens: Annotated[
+        float | None, typer.Option(min=0, help="Tokens of a prompt beside the visual ones.")
+    ] = None,
     json: JsonOpt = False,
 ) -> None:
     """Count the FLOPs of a prefill without loading weights.

@@ -19,8 +19,7 @@ EXAMPLES = (
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders that the shards wrote.")],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for the whole.", show_default="the first folder"),
+        Path | None, typer.Option(help="Folder for the whole.", show_default="the first folder")
     ] = None,
     json: JsonOpt = False,
 ) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
 import typer
 
@@ -18,18 +19,12 @@ from swiftprof.errors import BadParameter
 if TYPE_CHECKING:
     from swiftprof.evaluation.specs import TargetText
 
-BUDGET_PANEL = "Token budget (give at most one)"
-DATA_PANEL = "Data"
-METHOD_PANEL = "Method"
-LOAD_PANEL = "How the model is loaded"
-
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
 ]
 ModelOpt = Annotated[
     str | None,
     typer.Option(
-        "--model",
         help="Short name, Hugging Face id or local folder.",
         show_default="the plan's or profile's, else the bundled model",
         autocompletion=complete.models,
@@ -38,173 +33,81 @@ ModelOpt = Annotated[
 DatasetsOpt = Annotated[
     str | None,
     typer.Option(
-        "--datasets",
         help="Data sets, or files and folders of your own, with commas.",
         show_default="the plan's or profile's, else the bundled ones",
         autocompletion=complete.datasets,
-        rich_help_panel=DATA_PANEL,
-    ),
-]
-SamplesOpt = Annotated[
-    int | None,
-    typer.Option(
-        "--samples",
-        min=1,
-        help="Samples of each data set, drawn once for all.",
-        show_default="see above",
-        rich_help_panel=DATA_PANEL,
     ),
 ]
 DataRootOpt = Annotated[
     Path | None,
     typer.Option(
-        "--data-root",
         envvar="SWIFTPROF_DATA_ROOT",
         show_envvar=False,
         help="Folder with local copies of data sets and of COCO's train2014 (or set "
         "SWIFTPROF_DATA_ROOT).",
-        rich_help_panel=DATA_PANEL,
-    ),
-]
-PromptStyleOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--prompt-style",
-        help="Wording of prompts: llava, llava-eval (with its system prompt), lmms, qwen2.5 …",
-        show_default="the model family's own",
-        autocompletion=complete.words(
-            "llava", "llava-eval", "lmms", "qwen2.5", "qwen3", "internvl"
-        ),
-        rich_help_panel=DATA_PANEL,
-    ),
-]
-ColumnsOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--columns",
-        help="Columns of data of your own, as question=q,answers=a,image=img.",
-        rich_help_panel=DATA_PANEL,
     ),
 ]
 ProfileOpt = Annotated[
-    str | None,
-    typer.Option("--profile", help="A profile folder.", show_default="the model's newest"),
+    str | None, typer.Option(help="A profile folder.", show_default="the model's newest")
 ]
-SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
-SplitOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--split",
-        help="Split of the data sets.",
-        show_default="each one's usual",
-        rich_help_panel=DATA_PANEL,
-    ),
-]
+SeedOpt = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
 BatchSizeOpt = Annotated[
     str,
     typer.Option("--batch-size", help="Samples that run together; auto: as many as memory allows."),
 ]
-BudgetOpt = Annotated[int, typer.Option("--budget", help="How many pruning layers, at most.")]
-MethodOpt = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        help="The method that prunes.",
-        autocompletion=complete.methods,
-        rich_help_panel=METHOD_PANEL,
-    ),
-]
-MethodsOpt = Annotated[
-    str,
-    typer.Option("--methods", help="Methods, with commas.", autocompletion=complete.methods),
-]
-ScheduleOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
-        "(0 is uniform, 1 geometric), or published.",
-        show_default="the method's",
-        autocompletion=complete.words("uniform", "gentle", "geometric", "steep", "published"),
-        rich_help_panel=METHOD_PANEL,
-    ),
-]
-MergeOpt = Annotated[
-    float,
-    typer.Option(
-        "--merge",
-        help="Merged tokens of a stage, as a fraction of the visual tokens.",
-        rich_help_panel=METHOD_PANEL,
-    ),
-]
-LayersOpt = Annotated[
-    str | None,
-    typer.Option(
-        "--layers",
-        help="Where to prune: planned, own (the method's published layers), equal (equal depths), "
-        "or layers as 3,11,15.",
-        show_default="planned, or the method's own",
-        autocompletion=complete.words("planned", "own", "equal"),
-        rich_help_panel=METHOD_PANEL,
-    ),
-]
-MethodOptionOpt = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        help="An option of the method, as seeds=even; may be repeated.",
-        rich_help_panel=METHOD_PANEL,
-    ),
-]
-VisualTokensOpt = Annotated[
-    int | None, typer.Option("--visual-tokens", min=1, help="Visual tokens of a prompt.")
-]
-TextTokensOpt = Annotated[
-    float | None,
-    typer.Option("--text-tokens", min=0, help="Tokens of a prompt beside the visual ones."),
-]
+BudgetOpt = Annotated[int, typer.Option(help="How many pruning layers, at most.")]
+VisualTokensOpt = Annotated[int | None, typer.Option(min=1, help="Visual tokens of a prompt.")]
 
 
 @dataclass(frozen=True)
 class DataOptions:
     """Which samples a command asks about."""
 
+    panel: ClassVar[str] = "Data"
+
     datasets: DatasetsOpt = None
-    columns: ColumnsOpt = None
-    samples: SamplesOpt = None
-    split: SplitOpt = None
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of data of your own, as question=q,answers=a,image=img."),
+    ] = None
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Samples of each data set, drawn once for all.", show_default="see above"
+        ),
+    ] = None
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data sets.", show_default="each one's usual")
+    ] = None
     data_root: DataRootOpt = None
-    prompt_style: PromptStyleOpt = None
+    prompt_style: Annotated[
+        str | None,
+        typer.Option(
+            help="Wording of prompts: llava, llava-eval (with its system prompt), lmms, qwen2.5 …",
+            show_default="the model family's own",
+            autocompletion=complete.words(
+                "llava", "llava-eval", "lmms", "qwen2.5", "qwen3", "internvl"
+            ),
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
 class BudgetOptions:
     """How many tokens are left. Each option takes several numbers, where the command does."""
 
+    panel: ClassVar[str] = "Token budget (give at most one)"
+
     retain: Annotated[
-        str | None,
-        typer.Option(
-            "--retain",
-            help="Visual tokens to retain, averaged over all layers.",
-            rich_help_panel=BUDGET_PANEL,
-        ),
+        str | None, typer.Option(help="Visual tokens to retain, averaged over all layers.")
     ] = None
     ratio: Annotated[
         str | None,
-        typer.Option(
-            "--ratio",
-            help="The same as a fraction of the prompt's visual tokens, as 1/3.",
-            rich_help_panel=BUDGET_PANEL,
-        ),
+        typer.Option(help="The same as a fraction of the prompt's visual tokens, as 1/3."),
     ] = None
-    flops: Annotated[
-        str | None,
-        typer.Option(
-            "--flops",
-            help="TFLOPs that the prefill may cost, in all.",
-            rich_help_panel=BUDGET_PANEL,
-        ),
-    ] = None
+    flops: Annotated[str | None, typer.Option(help="TFLOPs that the prefill may cost, in all.")] = (
+        None
+    )
 
     def targets(self, default: str | None = None) -> list[TargetText]:
         """The budgets that were given, as they were typed; ratios of `default` if none was.
@@ -234,10 +137,6 @@ class BudgetOptions:
         return texts[0] if texts else None
 
 
-def _option(*names: str, **facts: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=LOAD_PANEL, **facts)
-
-
 @dataclass(frozen=True)
 class LoadOptions:
     """Which model a command runs, and how it is loaded: the options of every such command.
@@ -245,47 +144,41 @@ class LoadOptions:
     A command asks for them with `@grouped()` and a parameter `load: LoadOptions`.
     """
 
+    panel: ClassVar[str] = "How the model is loaded"
+
     model: ModelOpt = None
     revision: Annotated[
         str | None,
-        _option(
-            "--revision",
-            help="Commit, tag or branch on the hub.",
-            show_default="the alias's, or main",
-        ),
+        typer.Option(help="Commit, tag or branch on the hub.", show_default="the alias's, or main"),
     ] = None
     device: Annotated[
-        str, _option("--device", help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
+        str, typer.Option(help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
     ] = "auto"
     device_map: Annotated[
-        str | None,
-        _option("--device-map", help="auto spreads the layers over GPUs and CPU (accelerate)."),
+        str | None, typer.Option(help="auto spreads the layers over GPUs and CPU (accelerate).")
     ] = None
-    dtype: Annotated[str, _option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto"
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto"
     attn: Annotated[
         str | None,
-        _option(
-            "--attn", help="sdpa, eager or flash_attention_2.", show_default="transformers' choice"
-        ),
+        typer.Option(help="sdpa, eager or flash_attention_2.", show_default="transformers' choice"),
     ] = None
     load_in_8bit: Annotated[
-        bool, _option("--load-in-8bit", help="Weights in 8 bits (bitsandbytes).")
+        bool, typer.Option("--load-in-8bit", help="Weights in 8 bits (bitsandbytes).")
     ] = False
     load_in_4bit: Annotated[
-        bool, _option("--load-in-4bit", help="Weights in 4 bits (bitsandbytes).")
+        bool, typer.Option("--load-in-4bit", help="Weights in 4 bits (bitsandbytes).")
     ] = False
     model_arg: Annotated[
         list[str] | None,
-        _option(
-            "--model-arg",
-            help="name=value for from_pretrained, or processor.name=value; again for more.",
+        typer.Option(
+            help="name=value for from_pretrained, or processor.name=value; again for more."
         ),
     ] = None
     trust_remote_code: Annotated[
-        bool, _option("--trust-remote-code", help="Let the checkpoint bring its own code.")
+        bool, typer.Option("--trust-remote-code", help="Let the checkpoint bring its own code.")
     ] = False
     ignore_memory: Annotated[
-        bool, _option("--ignore-memory", help="Load even if memory seems too small.")
+        bool, typer.Option("--ignore-memory", help="Load even if memory seems too small.")
     ] = False
 
 
@@ -293,7 +186,7 @@ def grouped(**defaults: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
     """Let a command take whole groups of options.
 
     A parameter whose type is a frozen dataclass, as `load: LoadOptions`, stands for the options
-    that are its fields; the command gets them as one value.
+    that are its fields, in the panel that it names; the command gets them as one value.
 
     Args:
         defaults: of single fields, where a command's differ from the group's.
@@ -329,14 +222,20 @@ def grouped(**defaults: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 
 def _fields(group: Any, defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
-    """A group's options as parameters."""
+    """A group's options as parameters, in the group's panel of the help."""
     hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=defaults.get(each.name, each.default),
-            annotation=hints[each.name],
+    options = []
+    for each in fields(group):
+        kind, option = get_args(hints[each.name])
+        if (panel := getattr(group, "panel", None)) and each.name != "model":
+            option = copy(option)
+            option.rich_help_panel = panel
+        options.append(
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(each.name, each.default),
+                annotation=Annotated[kind, option],
+            )
         )
-        for each in fields(group)
-    ]
+    return options

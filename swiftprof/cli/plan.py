@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -13,12 +13,7 @@ from swiftprof.cli.options import (
     BudgetOpt,
     BudgetOptions,
     JsonOpt,
-    LayersOpt,
     LoadOptions,
-    MergeOpt,
-    MethodOpt,
-    MethodOptionOpt,
-    ScheduleOpt,
     SeedOpt,
     VisualTokensOpt,
     grouped,
@@ -48,11 +43,36 @@ ALL = ""
 class Pruning:
     """What prunes, and how."""
 
-    method: MethodOpt = "swiftvlm"
-    layers: LayersOpt = None
-    schedule: ScheduleOpt = None
-    merge: MergeOpt = 0.05
-    option: MethodOptionOpt = None
+    panel: ClassVar[str] = "Method"
+
+    method: Annotated[
+        str, typer.Option(help="The method that prunes.", autocompletion=complete.methods)
+    ] = "swiftvlm"
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to prune: planned, own (the method's published layers), equal (equal "
+            "depths), or layers as 3,11,15.",
+            show_default="planned, or the method's own",
+            autocompletion=complete.words("planned", "own", "equal"),
+        ),
+    ] = None
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
+            "(0 is uniform, 1 geometric), or published.",
+            show_default="the method's",
+            autocompletion=complete.words("uniform", "gentle", "geometric", "steep", "published"),
+        ),
+    ] = None
+    merge: Annotated[
+        float, typer.Option(help="Merged tokens of a stage, as a fraction of the visual tokens.")
+    ] = 0.05
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of the method, as seeds=even; may be repeated."),
+    ] = None
 
     def setting(self) -> dict[str, Any]:
         """As the planner takes it. Raises SwiftprofError."""
@@ -72,35 +92,32 @@ class Pruning:
 class Searching:
     """Plans beyond the paper's."""
 
+    panel: ClassVar[str] = "Beyond the paper"
+
     search: Annotated[
         str | None,
         typer.Option(
-            "--search",
             help="Look for a better plan by measurement: for a time (10m) or a number of "
-            "candidates (200). Loads the model.",
+            "candidates (200). Loads the model."
         ),
     ] = None
     equal: Annotated[
         str,
         typer.Option(
-            "--equal",
             help="What candidates have in common with the paper's plan: flops or tokens.",
             autocompletion=complete.words("flops", "tokens"),
         ),
     ] = "flops"
     samples: Annotated[
-        int, typer.Option("--samples", min=10, help="Calibration samples a set for --search.")
+        int, typer.Option(min=10, help="Calibration samples a set for --search.")
     ] = 160
     folder: Annotated[
-        Path | None,
-        typer.Option("--folder", help="Keeps what --search measured, so that it can go on."),
+        Path | None, typer.Option(help="Keeps what --search measured, so that it can go on.")
     ] = None
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset",
-            help="A plan that needs no profile: often.",
-            autocompletion=complete.words("often"),
+            help="A plan that needs no profile: often.", autocompletion=complete.words("often")
         ),
     ] = None
 
@@ -120,34 +137,30 @@ def plan(
     budget: BudgetOpt = 3,
     curve: Annotated[
         Path | None,
-        typer.Option(
-            "--curve", help='Plan from a bare curve, {"num_layers": 32, "x": {"2": 0.61, …}}.'
-        ),
+        typer.Option(help='Plan from a bare curve, {"num_layers": 32, "x": {"2": 0.61, …}}.'),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model",
             help="Take this model's newest profile; with --curve, the model it belongs to.",
             autocompletion=complete.models,
         ),
     ] = None,
     visual_tokens: VisualTokensOpt = None,
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, help="Resamples for error bars; 0 for none.")
+        int, typer.Option(min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
     normalize: Annotated[
         str,
         typer.Option(
-            "--normalize",
             help="Scale of a data set's scores: relative or minmax.",
             autocompletion=complete.words("relative", "minmax"),
         ),
     ] = "relative",
     seed: SeedOpt = 0,
-    out: Annotated[Path, typer.Option("--out", help="Where the plan goes.")] = Path("plan.json"),
+    out: Annotated[Path, typer.Option(help="Where the plan goes.")] = Path("plan.json"),
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the curve and the plan into this PNG.")
+        Path | None, typer.Option(help="Draw the curve and the plan into this PNG.")
     ] = None,
     json: JsonOpt = False,
 ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -27,44 +27,27 @@ EXAMPLES = (
     "swiftprof profile --num-shards 4 --shard-index 0 --out profiles/shared",
 )
 SAMPLES, BUNDLED_SAMPLES = 1000, 200
-_MANY = "Many GPUs or machines"
 
 
 @dataclass(frozen=True)
 class Spread:
     """How the work is spread."""
 
-    engine: Annotated[
-        str, typer.Option("--engine", help="local: this process; ray.", rich_help_panel=_MANY)
-    ] = "local"
-    workers: Annotated[
-        str,
-        typer.Option(
-            "--workers", help="Models at a time (ray); auto: one per GPU.", rich_help_panel=_MANY
-        ),
-    ] = "auto"
+    panel: ClassVar[str] = "Many GPUs or machines"
+
+    engine: Annotated[str, typer.Option(help="local: this process; ray.")] = "local"
+    workers: Annotated[str, typer.Option(help="Models at a time (ray); auto: one per GPU.")] = (
+        "auto"
+    )
     address: Annotated[
         str | None,
-        typer.Option(
-            "--address",
-            help="Ray cluster: auto or ray://host:port.",
-            show_default="start Ray here",
-            rich_help_panel=_MANY,
-        ),
+        typer.Option(help="Ray cluster: auto or ray://host:port.", show_default="start Ray here"),
     ] = None
     num_shards: Annotated[
         int | None,
-        typer.Option(
-            "--num-shards",
-            help="Processes that share the work.",
-            show_default="from torchrun or Slurm",
-            rich_help_panel=_MANY,
-        ),
+        typer.Option(help="Processes that share the work.", show_default="from torchrun or Slurm"),
     ] = None
-    shard_index: Annotated[
-        int | None,
-        typer.Option("--shard-index", help="Which one this is, from 0.", rich_help_panel=_MANY),
-    ] = None
+    shard_index: Annotated[int | None, typer.Option(help="Which one this is, from 0.")] = None
 
     def check(self) -> None:
         """Refuse options that do not go together. Raises SwiftprofError."""
@@ -83,21 +66,20 @@ def profile(
     data: DataOptions,
     spread: Spread,
     keep: Annotated[
-        float, typer.Option("--keep", "-V", help="V: share of visual tokens a selection holds.")
+        float, typer.Option("-V", help="V: share of visual tokens a selection holds.")
     ] = 0.2,
     score: Annotated[
         str,
         typer.Option(
-            "--score",
             help="generation: answers and the set's metric; nll: likelihood of the reference "
-            "answer, without decoding.",
+            "answer, without decoding."
         ),
     ] = "generation",
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to write.", show_default="profiles/<model>-<settings>"),
+        typer.Option(help="Folder to write.", show_default="profiles/<model>-<settings>"),
     ] = None,
     json: JsonOpt = False,
 ) -> None:
@@ -133,40 +115,25 @@ def profile(
         data.data_root,
         score,  # type: ignore[arg-type]  # checked there
     )
-    done: Profile | Unfinished
-    if spread.engine == "ray":
+    on_ray = spread.engine == "ray"
+    if on_ray:
         from swiftprof.profiling.engines.on_ray import profile_on_ray
-
-        with output.progress(f"profiling {chosen.source.name} on Ray") as step:
-            done = profile_on_ray(
-                chosen.loader(),
-                request,
-                workers=workers,
-                address=spread.address,
-                batch_size=rows,
-                out=out,
-                progress=step,
-                warn=output.warn,
-                note=output.note,
-            )
     else:
         from swiftprof.profiling.api import run_shard
 
         shard = choose_shard(spread.shard_index, spread.num_shards)
         if shard.count > 1:
             output.note(f"shard index {shard.index} of {shard.count} shards (from {shard.origin})")
-        vlm = chosen.on(shard.device(load.device)).load_model(output)
-        with output.progress(f"profiling {vlm.name}") as step:
-            done = run_shard(
-                vlm,
-                request,
-                shard,
-                batch_size=rows,
-                out=out,
-                progress=step,
-                warn=output.warn,
-                note=output.note,
-            )
+        here = replace(chosen.load, device=shard.device(load.device))
+        vlm = replace(chosen, load=here).load_model(output)
+    with output.progress(f"profiling {chosen.source.name}") as step:
+        how: Any = {"batch_size": rows, "out": out, "progress": step}
+        how |= {"warn": output.warn, "note": output.note}
+        done = (
+            profile_on_ray(chosen.loader(), request, workers=workers, address=spread.address, **how)
+            if on_ray
+            else run_shard(vlm, request, shard, **how)
+        )
     raise typer.Exit(_show(output, done))
 
 

@@ -23,14 +23,12 @@ def report(
         list[Path],
         typer.Argument(help="Folders of a profile, an evaluation or analyses.", metavar="RUN..."),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     title: Annotated[
-        str | None, typer.Option("--title", help="Title.", show_default="the model's name")
+        str | None, typer.Option(help="Title.", show_default="the model's name")
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", "--limit", min=0, help="Samples to look at, in all.")
+        int, typer.Option("--limit", min=0, help="Samples to look at, in all.")
     ] = 120,
     images: Annotated[
         bool,

@@ -68,10 +68,6 @@ class Chosen:
             )
         return get_datasets(self.names, self.data.data_root)
 
-    def on(self, device: str) -> Chosen:
-        """The same on a device."""
-        return replace(self, load=replace(self.load, device=device))
-
     def loader(self) -> Callable[[], VLM]:
         """A function that loads the model, here or in another process."""
         from swiftprof.models.conventions import check_prompt_style
@@ -112,6 +108,7 @@ def resolve(
     Raises:
         SwiftprofError: unknown names, or a model that the plan or profile was not made for.
     """
+    from swiftprof.data.registry import BUNDLED
     from swiftprof.models.registry import BUNDLED_MODEL, find_model
 
     data = data or DataOptions()
@@ -132,7 +129,7 @@ def resolve(
         if not names:
             raise BadParameter("datasets", None, "no name given; see swiftprof datasets")
     else:
-        names = brought or (_own_data() if source.bundled else ())
+        names = brought or (tuple(BUNDLED) if source.bundled else ())
     return Chosen(load, source, origin, info, names, data)
 
 
@@ -147,12 +144,6 @@ def _record(
     if profile is not None:
         return str(profile.path), profile.model, tuple(profile.summary.settings.again())
     return "", None, ()
-
-
-def _own_data() -> tuple[str, ...]:
-    from swiftprof.data.registry import BUNDLED
-
-    return tuple(BUNDLED)
 
 
 def _as_recorded(load: LoadOptions, info: ModelInfo) -> LoadOptions:
@@ -252,36 +243,30 @@ def read_profile(reference: str | None, model: str | None = None) -> Profile:
     Raises:
         SwiftprofError: no such profile.
     """
-    from swiftprof.models.registry import BUNDLED_MODEL, find_model
-    from swiftprof.profiling.store import Profile, find_newest
-    from swiftprof.tiny import bundled_profiles
+    from swiftprof.profiling.store import Profile
 
-    if reference is not None:
-        if is_shared(reference):
-            raise BadParameter(
-                "profile",
-                reference,
-                "holds a plan and a curve, no samples; give it with `plan`, or as "
-                "swiftprof plan hf://…",
+    if reference is None:
+        if (found := newest_profile(model)) is None:
+            raise SwiftprofError(
+                "no finished profile under profiles/; make one with swiftprof profile, or name its "
+                "folder: swiftprof plan FOLDER"
             )
-        with hinting(reference, "profile"):
-            return Profile.load(reference)
-    wanted = None if model is None else find_model(model).name
-    try:
-        return find_newest(model=wanted)
-    except SwiftprofError:
-        bundled = bundled_profiles().get(wanted or BUNDLED_MODEL)
-        if bundled is None:
-            raise
-        return Profile.load(bundled)
+        return found
+    if is_shared(reference):
+        why = (
+            "holds a plan and a curve, no samples; give it with `plan`, or as swiftprof plan hf://…"
+        )
+        raise BadParameter("profile", reference, why)
+    with hinting(reference, "profile"):
+        return Profile.load(reference)
 
 
-def newest_profile(model: str) -> Profile | None:
+def newest_profile(model: str | None) -> Profile | None:
     """A model's newest profile; None where there is none."""
-    try:
-        return read_profile(None, model)
-    except SwiftprofError:
-        return None
+    from swiftprof.models.registry import find_model
+    from swiftprof.profiling.store import find_newest
+
+    return find_newest(model=None if model is None else find_model(model).name)
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")

@@ -37,30 +37,23 @@ def run(
     plan: Annotated[
         str | None,
         typer.Option(
-            "--plan",
             help="A plan.json, hf://owner/name, or a model whose plan is shipped.",
             show_default="plan.json, else the model's shipped plan",
         ),
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="An image file, or scene-1, -2, -3 (bundled).")
+        str | None, typer.Option(help="An image file, or scene-1, -2, -3 (bundled).")
     ] = None,
-    prompt: Annotated[str | None, typer.Option("--prompt", help="A question about it.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A question about it.")] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Show the vanilla model's answer too.")
     ] = False,
     show_tokens: Annotated[
-        Path | None,
-        typer.Option("--show-tokens", help="Draw the patches that survive each stage (PNG)."),
+        Path | None, typer.Option(help="Draw the patches that survive each stage (PNG).")
     ] = None,
     max_new_tokens: Annotated[
         int | None,
-        typer.Option(
-            "--max-new-tokens",
-            min=1,
-            help="Longest answer to --prompt.",
-            show_default=str(MAX_NEW_TOKENS),
-        ),
+        typer.Option(min=1, help="Longest answer to --prompt.", show_default=str(MAX_NEW_TOKENS)),
     ] = None,
     seed: SeedOpt = 0,
     size: BatchSizeOpt = "auto",

@@ -29,28 +29,20 @@ def serve(
     plan: Annotated[
         list[str] | None,
         typer.Option(
-            "--plan",
             help="A plan.json, or NAME=FILE; may be repeated. Requests choose by this name.",
             show_default="plan.json, else the model's shipped plan",
         ),
     ] = None,
     ratio: Annotated[
         str | None,
-        typer.Option(
-            "--ratio", help="Further budgets of every plan, as 1/2,2/9: models NAME@1/2 …"
-        ),
+        typer.Option(help="Further budgets of every plan, as 1/2,2/9: models NAME@1/2 …"),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
-    ] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     api_key: Annotated[
         str | None,
         typer.Option(
-            "--api-key",
-            envvar="SWIFTPROF_API_KEY",
-            help="Ask clients for this key.",
-            show_default="none",
+            envvar="SWIFTPROF_API_KEY", help="Ask clients for this key.", show_default="none"
         ),
     ] = None,
     allow_urls: Annotated[
@@ -60,14 +52,12 @@ def serve(
         ),
     ] = False,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="The most requests that run together.")
+        int, typer.Option(min=1, help="The most requests that run together.")
     ] = 8,
     queue: Annotated[
-        int, typer.Option("--queue", min=1, help="The most requests that wait; more get 503.")
+        int, typer.Option(min=1, help="The most requests that wait; more get 503.")
     ] = 256,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="The longest answer.")
-    ] = 1024,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 1024,
     json: JsonOpt = False,
 ) -> None:
     """Serve the model, unpruned and pruned by plans, to OpenAI's clients and to a browser.

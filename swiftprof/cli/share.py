@@ -21,10 +21,9 @@ EXAMPLES = (
 
 def share(
     profile: Annotated[str, typer.Argument(help="A profile folder.")],
-    to: Annotated[str, typer.Option("--to", help="The repository to write, owner/name.")],
+    to: Annotated[str, typer.Option(help="The repository to write, owner/name.")],
     plan: Annotated[
-        str | None,
-        typer.Option("--plan", help="The plan to share.", show_default="one with 3 layers, 1/3"),
+        str | None, typer.Option(help="The plan to share.", show_default="one with 3 layers, 1/3")
     ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Make a private repository, if it is new.")

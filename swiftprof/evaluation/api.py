@@ -36,7 +36,6 @@ from swiftprof.profiling.store import Profile, find_newest
 from swiftprof.runs.folder import Run, open_run
 from swiftprof.runs.settings import common_settings, model_info
 from swiftprof.tables import Table, html_text
-from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,7 +212,7 @@ def _variants(
         profile = Profile.load(profile)
     specs = [parse_spec(m) for m in methods if not isinstance(m, VariantSettings)]
     if profile is None and layers is None and any(s.needs_profile for s in specs):
-        profile = _newest(vlm)
+        profile = find_newest(model=vlm.name)
     if profile is not None and profile.model.num_layers != vlm.num_layers:
         raise SwiftprofError(
             f"{profile.path}: is a profile of {profile.model.name} with {profile.model.num_layers} "
@@ -226,15 +225,6 @@ def _variants(
     made = planner.variants(specs, targets)
     made += [each for each in methods if isinstance(each, VariantSettings)]
     return list({variant.name: variant for variant in made}.values())
-
-
-def _newest(vlm: VLM) -> Profile | None:
-    """The model's newest profile, else the one that comes with it."""
-    try:
-        return find_newest(model=vlm.name)
-    except SwiftprofError:
-        bundled = bundled_profiles().get(vlm.name)
-        return None if bundled is None else Profile.load(bundled)
 
 
 def _finish(

@@ -18,12 +18,14 @@ from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.models.registry import BUNDLED_MODEL
 from swiftprof.planning.curve import Curve, SampleScores, combine
 from swiftprof.planning.plan_file import ModelInfo
 from swiftprof.planning.stability import curve_intervals
 from swiftprof.profiling.rows import parts_of, read_rows, read_scores, series_of
 from swiftprof.profiling.settings import Settings
 from swiftprof.runs.folder import MAX_BYTES, Index, Run, chunks
+from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,15 +224,15 @@ class Profile:
         return picture_html(self.plot(), self._title())
 
 
-def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile:
-    """The most recently made finished profile below ``root``.
+def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile | None:
+    """The most recently made finished profile below ``root``, else the one that is bundled.
 
     Args:
         root: folder of profiles.
         model: only of the model with this name.
 
-    Raises:
-        SwiftprofError: there is none.
+    Returns:
+        None where there is none of the model.
     """
     found: list[tuple[str, Path]] = []
     for file in root.glob("*/profile.json"):
@@ -241,12 +243,8 @@ def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile:
                 found.append((str(document.get("created")), file))
         except (SwiftprofError, AttributeError):
             continue  # a damaged neighbour must not hide the good ones
-    if not found:
-        raise SwiftprofError(
-            f"no finished profile under {root}/; make one with swiftprof profile, "
-            "or name its folder: swiftprof plan FOLDER"
-        )
-    return Profile.load(max(found)[1].parent)
+    folder = max(found)[1].parent if found else bundled_profiles().get(model or BUNDLED_MODEL)
+    return None if folder is None else Profile.load(folder)
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

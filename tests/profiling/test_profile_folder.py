@@ -154,8 +154,8 @@ def test_newest_is_by_its_date_not_by_its_name(copy, tmp_path):
         file = root / name / "profile.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "created": created}))
     assert find_newest(root).path.name == "a"
-    with pytest.raises(SwiftprofError, match="swiftprof profile"):
-        find_newest(tmp_path / "empty")
+    assert find_newest(tmp_path / "empty", "llava-1.5-7b") is None
+    assert find_newest(tmp_path / "empty").model.name == "tiny-llava"  # it comes with its model
 
 
 def test_more_samples_and_sets_go_into_the_same_folder(
