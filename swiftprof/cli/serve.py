@@ -54,9 +54,6 @@ def serve(
     batch_size: Annotated[
         int, typer.Option(min=1, help="The most requests that run together.")
     ] = 8,
-    queue: Annotated[
-        int, typer.Option(min=1, help="The most requests that wait; more get 503.")
-    ] = 256,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 1024,
     json: JsonOpt = False,
 ) -> None:
@@ -92,7 +89,7 @@ def serve(
         if each.plan is not None:
             each.plan.check_model(vlm.num_layers, vlm.name)
             prune(vlm.model, each.plan)  # refuses what does not fit
-    limits = Limits(batch=batch_size, waiting=queue, tokens=max_new_tokens)
+    limits = Limits(batch=batch_size, tokens=max_new_tokens)
     service = Service(vlm, variants, limits, fetch if allow_urls else None)
     app = create_app(service, api_key=api_key or None, hosts=allowed_hosts(host))
     address, number = listening.getsockname()[:2]

@@ -15,7 +15,7 @@ from swiftprof.errors import BadParameter, SwiftprofError
 
 EXAMPLES = (
     "swiftprof share profiles/mine --to owner/name --dry-run",
-    "swiftprof share profiles/mine --to owner/name --plan plan.json --private",
+    "swiftprof share profiles/mine --to owner/name --plan plan.json",
 )
 
 
@@ -25,9 +25,6 @@ def share(
     plan: Annotated[
         str | None, typer.Option(help="The plan to share.", show_default="one with 3 layers, 1/3")
     ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make a private repository, if it is new.")
-    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would go; nothing is sent.")
     ] = False,
@@ -58,7 +55,7 @@ def share(
             output.print("\n" + plain_card(Path(folder)))
             output.print("Nothing was sent (--dry-run).")
         else:
-            _send(Path(folder), to, private)
+            _send(Path(folder), to)
             output.print("\nShared. Anybody can now use it.")
             output.next("run", "--plan", f"hf://{to}")
     output.document({"to": to, "files": sizes, "sent": not dry_run})
@@ -71,13 +68,13 @@ def plain_card(folder: Path) -> str:
     return escape((folder / "README.md").read_text(encoding="utf-8"))
 
 
-def _send(folder: Path, to: str, private: bool) -> None:
+def _send(folder: Path, to: str) -> None:
     """Make the repository where it is new, and commit the files."""
     from huggingface_hub import HfApi, errors
 
     api = HfApi()
     try:
-        api.create_repo(to, private=private, exist_ok=True)
+        api.create_repo(to, exist_ok=True)
         api.upload_folder(
             repo_id=to, folder_path=folder, commit_message="A plan and its curve, by swiftprof"
         )

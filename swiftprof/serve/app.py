@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from swiftprof.serve.errors import ApiError
-from swiftprof.serve.generation import Done
+from swiftprof.serve.generation import Event
 from swiftprof.serve.page import Page
 from swiftprof.serve.reply import END, Reply, event
 from swiftprof.serve.request import ChatRequest, parse
@@ -157,26 +157,24 @@ class _Answer(Response):
                 first = await events.get()  # what fails before it is told by a status
                 if isinstance(first, ApiError):
                     raise first
-                events_of = _Replayed(first, events)
                 if self._asked.stream:
-                    await self._stream(events_of, send)
+                    await self._stream(first, events, send)
                     return
-                response = await self._whole(events_of)
+                response = await self._whole(first, events)
         except ApiError as error:
             response = _refusal(error)
         await response(scope, receive, send)
 
-    async def _whole(self, events: _Replayed) -> Response:
+    async def _whole(self, found: Event, events: Events) -> Response:
         text = ""
-        while True:
-            found = await events.get()
-            if isinstance(found, ApiError):
-                raise found
-            if isinstance(found, Done):
-                return JSONResponse(self._reply.whole(text, found))
+        while isinstance(found, str):
             text += found
+            found = await events.get()
+        if isinstance(found, ApiError):
+            raise found
+        return JSONResponse(self._reply.whole(text, found))
 
-    async def _stream(self, events: _Replayed, send: Send) -> None:
+    async def _stream(self, found: Event, events: Events, send: Send) -> None:
         head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": head})
 
@@ -185,29 +183,16 @@ class _Answer(Response):
 
         reply, options = self._reply, self._asked.stream_options
         await write(reply.chunk({"role": "assistant", "content": ""}))
-        while True:
+        while isinstance(found, str):
+            await write(reply.chunk({"content": found}))
             found = await events.get()
-            if isinstance(found, str):
-                await write(reply.chunk({"content": found}))
-                continue
-            if isinstance(found, Done):
-                await write(reply.chunk({}, found))
-                if options is not None and options.include_usage:
-                    await write(reply.totals(found))
-            else:
-                await write(event(found.body))
-            await write(END, more=False)
-            return
-
-
-class _Replayed:
-    """Events of which the first was looked at already."""
-
-    def __init__(self, first: Any, rest: Events) -> None:
-        self._first, self._rest = [first], rest
-
-    async def get(self) -> Any:
-        return self._first.pop() if self._first else await self._rest.get()
+        if isinstance(found, ApiError):
+            await write(event(found.body))
+        else:
+            await write(reply.chunk({}, found))
+            if options is not None and options.include_usage:
+                await write(reply.totals(found))
+        await write(END, more=False)
 
 
 async def _until_gone(receive: Callable[[], Awaitable[Any]]) -> None:

@@ -41,11 +41,9 @@ class Done:
         finish: "stop" or "length", as OpenAI's clients know them.
         visual: visual tokens of the prompt, and
         retained: how many of them entered a layer, averaged over layers.
-        grid: rows and columns of the one image's visual tokens; None where they form no grid.
-        stages: what each stage kept, merged and brought back.
-        tflops: of the prefill, and those `tflops_vanilla` of the unpruned model.
-        seconds: from the batch's begin to this answer's end, and to its `first` token.
-        batch: requests that ran together.
+        trace: what a request may ask for beside its answer: rows and columns of the one image's
+            visual tokens (`grid`; null where they form none), what each stage kept, merged and
+            brought back, FLOPs, times from the batch's begin, and requests that ran together.
     """
 
     finish: str
@@ -53,13 +51,7 @@ class Done:
     completion_tokens: int
     visual: int
     retained: float
-    grid: tuple[int, int] | None
-    stages: list[StagePatches]
-    tflops: float
-    tflops_vanilla: float
-    seconds: float
-    first: float
-    batch: int
+    trace: dict[str, Any]
 
 
 Event = str | Done | ApiError
@@ -247,20 +239,19 @@ class _Row:
             flops = plan_flops(shape, self.plan.stages, self.visual, text, method=method)
             stages = stage_patches(run, self.place)
         assert self.first is not None
-        return Done(
-            finish=finish,
-            prompt_tokens=self.length,
-            completion_tokens=self.count,
-            visual=self.visual,
-            retained=retained,
-            grid=self.grid,
-            stages=stages,
-            tflops=flops / 1e12,
-            tflops_vanilla=plain / 1e12,
-            seconds=now - self.started,
-            first=self.first - self.started,
-            batch=self.batch,
-        )
+        trace = {
+            "visual_tokens": self.visual,
+            "retained_visual_tokens": round(retained, 2),
+            "grid": self.grid,
+            "stages": [stage.model_dump() for stage in stages],
+            "prefill_tflops": flops / 1e12,
+            "prefill_tflops_vanilla": plain / 1e12,
+            "seconds": round(now - self.started, 4),
+            "first_token_seconds": round(self.first - self.started, 4),
+            "batch": self.batch,
+            "completion_tokens": self.count,
+        }
+        return Done(finish, self.length, self.count, self.visual, retained, trace)
 
 
 class _Sampling(LogitsProcessor):

@@ -47,21 +47,7 @@ class Reply:
         return {**head, "choices": choices, **more}
 
     def _extra(self, done: Done) -> dict[str, Any]:
-        if not self.trace:
-            return {}
-        facts = {
-            "visual_tokens": done.visual,
-            "retained_visual_tokens": round(done.retained, 2),
-            "grid": done.grid,
-            "stages": [stage.model_dump() for stage in done.stages],
-            "prefill_tflops": done.tflops,
-            "prefill_tflops_vanilla": done.tflops_vanilla,
-            "seconds": round(done.seconds, 4),
-            "first_token_seconds": round(done.first, 4),
-            "batch": done.batch,
-            "completion_tokens": done.completion_tokens,
-        }
-        return {"swiftprof": facts}
+        return {"swiftprof": done.trace} if self.trace else {}
 
 
 END = b"data: [DONE]\n\n"
