@@ -23,7 +23,7 @@ EXAMPLES = ("swiftprof demo", "swiftprof demo --quick", "swiftprof demo --model 
 BUDGET, RATIO = 3, 1 / 3
 SAMPLES, QUICK, PROBE = 200, 20, 4
 ASK = "How many signs are there?"
-PAPER, OURS = "the paper's plan", "often (ours)"
+PAPER, OURS = "paper's plan", "often (ours)"
 SAME = "FLOPs of the paper's plan"
 WORDS = f"""\
 {PAPER}: judges at the layers that the profile chose; what is not selected comes back.

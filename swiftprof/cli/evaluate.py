@@ -35,8 +35,6 @@ METHODS = (
 )
 RATIOS = "1/3,2/9"
 SAMPLES, BUNDLED_SAMPLES = 1000, 250
-SET_WIDTH = 18
-"""Columns that the scores of a data set take on a terminal."""
 
 EXAMPLES = (
     "swiftprof eval",
@@ -172,7 +170,7 @@ def show_tables(output: Output, results: Results) -> None:
     """The tables, as many data sets side by side as fit, and how the scores came about."""
     from swiftprof.evaluation.table import how, ladder_note, tables
 
-    output.tables(*tables(results, max(1, (output.width - 20) // SET_WIDTH)))
+    output.tables(*tables(results, output.width))
     output.print()
     for name, text in how(results).items():
         output.print("[dim]{name} {text}[/dim]", name=name, text=text)

@@ -24,7 +24,7 @@ from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.specs import Planner, TargetText, parse_spec, targets_of
 from swiftprof.evaluation.statistics import Scores
 from swiftprof.evaluation.store import FOLDER, Answers, read_answers
-from swiftprof.evaluation.table import averages_table, markdown
+from swiftprof.evaluation.table import averages_table, markdown, shown_groups
 from swiftprof.files import write_text_atomic
 from swiftprof.methods.base import Method
 from swiftprof.models.batch_size import Prompt, answering
@@ -65,7 +65,7 @@ class Evaluation:
     @property
     def table(self) -> Table:
         """Averages and costs, as a command prints them."""
-        return averages_table(self.results)
+        return averages_table(self.results, shown_groups(self.results))
 
     def plot(self, against: CostAxis = "tokens") -> Figure:
         """Score against retained `tokens`, or `flops`: one line a method, as a figure."""

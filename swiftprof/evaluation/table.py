@@ -26,28 +26,33 @@ OWN_BUDGET = "own budget"
 """Budget of a plan that is taken as it is."""
 
 SIGNIFICANT = 0.05
+SET_WIDTH, GROUP_WIDTH = 18, 25
+"""Letters that the scores of a data set take, and those of an average over several."""
 _MARKS = {"worse": " ▼", "better": " ▲", "": ""}
 
 
-def tables(results: Results, sets: int | None = None) -> list[Table]:
+def tables(results: Results, width: int | None = None) -> list[Table]:
     """All tables of an evaluation.
 
     Args:
-        sets: data sets side by side; all of them by default.
+        width: of the place where they are shown, in letters. In a narrow one data sets stand below
+            each other, and only the average over all of them is shown.
     """
     names = list(results.samples)
-    size = sets or len(names)
+    size = len(names) if width is None else max(1, (width - 20) // SET_WIDTH)
+    groups = shown_groups(results)
+    if width is not None and width < 40 + GROUP_WIDTH * len(groups):
+        groups = groups[-1:]
     return [
-        averages_table(results),
+        averages_table(results, groups),
         *(scores_table(results, names[i : i + size]) for i in range(0, len(names), size)),
         *(each for name in names if (each := metrics_table(results, name)).rows),
-        *([tests_table(results)] if results.tests else []),
+        *([tests_table(results, groups)] if results.tests else []),
     ]
 
 
-def averages_table(results: Results) -> Table:
+def averages_table(results: Results, groups: Sequence[str]) -> Table:
     """Averages over data sets and costs, a row per method under a heading per budget."""
-    groups = shown_groups(results)
     unit, scaled = flops_unit(results.rows[0].tflops)
     return Table(
         columns=("method", *(NAMES[g] for g in groups), "tokens", unit, "speed"),
@@ -94,35 +99,28 @@ def metrics_table(results: Results, name: str, most: int = 4) -> Table:
     return Table(columns=(name, *metrics), rows=rows)
 
 
-def tests_table(results: Results) -> Table:
-    """Differences to the reference method at the same budget."""
-    groups = shown_groups(results)
-    return Table(
-        columns=(
-            "method",
-            "budget",
-            "against",
-            "on",
-            "difference",
-            "95 % interval",
-            "p",
-            "p (Holm)",
-        ),
-        rows=tuple(
+def tests_table(results: Results, groups: Sequence[str]) -> Table:
+    """Differences to the reference method at the same budget, under a heading per budget."""
+    rows: list[tuple[str, ...]] = []
+    shown = [test for test in results.tests if test.group in groups]
+    for budget, base in dict.fromkeys((test.budget, test.reference) for test in shown):
+        rows.append((f"{budget}: against {base}",))
+        rows += [
             (
                 test.method,
-                test.budget,
-                test.reference,
                 NAMES[test.group],
                 f"{100 * test.difference.value:+.1f}",
                 f"{100 * test.difference.low:+.1f} to {100 * test.difference.high:+.1f}",
                 p_text(test.p),
                 p_text(test.p_holm),
             )
-            for test in results.tests
-            if test.group in groups
-        ),
-        left=(0, 1, 2, 3),
+            for test in shown
+            if test.budget == budget
+        ]
+    return Table(
+        columns=("method", "on", "difference", "95 % interval", "p", "p (Holm)"),
+        rows=tuple(rows),
+        left=(0, 1),
         title="Paired tests",
         note="Signs of paired differences are flipped at random; p (Holm) is corrected over the "
         "methods of a budget.",

@@ -200,12 +200,12 @@ def test_demo_in_small(capsys, tmp_path):
     assert main([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     rows = {row["label"]: row for row in document["results"]["rows"]}
-    assert list(rows) == ["vanilla", "the paper's plan", "often (ours)", "drop", "random"]
-    for name, label in (("plan", "the paper's plan"), ("often", "often (ours)")):
+    assert list(rows) == ["vanilla", "paper's plan", "often (ours)", "drop", "random"]
+    for name, label in (("plan", "paper's plan"), ("often", "often (ours)")):
         plan = Plan.load(tmp_path / f"{name}.json")
         assert plan.to_dict() == document[name]
         assert rows[label]["pruning_layers"] == list(plan.pruning_layers)
-    paper, often = (rows[label]["tflops"] for label in ("the paper's plan", "often (ours)"))
+    paper, often = (rows[label]["tflops"] for label in ("paper's plan", "often (ours)"))
     assert often == pytest.approx(paper, rel=0.01)
     page = (tmp_path / "demo.html").read_text()
     for text in ("<table", "paper&#39;s plan: ", "Our plan, often, at the same FLOPs: "):
