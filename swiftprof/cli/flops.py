@@ -41,6 +41,7 @@ def flops(
     methods: Annotated[
         str | None,
         typer.Option(
+            "--methods",
             "--method",
             help="What prunes, with commas, as for swiftprof eval; or all.",
             show_default="swiftvlm",

@@ -191,9 +191,9 @@ def plan(
             raise BadParameter("curve", None, f"{profile} is given too; plan from one of them")
         if searching.search is not None:
             raise BadParameter("search", None, "needs a profile, whose model and data sets it uses")
+        curves[ALL], made = _from_curve(curve, profile, model, visual_tokens, setting)
         if profile is not None:
             output.note("planned from a shared curve: no samples, hence no error bars")
-        curves[ALL], made = _from_curve(curve, profile, model, visual_tokens, setting)
     else:
         if visual_tokens is not None:
             why = "only goes with `curve`; a profile knows its model"

@@ -65,9 +65,7 @@ def profile(
     load: LoadOptions,
     data: DataOptions,
     spread: Spread,
-    keep: Annotated[
-        float, typer.Option("-V", help="V: share of visual tokens a selection holds.")
-    ] = 0.2,
+    keep: Annotated[float, typer.Option(help="V: share of visual tokens a selection holds.")] = 0.2,
     score: Annotated[
         str,
         typer.Option(

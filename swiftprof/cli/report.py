@@ -27,9 +27,7 @@ def report(
     title: Annotated[
         str | None, typer.Option(help="Title.", show_default="the model's name")
     ] = None,
-    samples: Annotated[
-        int, typer.Option("--limit", min=0, help="Samples to look at, in all.")
-    ] = 120,
+    samples: Annotated[int, typer.Option(min=0, help="Samples to look at, in all.")] = 120,
     images: Annotated[
         bool,
         typer.Option(
