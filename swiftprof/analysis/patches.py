@@ -151,13 +151,8 @@ def draw_tokens(
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         whole = f"all {grid[0] * grid[1]} tokens"
         for panel, stage in zip(panels, (None, *stages), strict=False):
-            draw_patches(
-                panel,
-                image,
-                grid,
-                stage,
-                whole if stage is None else f"{stage.title}: {stage.counts()}",
-            )
+            title = f"{stage.title}: {stage.counts()}" if stage else whole
+            draw_patches(panel, image, grid, stage, title)
         for panel in panels[len(stages) + 1 :]:
             panel.set_visible(False)
         figure.suptitle(caption, fontsize=11)

@@ -57,7 +57,7 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
         page.sections += part.sections
         page.cards += part.cards
         page.total += part.total
-    page.left_out += album.problems
+    page.left_out += dict.fromkeys(album.problems)
     if not page.title:
         facts = [fact for section in page.sections for fact in section.facts]
         models = dict.fromkeys(v.split(",")[0] for name, v in facts if name == "model")

@@ -16,8 +16,6 @@ LARGEST = 256
 """Pixels of a thumbnail's longer side."""
 SMALL = 40_000
 """Bytes up to which a PNG is kept as it is."""
-BUDGET = 8 << 20
-"""Characters of all images of a page together."""
 
 
 def data_url(image: Image.Image) -> str:
@@ -46,8 +44,6 @@ class Album:
     every: bool = False
     data_root: Path | None = None
     problems: list[str] = field(default_factory=list)
-    _spent: int = 0
-    _broken: set[str] = field(default_factory=set)
 
     def find(
         self, name: str, split: str, indices: Sequence[int], ids: Sequence[str]
@@ -61,35 +57,18 @@ class Album:
             ids: of the samples, in the same order.
         """
         out: list[str | None] = [None] * len(ids)
-        if name in self._broken:
-            return out
+        why = ""
         if name not in BUNDLED and not self.every:
-            self._give_up(name, "its images are not opened unless `images` is given")
-            return out
-        try:
-            dataset = get_dataset(name, self.data_root)
-            rest = iter(indices)
-            for place, wanted in enumerate(ids):
-                for index in rest:
-                    sample = dataset.sample(split, index)
-                    if sample.id == wanted:
-                        out[place] = self._spend(name, data_url(sample.images[0]))
-                        break
-                if name in self._broken:
-                    break
-        except Exception as error:  # whatever a data set's files may raise
-            self._give_up(name, f"{type(error).__name__}: {error}")
+            why = "its images are not opened unless `images` is given"
+        else:
+            try:
+                dataset, rest = get_dataset(name, self.data_root), iter(indices)
+                for place, wanted in enumerate(ids):
+                    samples = (dataset.sample(split, index) for index in rest)
+                    found = next((each for each in samples if each.id == wanted), None)
+                    out[place] = data_url(found.images[0]) if found else None
+            except Exception as error:  # whatever a data set's files may raise
+                why = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if why:
+            self.problems.append(f"images of {name}: {why}")
         return out
-
-    def _spend(self, name: str, url: str) -> str | None:
-        if self._spent + len(url) > BUDGET:
-            self._give_up(
-                name, f"images take more than {BUDGET >> 20} MB; show fewer with `samples`"
-            )
-            return None
-        self._spent += len(url)
-        return url
-
-    def _give_up(self, name: str, why: str) -> None:
-        self._broken.add(name)
-        self.problems.append(f"images of {name}: {' '.join(why.split())[:300]}")
