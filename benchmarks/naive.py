@@ -1,7 +1,7 @@
 """Profiling as its definition reads: one `generate()` call for every layer of every sample.
 
-The reference that profiling is timed against and compared with. It is spared one thing: selections
-come from the last token's attention row, not from whole attention maps.
+The reference that profiling is timed against and compared with. It is spared one thing: the
+selections are given, not found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.profiling.record import record
 from swiftprof.runtime.prune import prune
 
 
@@ -48,29 +47,30 @@ class GivenSelection(Method):
 
 @torch.inference_mode()
 def profile_one(
-    vlm: VLM, dataset: Dataset, sample: Sample, layers: Sequence[int], keep: float
+    vlm: VLM, dataset: Dataset, sample: Sample, selections: Sequence[Sequence[int]], keep: float
 ) -> Answers:
-    """Profile one sample with one call per layer.
+    """Answer one sample with one call for the vanilla model and one per selection.
 
     Args:
-        layers: candidate layers, 1-based.
+        selections: per candidate layer the visual tokens kept, by their place among the prompt's.
         keep: V.
     """
     inputs = vlm.inputs([sample.image], [sample.question])
-    recording = record(vlm.model, inputs, vlm.image_token_id, dataset.max_new_tokens)
-    number = recording.visual[0].cumsum(0) - 1
-    selections = recording.select(keep)[0]
+    prompt = inputs["input_ids"].shape[1]
+
+    def answer() -> str:
+        ids = vlm.model.generate(  # type: ignore[operator]
+            **inputs, do_sample=False, num_beams=1, max_new_tokens=dataset.max_new_tokens
+        )
+        return vlm.decode(ids[:, prompt:])[0]
+
     plan = Plan(
         model=ModelInfo(name=vlm.name, num_layers=vlm.num_layers),
         method="drop",
         stages=(Stage(layer=BASE_LAYER, keep=keep),),
     )
-    reruns = []
-    for layer in layers:
-        chosen = GivenSelection(tuple(number[selections[layer - 1]].tolist()))
-        with prune(vlm.model, plan, method=chosen):
-            ids = vlm.model.generate(  # type: ignore[operator]
-                **inputs, do_sample=False, num_beams=1, max_new_tokens=dataset.max_new_tokens
-            )
-        reruns += vlm.decode(ids[:, inputs["input_ids"].shape[1] :])
-    return Answers(vlm.decode(recording.generated)[0], reruns)
+    vanilla, reruns = answer(), []
+    for chosen in selections:
+        with prune(vlm.model, plan, method=GivenSelection(tuple(chosen))):
+            reruns.append(answer())
+    return Answers(vanilla, reruns)

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.naive import Answers, profile_one
+from benchmarks.naive import profile_one
 from swiftprof.bench.clock import Clock, paired_ratio, summary
 from swiftprof.bench.environment import environment
 from swiftprof.bench.random_model import random_vlm
@@ -33,13 +33,17 @@ from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
-from swiftprof.models.batch_size import Prompt, profiling
+from swiftprof.models.batch_size import Prompt, most_rows, profiling
 from swiftprof.models.loading import VLM, load
+from swiftprof.profiling.conformance import check_steps
+from swiftprof.profiling.decode import decode, end_tokens
 from swiftprof.profiling.job import Request, prepare
-from swiftprof.profiling.measure import batches, measure_batch
+from swiftprof.profiling.measure import batches, candidates, measure_batch
 from swiftprof.profiling.record import record
+from swiftprof.profiling.rerun import Rows, run_prompts
 from swiftprof.profiling.rows import Row
 from swiftprof.profiling.settings import Settings
+from swiftprof.profiling.steps import Steps
 
 _SIDE = 2048
 """Side of the matrix product whose speed stands for the device's."""
@@ -75,7 +79,7 @@ def profiling_speed(
     Raises:
         SwiftprofError: a set has no usable sample.
     """
-    clock = Clock(vlm.model.device)
+    clock, steps = Clock(vlm.model.device), check_steps(vlm.model)
     request = Request(tuple(datasets), keep, samples, seed)
     settings = prepare(vlm, request).settings
     size = profiling(
@@ -96,43 +100,34 @@ def profiling_speed(
         work.append(_Set(each, good))
     count = sum(len(w.samples) for w in work)
     slow_count = sum(len(w.samples[:naive_samples]) for w in work)
-    fast_times, slow_times, plain_times, recorded_times, peaks = [], [], [], [], []
-    rows: list[Row] = []
-    slow: list[Answers] = []
+    fast_times, slow_times, peaks = [], [], []
+    phases: dict[str, list[float]] = {}
+    pairs: list[tuple[str, str]] = []
     for turn in range(repeats + 1):
         peak = _matmul_speed(clock, vlm.model.dtype)
         began = clock.worked()
-        rows = [row for w in work for row in _fast(vlm, w, settings, size)]
+        rows = [row for w in work for row in _fast(vlm, steps, w, settings, size)]
         middle = clock.worked()
-        slow = [
-            profile_one(vlm, w.dataset, sample, settings.layers, keep)
+        by_id = {(row.dataset, row.id): row for row in rows}
+        pairs = [
+            pair
             for w in work
             for sample in w.samples[:naive_samples]
+            for pair in _answers(vlm, w.dataset, sample, by_id[w.dataset.name, sample.id], settings)
         ]
         ended = clock.worked()
-        plain, recorded = _recording(vlm, work, size, clock)
+        found = _phases(vlm, steps, work, settings, size, clock)
         if turn:
             fast_times.append((middle - began) / count)
             slow_times.append((ended - middle) / slow_count)
-            plain_times.append(plain)
-            recorded_times.append(recorded)
             peaks.append(peak)
+            for name, seconds in found.items():
+                phases.setdefault(name, []).append(seconds)
         if progress is not None:
             progress(turn + 1, repeats + 1)
-    by_id = {(row.dataset, row.id): row for row in rows}
-    wanted = [by_id[w.dataset.name, s.id] for w in work for s in w.samples[:naive_samples]]
-    pairs = [
-        pair
-        for row, answers in zip(wanted, slow, strict=True)
-        for pair in zip(
-            [row.prediction, *row.rerun_prediction],
-            [answers.vanilla, *answers.reruns],
-            strict=True,
-        )
-    ]
     flops = sum(needed_flops(vlm, row, settings) for row in rows) / len(rows)
     bounds = [flops / peak for peak in peaks]
-    candidates = len(settings.layers)
+    layers = len(settings.layers)
     fast, naive = median(fast_times), median(slow_times)
     return {
         "settings": {
@@ -140,20 +135,20 @@ def profiling_speed(
             "samples": count,
             "naive_samples": slow_count,
             "keep": keep,
-            "layers": candidates,
+            "layers": layers,
             "batch_size": size,
             "repeats": repeats,
         },
-        "profiling": {**_rates(fast, candidates), "seconds_per_sample": summary(fast_times)},
-        "naive": {**_rates(naive, candidates), "seconds_per_sample": summary(slow_times)},
+        "profiling": {**_rates(fast, layers), "seconds_per_sample": summary(fast_times)},
+        "naive": {**_rates(naive, layers), "seconds_per_sample": summary(slow_times)},
         "bound": {
-            **_rates(median(bounds), candidates),
+            **_rates(median(bounds), layers),
             "gflops_per_sample": flops / 1e9,
             "gflops_per_second": median(peaks) / 1e9,
         },
         "speedup": paired_ratio(slow_times, fast_times),
         "of_bound": 1 / paired_ratio(fast_times, bounds),
-        "recording_overhead": 1 / paired_ratio(plain_times, recorded_times),
+        "seconds_of_phases": {name: median(each) for name, each in phases.items()},
         "distinct_reruns": sum(_distinct(row, settings) for row in rows) / len(rows),
         "equal_answers": sum(a == b for a, b in pairs),
         "compared_answers": len(pairs),
@@ -212,30 +207,57 @@ def _tokens(vlm: VLM, text: str) -> int:
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _fast(vlm: VLM, work: _Set, settings: Settings, size: int) -> list[Row]:
+def _fast(vlm: VLM, steps: Steps, work: _Set, settings: Settings, size: int) -> list[Row]:
     return [
         row
         for batch in _batches(work.samples, size)
-        for row in measure_batch(vlm, work.dataset, batch, settings)
+        for row in measure_batch(vlm, steps, work.dataset, batch, settings)
     ]
 
 
+def _answers(
+    vlm: VLM, dataset: Dataset, sample: Sample, row: Row, settings: Settings
+) -> list[tuple[str, str]]:
+    """Every answer of a profile's row beside that of its own `generate()` call."""
+    chosen = [row.selection[layer - 1] for layer in settings.layers]
+    naive = profile_one(vlm, dataset, sample, chosen, settings.keep)
+    ours = [row.prediction, *row.rerun_prediction]
+    return list(zip(ours, [naive.vanilla, *naive.reruns], strict=True))
+
+
 @torch.inference_mode()
-def _recording(vlm: VLM, work: Sequence[_Set], size: int, clock: Clock) -> tuple[float, float]:
-    """Seconds of plain runs of the first batches, and of the same runs with all layers' scores."""
-    plain = recorded = 0.0
-    for each in work:
-        batch = _batches(each.samples, size)[0]
+def _phases(
+    vlm: VLM, steps: Steps, work: Sequence[_Set], settings: Settings, size: int, clock: Clock
+) -> dict[str, float]:
+    """Seconds a sample of what profiling consists of, and of a plain vanilla `generate()`."""
+    spent: dict[str, float] = {}
+    began = clock.worked()
+
+    def tick(name: str | None = None) -> None:
+        nonlocal began
+        now = clock.worked()
+        if name is not None:
+            spent[name] = spent.get(name, 0.0) + now - began
+        began = now
+
+    first = [(each.dataset, _batches(each.samples, size)[0]) for each in work]
+    for dataset, batch in first:
         inputs = vlm.inputs([s.image for s in batch], [s.question for s in batch])
-        new = each.dataset.max_new_tokens
-        model: Any = vlm.model
-        began = clock.worked()
-        model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=new)
-        middle = clock.worked()
-        record(vlm.model, inputs, vlm.image_token_id, new)
-        recorded += clock.worked() - middle
-        plain += middle - began
-    return plain, recorded
+        new, model = dataset.max_new_tokens, vlm.model
+        tick()
+        model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=new)  # type: ignore[operator]
+        tick("generate")
+        recording = record(steps, inputs, vlm.image_token_id, new)
+        tick("vanilla run and scores")
+        chosen = candidates(recording.select(settings.keep), settings)
+        rows = Rows.of(recording, chosen)
+        for _, prompted in run_prompts(
+            steps, recording, rows, most_rows(str(model.device)), new=new
+        ):
+            tick("prompts of the re-runs")
+            decode(steps, prompted, new, end_tokens(model))
+            tick("decoding the re-runs")
+    return {name: each / sum(len(b) for _, b in first) for name, each in spent.items()}
 
 
 def _matmul_speed(clock: Clock, dtype: torch.dtype) -> float:

@@ -161,7 +161,7 @@ def main() -> None:
     answer: dict[str, Any] = {"do_sample": False, "max_new_tokens": options.new}
     model = phases.run("build", lambda: build(options.seed))
     phases.document["parameters"] = sum(p.numel() for p in model.parameters())
-    phases.run("check", lambda: check_steps(model))
+    steps = phases.run("check", lambda: check_steps(model))
     with torch.inference_mode():
         vanilla = phases.run("vanilla", lambda: model.generate(**inputs, **answer))
         trace = Trace()
@@ -176,19 +176,19 @@ def main() -> None:
         "retained_tokens": run.retained(0, 32),
     }
     phases.save()
-    recording = phases.run("record", lambda: record(model, inputs, IMAGE, options.new))
-    assert torch.equal(recording.generated, vanilla[:, -options.new :])
+    recording = phases.run("record", lambda: record(steps, inputs, IMAGE, options.new))
+    assert recording.generated == vanilla[:, -options.new :].tolist()
     selections = [s[1:] for s in recording.select(KEEP)]
     answers = phases.run(
         "rerun",
-        lambda: rerun(model, recording, selections, options.new, (), max_rows=options.rows),
+        lambda: rerun(steps, recording, selections, options.new, (), max_rows=options.rows),
         layers="2..32",
         different_selections=len(torch.unique(selections[0], dim=0)),
     )
     phases.document["profile"] = {
         "selected": selections[0].shape[1],
         "answers": len(answers[0]),
-        "answers_unlike_vanilla": sum(a != recording.generated[0].tolist() for a in answers[0]),
+        "answers_unlike_vanilla": sum(a != recording.generated[0] for a in answers[0]),
         "pruned_answer_is_vanilla": bool(torch.equal(pruned, vanilla)),
     }
     phases.save()

@@ -134,12 +134,14 @@ class Ranks(OnSamples):
 
     def run(self, subject: Subject) -> Buried:
         from swiftprof.profiling.record import record
+        from swiftprof.profiling.steps import Steps
 
         sampling = self.sampling(subject)
         vlm, found = sampling.vlm, dict[str, list[np.ndarray]]()
+        steps = Steps(vlm.model)
         with subject.progress("ranking tokens") as step:
             for batch in sampling.batches(step):
-                recording = record(vlm.model, batch.inputs, vlm.image_token_id, 1)
+                recording = record(steps, batch.inputs, vlm.image_token_id, 1)
                 for scores, visual in zip(recording.scores, recording.visual, strict=True):
                     buried = buried_share(scores[:, visual]).numpy()
                     found.setdefault(batch.dataset.name, []).append(buried)

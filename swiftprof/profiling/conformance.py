@@ -1,19 +1,17 @@
 """A check, before a model is profiled, that its layers run one by one do what the model does.
 
-Re-runs call the layers themselves. A family that does more between embedding and logits (scales
-embeddings, adds features, caps logits) would be measured wrongly without a sign of it; here it is
-found out.
+Vanilla runs and re-runs call the layers themselves. A family that does more between embedding and
+logits (scales embeddings, adds features, caps logits) would be measured wrongly without a sign of
+it; here it is found out.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import nn
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling.plain_layer import NoPast
+from swiftprof.profiling.row_cache import RowCache
 from swiftprof.profiling.steps import Steps
 from swiftprof.runtime.conformance import check_scores
 
@@ -21,7 +19,7 @@ _TOKENS = 8
 
 
 @torch.inference_mode()
-def check_steps(model: nn.Module) -> None:
+def check_steps(model: nn.Module) -> Steps:
     """Compare the layers run one by one with the model's own forward, on eight made-up tokens.
 
     The scores of every layer are compared with its eager attention map as well.
@@ -38,13 +36,11 @@ def check_steps(model: nn.Module) -> None:
     words = [i for i in range(min(len(weight), 3 * _TOKENS)) if i not in taken][-_TOKENS:]
     ids = torch.tensor([words], device=weight.device)
     wanted = steps.model(input_ids=ids, use_cache=False).logits[:, -1].float()
-    hidden = steps.embed(ids)
     everyone = torch.ones_like(ids, dtype=torch.bool)
-    rope = steps.rope(hidden, torch.arange(len(words), device=ids.device)[None])
-    mask = steps.mask(hidden, everyone)
-    for i in range(len(decoder.layers)):
-        hidden = steps.run(i, hidden, rope, mask, NoPast())
-    got: Any = steps.logits(hidden[:, -1:])[:, -1].float().to(wanted.device)
+    rope = steps.rope(steps.embed(ids), torch.arange(len(words), device=ids.device)[None])
+    cache = RowCache(1, [len(words)] * len(decoder.layers))
+    hidden = steps.through(steps.embed(ids), rope, (everyone, everyone), cache)
+    got = steps.logits(hidden)[:, -1].float().to(wanted.device)
     scale = wanted.std().clamp_min(1e-6)
     tolerance = 1e-3 if hidden.dtype == torch.float32 else 0.1
     difference = ((got - wanted).abs().max() / scale).item()
@@ -54,3 +50,4 @@ def check_steps(model: nn.Module) -> None:
             f"its own logits (they differ by {difference:.2g} standard deviations), so it does "
             "something between them that swiftprof does not know"
         )
+    return steps

@@ -1,14 +1,13 @@
-"""Greedy answers of a group of re-runs: all rows at once, finished ones leave."""
+"""Greedy answers of rows behind their prompts: all rows at once, finished ones leave."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from swiftprof.core.stages import BASE_LAYER
-from swiftprof.profiling.record import Recording
 from swiftprof.profiling.row_cache import RowCache
 from swiftprof.profiling.steps import Steps
 
@@ -16,28 +15,33 @@ RETIRE_BELOW = 0.5
 """Finished rows leave when fewer than this share of the rows is still being decoded."""
 
 
-def decode(
-    steps: Steps,
-    recording: Recording,
-    sample: Tensor,
-    logits: Tensor,
-    seen: Tensor,
-    cache: RowCache,
-    max_new_tokens: int,
-    eos: Collection[int],
-) -> list[list[int]]:
-    """Answers of R rows without the end token.
+@dataclass(frozen=True)
+class Prompted:
+    """Rows after their prompt.
 
-    Args:
-        sample: which sample each row belongs to, (R,).
-        logits: behind the prompt, (R, V).
-        seen: prompt columns in layers 3..L that hold a token, (R, n) bool.
-        cache: of the prompt.
+    Attributes:
+        hidden: what leaves layer L at the last tokens that were asked for, (R, last, d).
+        seen: columns of the caches that hold a token, (R, n) bool, in the first BASE_LAYER layers
+            and in the others.
+        position: of the first new token, (R,).
+        cache: keys and values so far.
     """
-    rows = torch.arange(len(sample), device=sample.device)
-    full_seen, position = recording.valid[sample], recording.next_position[sample]
-    ends = torch.tensor(sorted(eos), dtype=torch.long, device=sample.device)
-    answers = torch.full((len(sample), max_new_tokens), -1, device=sample.device)
+
+    hidden: Tensor
+    seen: tuple[Tensor, Tensor]
+    position: Tensor
+    cache: RowCache
+
+
+def decode(
+    steps: Steps, prompted: Prompted, max_new_tokens: int, eos: Collection[int]
+) -> list[list[int]]:
+    """Answers of R rows without the end token."""
+    cache, seen, position = prompted.cache, prompted.seen, prompted.position
+    logits = steps.logits(prompted.hidden[:, -1:])[:, -1]
+    rows = torch.arange(len(logits), device=logits.device)
+    ends = torch.tensor(sorted(eos), dtype=torch.long, device=logits.device)
+    answers = torch.full((len(rows), max_new_tokens), -1, device=logits.device)
     for step in range(max_new_tokens):
         token = logits.argmax(-1)
         answers[rows, step] = token
@@ -46,19 +50,30 @@ def decode(
             break
         if float(going.float().mean()) < RETIRE_BELOW:
             stay = going.nonzero()[:, 0]
-            rows, token, seen = rows[stay], token[stay], seen[stay]
-            full_seen, position = full_seen[stay], position[stay]
+            rows, token, position = rows[stay], token[stay], position[stay]
+            seen = seen[0][stay], seen[1][stay]
             cache.keep(stay)
-        one = seen.new_ones(len(rows), 1)
-        seen, full_seen = torch.cat([seen, one], 1), torch.cat([full_seen, one], 1)
+        one = seen[0].new_ones(len(rows), 1)
+        seen = torch.cat([seen[0], one], 1), torch.cat([seen[1], one], 1)
         hidden = steps.embed(token[:, None])
-        rope = steps.rope(hidden, position[:, None] + step)
-        masks = steps.mask(hidden, full_seen), steps.mask(hidden, seen)
-        for i in range(len(steps.decoder.layers)):
-            hidden = steps.run(i, hidden, rope, masks[i >= BASE_LAYER], cache)
-        logits = steps.logits(hidden)[:, -1]
-        cache.advance()
+        rope = per_row(steps.rope(hidden, position[:, None] + step), len(rows))
+        logits = steps.logits(steps.through(hidden, rope, seen, cache))[:, -1]
     return [_until_end(ids, eos) for ids in answers.tolist()]
+
+
+def per_row(rope: tuple[Tensor, Tensor], rows: int) -> tuple[Tensor, Tensor]:
+    """Tables of one row or of every row, (…, 1 or R, n, d), for every row."""
+    cos, sin = (t.expand(*t.shape[:-3], rows, -1, -1) for t in rope)
+    return cos, sin
+
+
+def end_tokens(model: nn.Module) -> Collection[int]:
+    """Ids that end an answer, as ``generate`` uses them."""
+    config = getattr(model, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
+    if ends is None:
+        return ()
+    return (ends,) if isinstance(ends, int) else tuple(ends)
 
 
 def _until_end(ids: list[int], eos: Collection[int]) -> list[int]:

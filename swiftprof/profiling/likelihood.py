@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.record import Recording
-from swiftprof.profiling.rerun import Rows, run_prompt
-from swiftprof.profiling.row_cache import RowMemory
+from swiftprof.profiling.rerun import Rows, run_prompts
 from swiftprof.profiling.steps import Steps
 
 
@@ -31,17 +30,17 @@ def answer_tokens(texts: Sequence[str], tokenizer: Any, device: torch.device) ->
 
 
 @torch.inference_mode()
-def answer_scores(model: nn.Module, recording: Recording, answers: Tensor) -> list[float]:
+def answer_scores(steps: Steps, recording: Recording, answers: Tensor) -> list[float]:
     """Score of each sample's answer in the vanilla run, (B,)."""
     final = recording.final
     assert final is not None
-    head = Steps(model).model.get_output_embeddings()
+    head = steps.model.get_output_embeddings()
     return _scores(lambda t: head(final[:, t]), answers)
 
 
 @torch.inference_mode()
 def rerun_scores(
-    model: nn.Module,
+    steps: Steps,
     recording: Recording,
     selections: Sequence[Tensor],
     answers: Tensor,
@@ -51,22 +50,16 @@ def rerun_scores(
     """Scores with each candidate's selection, per sample (see `rerun` for the arguments).
 
     Args:
-        start: layers that ran as in the vanilla run; the recording's `hidden` enters the next.
+        start: layers that ran as in the vanilla run, whose `hidden` enters the next.
     """
-    steps = Steps(model)
-    rows = Rows.of(recording, selections)
-    length = answers.shape[1]
+    rows, last = Rows.of(recording, selections), answers.shape[1] + 1
     scores: list[float] = []
-    memory = RowMemory(recording, rows.longest(recording), new=0, most=max_rows)
-    for part in rows.chunks(memory.rows):
-        hidden = run_prompt(steps, recording, part, memory, last=length + 1, start=start).hidden[
-            :, :-1
-        ]
+    for sample, prompted in run_prompts(steps, recording, rows, max_rows, last=last, start=start):
 
-        def logits(t: int, hidden: Tensor = hidden) -> Tensor:
+        def logits(t: int, hidden: Tensor = prompted.hidden) -> Tensor:
             return steps.logits(hidden[:, t : t + 1])[:, 0]
 
-        scores += _scores(logits, answers[part.sample])
+        scores += _scores(logits, answers[sample])
     return rows.spread(scores)
 
 

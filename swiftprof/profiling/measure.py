@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,15 +11,18 @@ from torch import Tensor
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.models.batch_size import most_rows
 from swiftprof.models.loading import VLM
+from swiftprof.profiling.decode import end_tokens
 from swiftprof.profiling.likelihood import answer_scores, answer_tokens, rerun_scores
 from swiftprof.profiling.record import Recording, record
 from swiftprof.profiling.rerun import rerun
 from swiftprof.profiling.rows import Row
 from swiftprof.profiling.settings import Settings
+from swiftprof.profiling.steps import Steps
 
 
 def measure_batch(
     vlm: VLM,
+    steps: Steps,
     dataset: Dataset,
     samples: list[Sample],
     settings: Settings,
@@ -28,20 +31,21 @@ def measure_batch(
     """Everything that a profile says of these samples.
 
     Args:
+        steps: of the model.
         max_rows: re-runs that run at once, where memory allows; None for what suits the device.
     """
     max_rows = max_rows or most_rows(str(vlm.model.device))
     inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
     if settings.score == "nll":
-        return _measure_likelihood(vlm, dataset, samples, inputs, settings, max_rows)
-    recording = record(vlm.model, inputs, vlm.image_token_id, dataset.max_new_tokens)
+        return _measure_likelihood(vlm, steps, dataset, samples, inputs, settings, max_rows)
+    recording = record(steps, inputs, vlm.image_token_id, dataset.max_new_tokens)
     selections = recording.select(settings.keep)
     answers = rerun(
-        vlm.model,
+        steps,
         recording,
-        _candidates(selections, settings),
+        candidates(selections, settings),
         dataset.max_new_tokens,
-        end_tokens(vlm),
+        end_tokens(vlm.model),
         max_rows,
     )
     predictions = vlm.decode(recording.generated)
@@ -61,6 +65,7 @@ def measure_batch(
 
 def _measure_likelihood(
     vlm: VLM,
+    steps: Steps,
     dataset: Dataset,
     samples: list[Sample],
     inputs: dict[str, Any],
@@ -71,10 +76,10 @@ def _measure_likelihood(
     tokenizer = getattr(vlm.processor, "tokenizer", vlm.processor)
     references = [dataset.reference(s) for s in samples]
     answers = answer_tokens(references, tokenizer, vlm.model.device)
-    recording = record(vlm.model, inputs, vlm.image_token_id, 1, answers)
+    recording = record(steps, inputs, vlm.image_token_id, 1, answers)
     selections = recording.select(settings.keep)
-    scores = answer_scores(vlm.model, recording, answers)
-    again = rerun_scores(vlm.model, recording, _candidates(selections, settings), answers, max_rows)
+    scores = answer_scores(steps, recording, answers)
+    again = rerun_scores(steps, recording, candidates(selections, settings), answers, max_rows)
     return _rows(
         dataset,
         samples,
@@ -88,7 +93,8 @@ def _measure_likelihood(
     )
 
 
-def _candidates(selections: list[Tensor], settings: Settings) -> list[Tensor]:
+def candidates(selections: list[Tensor], settings: Settings) -> list[Tensor]:
+    """Selections of the layers that are re-run."""
     layers = torch.tensor(settings.layers, device=selections[0].device) - 1
     return [selection[layers] for selection in selections]
 
@@ -129,11 +135,3 @@ def batches(samples: Mapping[int, Sample], size: int) -> list[list[int]]:
     """Indices of samples of similar question length together: less padding."""
     by_length = sorted(samples, key=lambda index: len(samples[index].question))
     return [by_length[i : i + size] for i in range(0, len(samples), size)]
-
-
-def end_tokens(vlm: VLM) -> Collection[int]:
-    """Ids that end an answer, as ``generate`` uses them."""
-    ends = vlm.model.generation_config.eos_token_id
-    if ends is None:
-        return ()
-    return (ends,) if isinstance(ends, int) else tuple(ends)

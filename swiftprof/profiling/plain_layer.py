@@ -11,7 +11,6 @@ layer is called as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,16 +25,28 @@ _PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 _MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 _TOKENS = 4
+RELAID_BYTES = 2**29
+"""Larger models' weights are not held twice."""
 _SMALL = 2**20
 """Elements of attention maps that a CPU's cache holds. Matrix products are faster there than the
 fused kernel, which is made for long sequences."""
 
 
-@dataclass(frozen=True)
 class PlainLayer:
-    """A decoder layer of the plain kind, with the weights of a model's own layer."""
+    """A decoder layer of the plain kind, with the weights of a model's own layer.
 
-    layer: Any
+    Args:
+        relaid: hold the weights of its projections a second time, input by output: a CPU multiplies
+            few tokens by those a fifth faster, and by wide to narrow ones up to twice as fast.
+    """
+
+    def __init__(self, layer: Any, relaid: bool) -> None:
+        self.layer = layer
+        self._linear = {
+            name.rpartition(".")[2]: (_relaid(each.weight) if relaid else each.weight, each.bias)
+            for name, each in layer.named_modules()
+            if type(each) is nn.Linear
+        }
 
     def run(
         self,
@@ -56,30 +67,43 @@ class PlainLayer:
         """
         layer, attention = self.layer, self.layer.self_attn
         normed = _norm(layer.input_layernorm, hidden)
-        keys = _rotated(_heads(attention, "k", normed), *rope)
-        keys, values = cache.update(keys, _heads(attention, "v", normed), attention.layer_idx)
+        keys = _rotated(self._heads("k", normed), *rope)
+        keys, values = cache.update(keys, self._heads("v", normed), attention.layer_idx)
         if last is not None and last < hidden.shape[1]:
-            hidden, normed = hidden[:, -last:], normed[:, -last:]
+            hidden, normed = hidden[:, -last:].contiguous(), normed[:, -last:]
             rope = rope[0][:, -last:], rope[1][:, -last:]
             mask = mask[..., -last:, :] if mask is not None and mask.ndim == 4 else mask
-        queries = _rotated(_heads(attention, "q", normed), *rope)
-        seen = _attend(attention, queries, keys, values, mask)
-        hidden = hidden.add_(attention.o_proj(seen))
+        queries = _rotated(self._heads("q", normed), *rope)
+        self._add(hidden, "o_proj", _attend(attention, queries, keys, values, mask))
         normed = _norm(layer.post_attention_layernorm, hidden)
-        mlp = layer.mlp
-        gated = F.silu(mlp.gate_proj(normed), inplace=True).mul_(mlp.up_proj(normed))
-        return hidden.add_(mlp.down_proj(gated))
+        gated = F.silu(self._times("gate_proj", normed), inplace=True)
+        return self._add(hidden, "down_proj", gated.mul_(self._times("up_proj", normed)))
+
+    def _times(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, *self._linear[name])
+
+    def _add(self, hidden: Tensor, name: str, x: Tensor) -> Tensor:
+        """Add a projection of x to hidden, in place."""
+        weight, bias = self._linear[name]
+        hidden.view(-1, hidden.shape[-1]).addmm_(x.flatten(0, 1), weight.t())
+        return hidden if bias is None else hidden.add_(bias)
+
+    def _heads(self, name: str, normed: Tensor) -> Tensor:
+        """Projected to heads, (R, heads, n, head size), not yet rotated."""
+        attention = self.layer.self_attn
+        projected = self._times(f"{name}_proj", normed)
+        projected = projected.unflatten(-1, (-1, attention.head_dim))
+        norm = getattr(attention, f"{name}_norm", None)
+        return (projected if norm is None else _norm(norm, projected)).transpose(1, 2)
+
+
+def _relaid(weight: Tensor) -> Tensor:
+    """The same matrix, with its columns in one piece."""
+    return weight.detach().t().contiguous().t()
 
 
 def _norm(norm: Any, hidden: Tensor) -> Tensor:
     return F.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
-
-
-def _heads(attention: Any, name: str, normed: Tensor) -> Tensor:
-    """Projected to heads, (R, heads, n, head size), not yet rotated."""
-    projected = getattr(attention, f"{name}_proj")(normed).unflatten(-1, (-1, attention.head_dim))
-    norm = getattr(attention, f"{name}_norm", None)
-    return (projected if norm is None else _norm(norm, projected)).transpose(1, 2)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -118,21 +142,16 @@ def _attend(
 
 
 def plain_layers(decoder: Decoder) -> list[PlainLayer | None]:
-    """For every layer of a decoder its quick form, None where it is not of the plain kind.
-
-    Layers that are built alike are tried out once.
-    """
-    tried: dict[object, bool] = {}
-    out = []
-    for layer in decoder.layers:
-        plain = False
-        if decoder.mask_kind != "eager" and _is_usual(layer):
-            kind = _built(layer)
-            if kind not in tried:
-                tried[kind] = _agrees(decoder, layer)
-            plain = tried[kind]
-        out.append(PlainLayer(layer) if plain else None)
-    return out
+    """For every layer of a decoder its quick form, None where it is not of the plain kind."""
+    weights = [p for layer in decoder.layers for p in layer.parameters()]
+    relaid = all(p.device.type == "cpu" for p in weights) and (
+        sum(p.numel() * p.element_size() for p in weights) <= RELAID_BYTES
+    )
+    usual = [decoder.mask_kind != "eager" and _is_usual(layer) for layer in decoder.layers]
+    plain = [
+        PlainLayer(e, relaid) if u else None for e, u in zip(decoder.layers, usual, strict=True)
+    ]
+    return [each if each is not None and _agrees(decoder, each) else None for each in plain]
 
 
 def _is_usual(layer: Any) -> bool:
@@ -164,28 +183,11 @@ def _is_wrapped(module: nn.Module) -> bool:
     return bool("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
-def _built(layer: nn.Module) -> object:
-    """What decides, beside the weights, what a layer does."""
-    return tuple(
-        (name, type(module), id(getattr(module, "config", None)), _plain_values(module))
-        for name, module in layer.named_modules()
-    )
-
-
-def _plain_values(module: nn.Module) -> object:
-    return tuple(
-        (name, value)
-        for name, value in vars(module).items()
-        if isinstance(value, bool | int | float | str | None) and name != "layer_idx"
-    )
-
-
 @torch.no_grad()
-def _agrees(decoder: Decoder, layer: Any) -> bool:
+def _agrees(decoder: Decoder, plain: PlainLayer) -> bool:
     """Whether the quick form gives what the layer itself gives, on made-up tokens."""
+    layer = plain.layer
     weight = layer.input_layernorm.weight
-    if weight.device.type == "meta":
-        return False
     angle = torch.arange(_TOKENS * len(weight), device=weight.device, dtype=torch.float32)
     hidden = torch.sin(angle * angle * 0.37).view(1, _TOKENS, -1).to(weight.dtype)
     rope = rotary_tables(decoder, hidden, 3 * torch.arange(_TOKENS, device=weight.device)[None])
@@ -209,7 +211,7 @@ def _agrees(decoder: Decoder, layer: Any) -> bool:
         use_cache=False,
     )
     wanted = (wanted[0] if isinstance(wanted, tuple) else wanted) - hidden
-    got = PlainLayer(layer).run(hidden.clone(), rope, mask, NoPast()) - hidden
+    got = plain.run(hidden.clone(), rope, mask, NoPast()) - hidden
     tolerance = 1e-4 if hidden.dtype == torch.float32 else 0.05
     return bool((got - wanted).abs().max() <= tolerance * wanted.abs().max())
 

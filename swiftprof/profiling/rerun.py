@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from swiftprof.core.layout import compact
 from swiftprof.core.stages import BASE_LAYER
-from swiftprof.profiling.decode import decode
+from swiftprof.models.memory import RERUN_CACHE
+from swiftprof.profiling.decode import Prompted, decode
 from swiftprof.profiling.record import Recording
-from swiftprof.profiling.row_cache import RowCache, RowMemory
-from swiftprof.profiling.steps import Steps, gather_rows, right_aligned
+from swiftprof.profiling.row_cache import RowCache
+from swiftprof.profiling.steps import Steps
 
 T = TypeVar("T")
-
-CPU_TOKENS_WIDTH = 2**18
-"""Tokens times MLP width that go through a layer together on a CPU: more leaves its cache."""
 
 
 @torch.inference_mode()
 def rerun(
-    model: nn.Module,
+    steps: Steps,
     recording: Recording,
     selections: Sequence[Tensor],
     max_new_tokens: int,
@@ -46,22 +45,10 @@ def rerun(
     Returns:
         answers[sample][candidate]: token ids without the end token.
     """
-    steps, rows = Steps(model), Rows.of(recording, selections)
-    memory = RowMemory(recording, rows.longest(recording), max_new_tokens, max_rows)
+    rows = Rows.of(recording, selections)
     answers: list[list[int]] = []
-    for part in rows.chunks(memory.rows):
-        prompted = run_prompt(steps, recording, part, memory, last=1)
-        logits = steps.logits(prompted.hidden)[:, -1]
-        answers += decode(
-            steps,
-            recording,
-            part.sample,
-            logits,
-            prompted.seen,
-            prompted.cache,
-            max_new_tokens,
-            eos,
-        )
+    for _, prompted in run_prompts(steps, recording, rows, max_rows, new=max_new_tokens):
+        answers += decode(steps, prompted, max_new_tokens, eos)
     return rows.spread(answers)
 
 
@@ -71,7 +58,7 @@ class Rows:
 
     Attributes:
         sample: which sample each row belongs to, (R,).
-        kept: visual slots that the row keeps, (R, P) bool.
+        kept: slots behind the text before the image that the row keeps, (R, P) bool.
         places: per sample, the row of each candidate.
     """
 
@@ -81,108 +68,75 @@ class Rows:
 
     @classmethod
     def of(cls, recording: Recording, selections: Sequence[Tensor]) -> Rows:
-        device = recording.hidden.device
+        visual = recording.visual
         unique = [torch.unique(s, dim=0, return_inverse=True) for s in selections]
-        sample = torch.cat([torch.full((len(u),), b) for b, (u, _) in enumerate(unique)])
-        kept = torch.zeros(len(sample), recording.valid.shape[1], dtype=torch.bool, device=device)
+        counts = torch.tensor([len(u) for u, _ in unique], device=visual.device)
+        sample = torch.arange(len(unique), device=visual.device).repeat_interleave(counts)
+        kept = (recording.valid & ~visual & (visual.cumsum(1) > 0))[sample]
         first, places = 0, []
         for slots, inverse in unique:
             kept[first : first + len(slots)].scatter_(1, slots, True)
             places.append([first + i for i in inverse.tolist()])
             first += len(slots)
-        return cls(sample.to(device), kept, places)
-
-    def chunks(self, size: int) -> Iterator[Rows]:
-        """At most `size` rows at a time."""
-        for start in range(0, len(self.sample), size):
-            part = slice(start, start + size)
-            yield Rows(self.sample[part], self.kept[part], [])
-
-    def own(self, recording: Recording) -> Tensor:
-        """Slots of each row behind the text before the image, (R, P) bool."""
-        text = recording.valid & ~recording.visual & (recording.visual.cumsum(1) > 0)
-        return text[self.sample] | self.kept
-
-    def longest(self, recording: Recording) -> int:
-        """Most such slots of a row."""
-        return int(self.own(recording).sum(1).max())
+        return cls(sample, kept, places)
 
     def spread(self, results: Sequence[T]) -> list[list[T]]:
         """Results of the rows, by sample and candidate."""
         return [[results[i] for i in rows] for rows in self.places]
 
 
-@dataclass(frozen=True)
-class Prompted:
-    """Rows after their prompt.
-
-    Attributes:
-        hidden: what leaves layer L at the last tokens that were asked for, (R, last, d).
-        seen: columns of the caches of layers 3..L that hold a token, (R, prefix + n) bool.
-        cache: keys and values so far.
-    """
-
-    hidden: Tensor
-    seen: Tensor
-    cache: RowCache
-
-
-def run_prompt(
+def run_prompts(
     steps: Steps,
     recording: Recording,
     rows: Rows,
-    memory: RowMemory,
-    last: int,
+    max_rows: int,
+    *,
+    new: int = 0,
+    last: int = 1,
     start: int = BASE_LAYER,
-) -> Prompted:
+) -> Iterator[tuple[Tensor, Prompted]]:
     """Layers 3..L on each row's text behind the image and its selection.
 
     Args:
-        memory: for the rows' caches.
+        max_rows: rows at once; their caches' memory is that of the ones before.
+        new: tokens that will be decoded. Without any, nothing runs through the first layers again,
+            and they get no cache.
         last: tokens at the end of the prompt whose hidden states are wanted.
-        start: layers that ran as in the vanilla run; the recording's `hidden` enters the next.
+        start: layers that ran as in the vanilla run.
+
+    Yields:
+        Which sample each of some rows belongs to, and the rows behind their prompt.
     """
-    sample = rows.sample
-    slots, own_valid = right_aligned(rows.own(recording))
-    cache = memory.cache(sample, slots.shape[1])
-    seen = torch.cat([recording.prefix[1][sample], own_valid], 1)
-    size = _rows_at_work(steps, slots)
-    hidden = [
-        _through_layers(
-            steps, recording, sample[part], slots[part], seen[part], cache[part], last, start
+    longest = int(rows.kept.sum(1).max())
+    before = recording.prefix[1].shape[1] + longest + new
+    first = recording.valid.shape[1] + new if new else 0
+    rooms = [first if i < BASE_LAYER else before for i in range(len(recording.cached))]
+    size = min(max_rows, len(rows.sample), _rows_that_fit(recording, rooms, new))
+    cache = RowCache(size, rooms)
+    for sample, kept in zip(rows.sample.split(size), rows.kept.split(size), strict=True):
+        slots, own = compact(kept, int(kept.sum(1).max()))
+        at = sample[:, None], slots
+        valid = recording.valid[sample]
+        seen = valid, torch.cat([recording.prefix[1][sample], own], 1)
+        filled = cache.restart(recording.cached, sample)
+        cos, sin = (t[..., at[0], at[1], :] for t in recording.rope)
+        hidden = steps.through(
+            recording.hidden[start][at],
+            (cos, sin),
+            seen,
+            filled,
+            last=last,
+            start=start,
+            added={i: each[at] for i, each in recording.added.items() if i >= start},
         )
-        for part in (slice(start, start + size) for start in range(0, len(sample), size))
-    ]
-    cache.advance()
-    return Prompted(torch.cat(hidden), seen, cache)
+        yield sample, Prompted(hidden, seen, recording.position[sample], filled)
 
 
-def _through_layers(
-    steps: Steps,
-    recording: Recording,
-    sample: Tensor,
-    slots: Tensor,
-    seen: Tensor,
-    cache: RowCache,
-    last: int,
-    start: int,
-) -> Tensor:
-    """Hidden states of the last tokens of some rows behind layer L, (R, last, d)."""
-    hidden = recording.hidden[sample[:, None], slots]
-    rope = gather_rows(recording.rope, sample, slots, len(recording.valid))
-    mask = steps.mask(hidden, seen)
-    final = len(steps.decoder.layers) - 1
-    for i in range(start, final + 1):
-        hidden = steps.run(i, hidden, rope, mask, cache, last if i == final else None)
-        if i in recording.added:
-            here = slots[:, -hidden.shape[1] :]
-            hidden = hidden + recording.added[i][sample[:, None], here].to(hidden)
-    return hidden
-
-
-def _rows_at_work(steps: Steps, slots: Tensor) -> int:
-    """Rows that go through the layers together: all on a GPU, few enough for a CPU's cache."""
-    rows, tokens = slots.shape
-    if slots.device.type != "cpu":
-        return rows
-    return max(1, CPU_TOKENS_WIDTH // (tokens * int(steps.decoder.config.intermediate_size)))
+def _rows_that_fit(recording: Recording, rooms: Sequence[int], new: int) -> int:
+    """So many that caches hold little more than the vanilla run's did, see `RERUN_CACHE`."""
+    widths = [k[0, :, 0].numel() + v[0, :, 0].numel() for k, v in recording.cached]
+    batch, prompt = recording.valid.shape
+    vanilla = batch * (prompt + new) * sum(widths)
+    held = sum(k.numel() + v.numel() for k, v in recording.cached)
+    row = sum(room * width for room, width in zip(rooms, widths, strict=True))
+    return max(1, int(RERUN_CACHE * vanilla - held) // row)

@@ -1,7 +1,8 @@
-"""Single steps of a decoder, called through the model's own modules: what re-runs are made of."""
+"""A decoder run layer by layer, on rows of tokens: what vanilla runs and re-runs are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,11 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
+from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.plain_layer import PlainLayer, plain_layers
+from swiftprof.profiling.row_cache import RowCache
 from swiftprof.runtime.attention import queries, rotary_tables
 from swiftprof.runtime.decoder import Decoder, locate
 
 Rope = tuple[Tensor, Tensor]
+Watch = Callable[[int, Sequence[Tensor]], None]
+"""Called before each layer with its 0-based number and what enters it, some rows at a time."""
+
+CPU_TOKENS_WIDTH = 2**18
+"""Tokens times MLP width that go through a layer together on a CPU: more leaves its cache."""
+CPU_TOKENS = 512
+"""But no fewer tokens than these: each portion reads the layer's weights again."""
 
 
 class Steps:
@@ -27,10 +37,10 @@ class Steps:
     def _plain(self) -> list[PlainLayer | None]:
         return plain_layers(self.decoder)
 
-    def query(self, layer: Any, hidden: Tensor, rope: Rope) -> Tensor:
+    def query(self, index: int, hidden: Tensor, rope: Rope) -> Tensor:
         """Query of one token per row, after RoPE: hidden (B, 1, D) → (B, heads, head size)."""
-        normed = layer.input_layernorm(hidden)
-        return queries(layer.self_attn, normed, rope)[:, :, 0]
+        layer: Any = self.decoder.layers[index]
+        return queries(layer.self_attn, layer.input_layernorm(hidden), rope)[:, :, 0]
 
     def mask(self, hidden: Tensor, seen: Tensor) -> Tensor | None:
         """Mask for hidden (R, q, D) as the last q of the columns ``seen`` (R, n) bool.
@@ -77,6 +87,57 @@ class Steps:
         out = out[0] if isinstance(out, tuple) else out
         return out if last is None else out[:, -last:]
 
+    def through(
+        self,
+        hidden: Tensor,
+        rope: Rope,
+        seen: tuple[Tensor, Tensor],
+        cache: RowCache,
+        *,
+        last: int = 1,
+        start: int = 0,
+        added: Mapping[int, Tensor] | None = None,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Run the layers behind the first ``start``: what leaves layer L, (R, last, d).
+
+        Args:
+            hidden: (R, n, d); is overwritten.
+            rope: cos and sin of each row's tokens, (R, n, head size); M-RoPE puts 3 in front.
+            seen: columns of the cache, these tokens included, that hold a token, (R, p + n) bool,
+                in the first BASE_LAYER layers and in the others.
+            last: tokens at the end that are wanted.
+            added: by 0-based layer what is added behind it, (R, n, d).
+        """
+        size = self._rows_at_work(hidden)
+        parts = list(hidden.split(size))
+        ropes = list(zip(*(t.split(size, -3) for t in rope), strict=True))
+        final = len(self.decoder.layers) - 1
+        masks: list[Tensor | None] = []
+        for i in range(start, final + 1):
+            if i in (start, BASE_LAYER):
+                now = seen[i >= BASE_LAYER].split(size)
+                masks = [self.mask(*each) for each in zip(parts, now, strict=True)]
+            if watch is not None:
+                watch(i, parts)
+            for n, part in enumerate(parts):
+                rows = slice(n * size, n * size + len(part))
+                wanted = last if i == final else None
+                part = self.run(i, part, ropes[n], masks[n], cache[rows], wanted)
+                if added and i in added:
+                    part = part + added[i][rows, -part.shape[1] :].to(part)
+                parts[n] = part
+        cache.advance()
+        return torch.cat(parts)
+
+    def _rows_at_work(self, hidden: Tensor) -> int:
+        """Rows that go through a layer together: all on a GPU, few enough for a CPU's cache."""
+        rows, tokens, _ = hidden.shape
+        if hidden.device.type != "cpu":
+            return rows
+        most = max(CPU_TOKENS, CPU_TOKENS_WIDTH // int(self.decoder.config.intermediate_size))
+        return max(1, most // tokens)
+
     def embed(self, ids: Tensor) -> Tensor:
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded
@@ -88,19 +149,3 @@ class Steps:
     def logits(self, hidden: Tensor) -> Tensor:
         out: Tensor = self.model.get_output_embeddings()(self.decoder.norm(hidden))
         return out
-
-
-def gather_rows(rope: Rope, sample: Tensor, slots: Tensor, batch: int) -> Rope:
-    """Cos and sin of each row's slots: (…, B or 1, P, d) tables → (…, R, n, d)."""
-    cos, sin = (
-        t.expand(*t.shape[:-3], batch, -1, -1)[..., sample[:, None], slots, :] for t in rope
-    )
-    return cos, sin
-
-
-def right_aligned(keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns where ``keep`` (R, P) holds, ascending, right-aligned, and their validity, (R, n)."""
-    longest = int(keep.sum(1).max())
-    index = torch.arange(keep.shape[1], device=keep.device).expand_as(keep)
-    slots = torch.where(keep, index, -1).sort(dim=1).values[:, keep.shape[1] - longest :]
-    return slots.clamp_min(0), slots >= 0

@@ -93,8 +93,8 @@ class Worker:
         batch_size: int | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        check_steps(vlm.model)
         self.vlm, self.settings = vlm, settings
+        self._steps = check_steps(vlm.model)
         self._sets: Mapping[str, Dataset] = {d.name: d for d in request.sets()}
         self.fitting: BatchSize = profiling(
             Prompt.of(vlm, max(d.max_new_tokens for d in self._sets.values())),
@@ -133,7 +133,9 @@ class Worker:
             batch = waiting.pop(0)
             samples = [asked.samples[i] for i in batch]
             try:
-                found = measure_batch(self.vlm, dataset, samples, self.settings, self.max_rows)
+                found = measure_batch(
+                    self.vlm, self._steps, dataset, samples, self.settings, self.max_rows
+                )
             except Exception as error:
                 first = first or error
                 if out_of_memory(error) and self._shrink(len(batch)):

@@ -13,6 +13,7 @@ from swiftprof.data.registry import get_dataset
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import measure_batch
 from swiftprof.profiling.record import record
+from swiftprof.profiling.steps import Steps
 
 
 def test_answers_are_those_of_one_generate_call_per_layer(bundled):
@@ -20,9 +21,10 @@ def test_answers_are_those_of_one_generate_call_per_layer(bundled):
     settings = prepare(bundled, request).settings
     dataset = get_dataset("scenes-ref")
     samples, _ = ask_all(dataset, "train", [3, 4], bundled)
-    rows = measure_batch(bundled, dataset, samples, settings)
+    rows = measure_batch(bundled, Steps(bundled.model), dataset, samples, settings)
     for row, sample in zip(rows, samples, strict=True):
-        naive = profile_one(bundled, dataset, sample, settings.layers, settings.keep)
+        selections = [row.selection[layer - 1] for layer in settings.layers]
+        naive = profile_one(bundled, dataset, sample, selections, settings.keep)
         assert naive.vanilla == row.prediction
         assert naive.reruns == row.rerun_prediction
     assert len({a for row in rows for a in row.rerun_prediction}) > 2
@@ -36,7 +38,7 @@ def test_recording_holds_little_more_than_generating(llava, prompts):
         llava.generate(**inputs, do_sample=False, max_new_tokens=4, return_dict_in_generate=True)
 
     base = peak_bytes(llava.device, plain)
-    assert peak_bytes(llava.device, lambda: record(llava, inputs, 127, 4)) <= 1.3 * base
+    assert peak_bytes(llava.device, lambda: record(Steps(llava), inputs, 127, 4)) <= 1.3 * base
 
 
 @pytest.mark.parametrize("score", ["generation", "nll"])
@@ -54,7 +56,8 @@ def test_profiling_holds_little_more_than_generating(bundled, score):
 
     base = peak_bytes(bundled.model.device, plain)
     whole = peak_bytes(
-        bundled.model.device, lambda: measure_batch(bundled, dataset, samples, settings)
+        bundled.model.device,
+        lambda: measure_batch(bundled, Steps(bundled.model), dataset, samples, settings),
     )
     assert whole <= 1.3 * base
 
@@ -64,8 +67,9 @@ def test_a_model_of_known_sizes_is_asked_real_questions():
     dataset = get_dataset("scenes-text")
     samples, _ = ask_all(dataset, "train", [0, 1], vlm)
     settings = prepare(vlm, Request(("scenes-text",), samples=2)).settings
-    rows = measure_batch(vlm, dataset, samples, settings)
+    rows = measure_batch(vlm, Steps(vlm.model), dataset, samples, settings)
     assert [row.n_visual for row in rows] == [576, 576]
     assert [len(row.selection) for row in rows] == [4, 4]
-    naive = profile_one(vlm, dataset, samples[1], settings.layers, settings.keep)
+    selections = [rows[1].selection[layer - 1] for layer in settings.layers]
+    naive = profile_one(vlm, dataset, samples[1], selections, settings.keep)
     assert [rows[1].prediction, *rows[1].rerun_prediction] == [naive.vanilla, *naive.reruns]

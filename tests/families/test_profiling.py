@@ -12,13 +12,14 @@ from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.likelihood import answer_scores, rerun_scores
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
+from swiftprof.profiling.steps import Steps
 
 NEW = 4
 ROWS = (0, 1, 2)
 
 
 def recorded(case: Any, *rows: int) -> Any:
-    return record(case.model, case.batch(*rows), case.vlm.image_token_id, NEW)
+    return record(Steps(case.model), case.batch(*rows), case.vlm.image_token_id, NEW)
 
 
 @torch.no_grad()
@@ -77,7 +78,7 @@ def test_selections_are_the_top_visual_tokens_of_the_eager_maps(case: Any) -> No
 def test_reruns_equal_reruns_made_one_by_one(case: Any) -> None:
     recording = recorded(case, *ROWS)
     selections = recording.select(0.2)
-    answers = rerun(case.model, recording, selections, NEW, (), max_rows=7)
+    answers = rerun(Steps(case.model), recording, selections, NEW, (), max_rows=7)
     width, different = recording.valid.shape[1], set()
     for b, row in enumerate(ROWS):
         padding = width - int(recording.valid[b].sum())
@@ -91,17 +92,17 @@ def test_reruns_equal_reruns_made_one_by_one(case: Any) -> None:
 
 def test_selecting_everything_gives_the_vanilla_answer(case: Any) -> None:
     recording = recorded(case, *ROWS)
-    answers = rerun(case.model, recording, recording.select(1.0), NEW, ())
+    answers = rerun(Steps(case.model), recording, recording.select(1.0), NEW, ())
     for b in range(len(ROWS)):
-        assert all(answer == recording.generated[b].tolist() for answer in answers[b])
+        assert all(answer == recording.generated[b] for answer in answers[b])
 
 
 def test_a_batch_does_not_change_a_sample(case: Any) -> None:
     together = recorded(case, *ROWS)
-    answers = rerun(case.model, together, together.select(0.2), NEW, ())
+    answers = rerun(Steps(case.model), together, together.select(0.2), NEW, ())
     for row in ROWS:
         alone = recorded(case, row)
-        assert rerun(case.model, alone, alone.select(0.2), NEW, ())[0] == answers[row]
+        assert rerun(Steps(case.model), alone, alone.select(0.2), NEW, ())[0] == answers[row]
 
 
 @pytest.mark.parametrize("name", ["qwen3_vl"])
@@ -111,18 +112,18 @@ def test_deep_features_are_part_of_the_reruns(build: Any, name: str) -> None:
     recording = recorded(case, *ROWS)
     assert list(recording.added) == [2]
     selections = recording.select(0.2)
-    right = rerun(case.model, recording, selections, NEW, ())
+    right = rerun(Steps(case.model), recording, selections, NEW, ())
     recording.added.clear()
-    assert rerun(case.model, recording, selections, NEW, ()) != right
+    assert rerun(Steps(case.model), recording, selections, NEW, ()) != right
 
 
 def test_likelihood_is_that_of_a_plain_forward(case: Any) -> None:
     """And a re-run on everything is the vanilla run."""
     a, b, c, d = [i for i in range(20, 40) if i != case.vlm.image_token_id][::4][:4]
     answers = torch.tensor([[a, b, c], [d, -1, -1], [b, a, -1]])
-    recording = record(case.model, case.batch(*ROWS), case.vlm.image_token_id, 1, answers)
-    scores = answer_scores(case.model, recording, answers)
-    again = rerun_scores(case.model, recording, recording.select(1.0), answers)
+    recording = record(Steps(case.model), case.batch(*ROWS), case.vlm.image_token_id, 1, answers)
+    scores = answer_scores(Steps(case.model), recording, answers)
+    again = rerun_scores(Steps(case.model), recording, recording.select(1.0), answers)
     for n, row in enumerate(ROWS):
         answer = answers[n][answers[n] >= 0]
         inputs = case.extended(case.batch(row), answer)

@@ -11,6 +11,7 @@ from swiftprof.bench.memory import peak_bytes
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.registry import get_dataset
 from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES, Prompt, answering, profiling
+from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.job import Request, prepare
 from swiftprof.profiling.measure import measure_batch
 
@@ -72,8 +73,10 @@ def test_the_estimate_is_what_a_batch_really_holds(bundled, samples, rows):
     text = inputs["input_ids"].shape[1] - 144
     prompt = Prompt.of(bundled, dataset.max_new_tokens, text)
     needed = samples * max(prompt.vanilla, prompt.rerunning(0.2))
+    steps = check_steps(bundled.model)
     real = peak_bytes(
-        torch.device("cpu"), lambda: measure_batch(bundled, dataset, batch, settings, rows)
+        torch.device("cpu"),
+        lambda: measure_batch(bundled, steps, dataset, batch, settings, rows),
     )
     assert 0.9 * real < needed < 1.3 * real
 

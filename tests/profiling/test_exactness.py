@@ -9,6 +9,7 @@ from swiftprof.core.counts import kept_count
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
+from swiftprof.profiling.steps import Steps
 
 NEW = 5
 IMAGE = 127
@@ -53,7 +54,7 @@ def one_by_one(model, ids, pixels, kept_slots, eos=()):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_are_the_models_own_attention(make_llava, prompts, family):
     model, inputs = make_llava(text=family), prompts.batch(0, 1, 2)
-    recording = record(model, inputs, IMAGE, NEW)
+    recording = record(Steps(model), inputs, IMAGE, NEW)
     model.set_attn_implementation("eager")
     with torch.no_grad():
         maps = model(**inputs, output_attentions=True).attentions
@@ -63,7 +64,7 @@ def test_scores_are_the_models_own_attention(make_llava, prompts, family):
 
 
 def test_selection_is_the_top_of_the_visual_scores(llava, prompts):
-    recording = record(llava, prompts.batch(0, 1, 2), IMAGE, NEW)
+    recording = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, NEW)
     for b, selection in enumerate(recording.select(0.2)):
         visual = recording.visual[b].nonzero()[:, 0].tolist()
         for layer in range(8):
@@ -77,9 +78,9 @@ def test_reruns_equal_reruns_made_one_by_one(make_llava, prompts, family, attn):
     model = make_llava(text=family, seed=3, attn=attn)
     rows = (0, 1, 2)
     inputs = prompts.batch(*rows)
-    recording = record(model, inputs, IMAGE, NEW)
+    recording = record(Steps(model), inputs, IMAGE, NEW)
     selections = recording.select(0.2)
-    answers = rerun(model, recording, selections, NEW, (), max_rows=7)
+    answers = rerun(Steps(model), recording, selections, NEW, (), max_rows=7)
     different = set()
     for b, row in enumerate(rows):
         ids, padding = prompts.ids[row], inputs["input_ids"].shape[1] - len(prompts.ids[row])
@@ -94,12 +95,12 @@ def test_reruns_equal_reruns_made_one_by_one(make_llava, prompts, family, attn):
 def test_finished_rows_leave_and_answers_stay(llava, prompts):
     """With end tokens some rows stop early; the others must not notice."""
     inputs = prompts.batch(0, 1, 2)
-    recording = record(llava, inputs, IMAGE, NEW)
+    recording = record(Steps(llava), inputs, IMAGE, NEW)
     selections = recording.select(0.2)
-    endless = rerun(llava, recording, selections, NEW, ())
+    endless = rerun(Steps(llava), recording, selections, NEW, ())
     firsts = [answer[1] for sample in endless for answer in sample]
     ends = sorted(set(firsts))[: max(1, 2 * len(set(firsts)) // 3)]
-    stopped = rerun(llava, recording, selections, NEW, ends)
+    stopped = rerun(Steps(llava), recording, selections, NEW, ends)
     lengths = set()
     for long, short in zip(endless, stopped, strict=True):
         for a, b in zip(long, short, strict=True):
@@ -110,20 +111,20 @@ def test_finished_rows_leave_and_answers_stay(llava, prompts):
 
 
 def test_selecting_everything_gives_the_vanilla_answer(llava, prompts):
-    recording = record(llava, prompts.batch(0, 1, 2), IMAGE, NEW)
-    answers = rerun(llava, recording, recording.select(1.0), NEW, ())
+    recording = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, NEW)
+    answers = rerun(Steps(llava), recording, recording.select(1.0), NEW, ())
     for b in range(3):
-        assert all(answer == recording.generated[b].tolist() for answer in answers[b])
+        assert all(answer == recording.generated[b] for answer in answers[b])
 
 
 def test_batch_does_not_change_a_sample(llava, prompts):
-    together = record(llava, prompts.batch(0, 1, 2), IMAGE, NEW)
-    answers = rerun(llava, together, together.select(0.2), NEW, ())
+    together = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, NEW)
+    answers = rerun(Steps(llava), together, together.select(0.2), NEW, ())
     for row in range(3):
-        alone = record(llava, prompts.batch(row), IMAGE, NEW)
-        assert rerun(llava, alone, alone.select(0.2), NEW, ())[0] == answers[row]
+        alone = record(Steps(llava), prompts.batch(row), IMAGE, NEW)
+        assert rerun(Steps(llava), alone, alone.select(0.2), NEW, ())[0] == answers[row]
 
 
 def test_no_hook_stays_behind(llava, prompts):
-    record(llava, prompts.batch(0), IMAGE, NEW)
+    record(Steps(llava), prompts.batch(0), IMAGE, NEW)
     assert not any(module._forward_pre_hooks for module in llava.modules())

@@ -13,6 +13,7 @@ from swiftprof.data.registry import get_dataset
 from swiftprof.profiling import api
 from swiftprof.profiling.likelihood import answer_scores, rerun_scores
 from swiftprof.profiling.record import record
+from swiftprof.profiling.steps import Steps
 
 IMAGE = 127
 ANSWERS = torch.tensor([[5, 9, 33], [7, -1, -1], [11, 2, -1]])
@@ -49,10 +50,10 @@ def likelihood(model, ids, pixels, answer, kept_slots=None):
 def test_scores_equal_plain_forwards(make_llava, prompts, family):
     model, rows = make_llava(text=family, seed=3), (0, 1, 2)
     inputs = prompts.batch(*rows)
-    recording = record(model, inputs, IMAGE, 1, ANSWERS)
-    vanilla = answer_scores(model, recording, ANSWERS)
+    recording = record(Steps(model), inputs, IMAGE, 1, ANSWERS)
+    vanilla = answer_scores(Steps(model), recording, ANSWERS)
     selections = recording.select(0.2)
-    reruns = rerun_scores(model, recording, selections, ANSWERS, max_rows=7)
+    reruns = rerun_scores(Steps(model), recording, selections, ANSWERS, max_rows=7)
     found = set()
     for b, row in enumerate(rows):
         answer = ANSWERS[b][ANSWERS[b] >= 0]
@@ -68,8 +69,8 @@ def test_scores_equal_plain_forwards(make_llava, prompts, family):
 
 def test_selections_are_those_of_the_prompt_alone(llava, prompts):
     inputs = prompts.batch(0, 1, 2)
-    alone = record(llava, inputs, IMAGE, 4)
-    with_answer = record(llava, inputs, IMAGE, 1, ANSWERS)
+    alone = record(Steps(llava), inputs, IMAGE, 4)
+    with_answer = record(Steps(llava), inputs, IMAGE, 1, ANSWERS)
     for a, b in zip(alone.select(0.3), with_answer.select(0.3), strict=True):
         assert torch.equal(a, b)
 

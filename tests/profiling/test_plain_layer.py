@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from swiftprof.profiling import plain_layer
-from swiftprof.profiling import rerun as rerunning
+from swiftprof.profiling import steps as stepping
 from swiftprof.profiling.plain_layer import plain_layers
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
+from swiftprof.profiling.steps import Steps
 from swiftprof.runtime.decoder import locate
 
 IMAGE = 127
@@ -60,13 +61,16 @@ def test_eager_attention_is_left_alone(make_llava):
 
 
 def test_answers_do_not_depend_on_how_layers_are_run(llava, prompts, monkeypatch):
-    recording = record(llava, prompts.batch(0, 1, 2), IMAGE, 5)
+    recording = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, 5)
     selections = recording.select(0.2)
-    wanted = rerun(llava, recording, selections, 5, ())
-    monkeypatch.setattr(rerunning, "CPU_TOKENS_WIDTH", 1)  # row by row
-    assert rerun(llava, recording, selections, 5, ()) == wanted
+    wanted = rerun(Steps(llava), recording, selections, 5, ())
+    monkeypatch.setattr(stepping, "CPU_TOKENS", 1)  # row by row
+    monkeypatch.setattr(stepping, "CPU_TOKENS_WIDTH", 1)
+    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
+    monkeypatch.setattr(plain_layer, "RELAID_BYTES", 0)
+    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
     monkeypatch.setattr(plain_layer, "_SMALL", 0)  # the backend's attention
-    assert rerun(llava, recording, selections, 5, ()) == wanted
+    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
     llava.get_decoder().layers[7].self_attn.q_proj.register_forward_hook(lambda *_: None)
     llava.get_decoder().layers[4].self_attn.q_proj.register_forward_hook(lambda *_: None)
-    assert rerun(llava, recording, selections, 5, ()) == wanted
+    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
