@@ -251,9 +251,7 @@ def _phases(
         tick("vanilla run and scores")
         chosen = candidates(recording.select(settings.keep), settings)
         rows = Rows.of(recording, chosen)
-        for _, prompted in run_prompts(
-            steps, recording, rows, most_rows(str(model.device)), new=new
-        ):
+        for _, prompted in run_prompts(recording, rows, most_rows(str(model.device)), new=new):
             tick("prompts of the re-runs")
             decode(steps, prompted, new, end_tokens(model))
             tick("decoding the re-runs")

@@ -181,7 +181,7 @@ def main() -> None:
     selections = [s[1:] for s in recording.select(KEEP)]
     answers = phases.run(
         "rerun",
-        lambda: rerun(steps, recording, selections, options.new, (), max_rows=options.rows),
+        lambda: rerun(recording, selections, options.new, (), max_rows=options.rows),
         layers="2..32",
         different_selections=len(torch.unique(selections[0], dim=0)),
     )

@@ -9,9 +9,8 @@ x_i(j) - x_i(i).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import typer
@@ -117,39 +116,23 @@ def _batch(vlm: VLM, batch: Batch, keep: float) -> tuple[Floats, float]:
 
     from swiftprof.profiling.likelihood import answer_scores, answer_tokens, rerun_scores
     from swiftprof.profiling.record import record
-    from swiftprof.runtime.decoder import locate
+    from swiftprof.profiling.steps import Steps
 
     tokenizer = getattr(vlm.processor, "tokenizer", vlm.processor)
     references = [batch.dataset.reference(s) for s in batch.samples]
     answers = answer_tokens(references, tokenizer, vlm.model.device)
-    layers = locate(vlm.model).layers
-    entering: dict[int, Any] = {}
-
-    def tap(place: int) -> Any:
-        def hook(_: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            if hidden.shape[1] > 1:
-                entering[place] = hidden
-
-        return layers[place].register_forward_pre_hook(hook, with_kwargs=True)
-
-    taps = [tap(place) for place in range(len(layers))]
-    try:
-        recording = record(vlm.model, batch.inputs, vlm.image_token_id, 1, answers)
-    finally:
-        for each in taps:
-            each.remove()
+    steps, layers = Steps(vlm.model), range(vlm.num_layers)
+    recording = record(steps, batch.inputs, vlm.image_token_id, 1, answers, hidden_at=layers)
     selections = recording.select(keep)
     size = len(layers) - BASE_LAYER
     scores = np.full((size, size), np.nan)
     for place in range(size):
         start = BASE_LAYER + place  # 0-based layer that first sees the selection
         candidates = [each[BASE_LAYER : start + 1] for each in selections]
-        here = replace(recording, hidden=entering[start])
         with torch.inference_mode():
-            found = rerun_scores(vlm.model, here, candidates, answers, start=start)
+            found = rerun_scores(recording, candidates, answers, start=start)
         scores[: place + 1, place] = np.sum(found, axis=0)
-    return scores, sum(answer_scores(vlm.model, recording, answers))
+    return scores, sum(answer_scores(recording, answers))
 
 
 @dataclass(frozen=True)

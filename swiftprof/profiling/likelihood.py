@@ -18,7 +18,6 @@ from torch import Tensor
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.record import Recording
 from swiftprof.profiling.rerun import Rows, run_prompts
-from swiftprof.profiling.steps import Steps
 
 
 def answer_tokens(texts: Sequence[str], tokenizer: Any, device: torch.device) -> Tensor:
@@ -30,17 +29,16 @@ def answer_tokens(texts: Sequence[str], tokenizer: Any, device: torch.device) ->
 
 
 @torch.inference_mode()
-def answer_scores(steps: Steps, recording: Recording, answers: Tensor) -> list[float]:
+def answer_scores(recording: Recording, answers: Tensor) -> list[float]:
     """Score of each sample's answer in the vanilla run, (B,)."""
     final = recording.final
     assert final is not None
-    head = steps.model.get_output_embeddings()
+    head = recording.steps.model.get_output_embeddings()
     return _scores(lambda t: head(final[:, t]), answers)
 
 
 @torch.inference_mode()
 def rerun_scores(
-    steps: Steps,
     recording: Recording,
     selections: Sequence[Tensor],
     answers: Tensor,
@@ -54,10 +52,10 @@ def rerun_scores(
     """
     rows, last = Rows.of(recording, selections), answers.shape[1] + 1
     scores: list[float] = []
-    for sample, prompted in run_prompts(steps, recording, rows, max_rows, last=last, start=start):
+    for sample, prompted in run_prompts(recording, rows, max_rows, last=last, start=start):
 
         def logits(t: int, hidden: Tensor = prompted.hidden) -> Tensor:
-            return steps.logits(hidden[:, t : t + 1])[:, 0]
+            return recording.steps.logits(hidden[:, t : t + 1])[:, 0]
 
         scores += _scores(logits, answers[sample])
     return rows.spread(scores)

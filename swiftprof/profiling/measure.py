@@ -41,7 +41,6 @@ def measure_batch(
     recording = record(steps, inputs, vlm.image_token_id, dataset.max_new_tokens)
     selections = recording.select(settings.keep)
     answers = rerun(
-        steps,
         recording,
         candidates(selections, settings),
         dataset.max_new_tokens,
@@ -78,8 +77,8 @@ def _measure_likelihood(
     answers = answer_tokens(references, tokenizer, vlm.model.device)
     recording = record(steps, inputs, vlm.image_token_id, 1, answers)
     selections = recording.select(settings.keep)
-    scores = answer_scores(steps, recording, answers)
-    again = rerun_scores(steps, recording, candidates(selections, settings), answers, max_rows)
+    scores = answer_scores(recording, answers)
+    again = rerun_scores(recording, candidates(selections, settings), answers, max_rows)
     return _rows(
         dataset,
         samples,

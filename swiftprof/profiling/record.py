@@ -32,14 +32,15 @@ class Recording:
     """One vanilla run of a left-padded batch of B prompts of P slots.
 
     Attributes:
+        steps: what it was run with; how keys are laid out is their business.
         generated: greedy continuations without the end token, B lists of token ids.
         scores: T-V scores of every layer over all slots, (B, L, P) float32, sum 1 over the visible.
         visual: slots that hold a visual token, (B, P) bool.
         valid: slots that are not padding, (B, P) bool.
         hidden: by 0-based layer the hidden states that enter it, (B, P, d); BASE_LAYER and what
             else was asked for.
-        added: what the text model adds to the hidden states after a layer, by 0-based layer
-            (DeepStack's vision features), each (B, P, d); zero at text.
+        added: what the text model adds to the hidden states after a layer, by 0-based layer from
+            BASE_LAYER on (DeepStack's vision features), each (B, P, d); zero at text.
         rope: cos and sin of every slot, each (B, P, head size); M-RoPE puts 3 in front.
         position: of the first generated token, (B,).
         prefix: slots of the text before the image, which no selection changes, right-aligned,
@@ -50,6 +51,7 @@ class Recording:
             (B, T, d); otherwise None. P then counts the answer's T slots too, which stand last.
     """
 
+    steps: Steps
     generated: list[list[int]]
     scores: Tensor
     visual: Tensor
@@ -139,12 +141,13 @@ def record(
         prompted = Prompted(last, (valid, valid), position, cache)
         generated = decode(steps, prompted, max_new_tokens, end_tokens(steps.model))
     return Recording(
+        steps=steps,
         generated=generated,
         scores=scores,
         visual=visual,
         valid=valid,
         hidden=hidden,
-        added=start.added,
+        added={i: each for i, each in start.added.items() if i >= BASE_LAYER},
         rope=rope,
         position=position,
         prefix=prefix,

@@ -20,14 +20,12 @@ from swiftprof.models.memory import RERUN_CACHE
 from swiftprof.profiling.decode import Prompted, decode
 from swiftprof.profiling.record import Recording
 from swiftprof.profiling.row_cache import RowCache
-from swiftprof.profiling.steps import Steps
 
 T = TypeVar("T")
 
 
 @torch.inference_mode()
 def rerun(
-    steps: Steps,
     recording: Recording,
     selections: Sequence[Tensor],
     max_new_tokens: int,
@@ -47,8 +45,8 @@ def rerun(
     """
     rows = Rows.of(recording, selections)
     answers: list[list[int]] = []
-    for _, prompted in run_prompts(steps, recording, rows, max_rows, new=max_new_tokens):
-        answers += decode(steps, prompted, max_new_tokens, eos)
+    for _, prompted in run_prompts(recording, rows, max_rows, new=max_new_tokens):
+        answers += decode(recording.steps, prompted, max_new_tokens, eos)
     return rows.spread(answers)
 
 
@@ -86,7 +84,6 @@ class Rows:
 
 
 def run_prompts(
-    steps: Steps,
     recording: Recording,
     rows: Rows,
     max_rows: int,
@@ -120,7 +117,7 @@ def run_prompts(
         seen = valid, torch.cat([recording.prefix[1][sample], own], 1)
         filled = cache.restart(recording.cached, sample)
         cos, sin = (t[..., at[0], at[1], :] for t in recording.rope)
-        hidden = steps.through(
+        hidden = recording.steps.through(
             recording.hidden[start][at],
             (cos, sin),
             seen,

@@ -37,19 +37,33 @@ class Steps:
     def _plain(self) -> list[PlainLayer | None]:
         return plain_layers(self.decoder)
 
+    def _plain_at(self, index: int, rope: Rope) -> PlainLayer | None:
+        return self._plain[index] if rope[0].ndim == 3 else None
+
     def query(self, index: int, hidden: Tensor, rope: Rope) -> Tensor:
-        """Query of one token per row, after RoPE: hidden (B, 1, D) → (B, heads, head size)."""
+        """Query of one token per row, to compare with a layer's cached keys.
+
+        Args:
+            hidden: what enters the layer, (B, 1, D).
+
+        Returns:
+            (B, heads, head size).
+        """
+        if plain := self._plain_at(index, rope):
+            return plain.query(hidden, rope)[:, :, 0]
         layer: Any = self.decoder.layers[index]
         return queries(layer.self_attn, layer.input_layernorm(hidden), rope)[:, :, 0]
 
-    def mask(self, hidden: Tensor, seen: Tensor) -> Tensor | None:
+    def mask(self, hidden: Tensor, seen: Tensor, additive: bool = True) -> Tensor | None:
         """Mask for hidden (R, q, D) as the last q of the columns ``seen`` (R, n) bool.
 
-        Additive where the backend takes a map: a bool one would be turned into that in each layer.
+        Args:
+            additive: where the backend takes a map: a bool one would be turned into that in each
+                layer. Otherwise, what the backend takes, which may be None for a causal one.
         """
         kind = self.decoder.mask_kind
         return attention_mask(
-            "eager" if kind == "sdpa" else kind,
+            "eager" if additive and kind == "sdpa" else kind,
             None if bool(seen.all()) else seen,
             batch=hidden.shape[0],
             queries=hidden.shape[1],
@@ -72,8 +86,7 @@ class Steps:
         Args:
             last: only so many of the last tokens are wanted.
         """
-        plain = self._plain[index]
-        if plain is not None and rope[0].ndim == 3:
+        if plain := self._plain_at(index, rope):
             return plain.run(hidden, rope, mask, cache, last)
         # No position ids: gaps in them would look like packed sequences.
         out = self.decoder.layers[index](
@@ -117,7 +130,8 @@ class Steps:
         for i in range(start, final + 1):
             if i in (start, BASE_LAYER):
                 now = seen[i >= BASE_LAYER].split(size)
-                masks = [self.mask(*each) for each in zip(parts, now, strict=True)]
+                short = parts[0].shape[1] < now[0].shape[1]  # a whole prompt's would be large
+                masks = [self.mask(*each, short) for each in zip(parts, now, strict=True)]
             if watch is not None:
                 watch(i, parts)
             for n, part in enumerate(parts):

@@ -78,7 +78,7 @@ def test_selections_are_the_top_visual_tokens_of_the_eager_maps(case: Any) -> No
 def test_reruns_equal_reruns_made_one_by_one(case: Any) -> None:
     recording = recorded(case, *ROWS)
     selections = recording.select(0.2)
-    answers = rerun(Steps(case.model), recording, selections, NEW, (), max_rows=7)
+    answers = rerun(recording, selections, NEW, (), max_rows=7)
     width, different = recording.valid.shape[1], set()
     for b, row in enumerate(ROWS):
         padding = width - int(recording.valid[b].sum())
@@ -92,17 +92,17 @@ def test_reruns_equal_reruns_made_one_by_one(case: Any) -> None:
 
 def test_selecting_everything_gives_the_vanilla_answer(case: Any) -> None:
     recording = recorded(case, *ROWS)
-    answers = rerun(Steps(case.model), recording, recording.select(1.0), NEW, ())
+    answers = rerun(recording, recording.select(1.0), NEW, ())
     for b in range(len(ROWS)):
         assert all(answer == recording.generated[b] for answer in answers[b])
 
 
 def test_a_batch_does_not_change_a_sample(case: Any) -> None:
     together = recorded(case, *ROWS)
-    answers = rerun(Steps(case.model), together, together.select(0.2), NEW, ())
+    answers = rerun(together, together.select(0.2), NEW, ())
     for row in ROWS:
         alone = recorded(case, row)
-        assert rerun(Steps(case.model), alone, alone.select(0.2), NEW, ())[0] == answers[row]
+        assert rerun(alone, alone.select(0.2), NEW, ())[0] == answers[row]
 
 
 @pytest.mark.parametrize("name", ["qwen3_vl"])
@@ -112,9 +112,9 @@ def test_deep_features_are_part_of_the_reruns(build: Any, name: str) -> None:
     recording = recorded(case, *ROWS)
     assert list(recording.added) == [2]
     selections = recording.select(0.2)
-    right = rerun(Steps(case.model), recording, selections, NEW, ())
+    right = rerun(recording, selections, NEW, ())
     recording.added.clear()
-    assert rerun(Steps(case.model), recording, selections, NEW, ()) != right
+    assert rerun(recording, selections, NEW, ()) != right
 
 
 def test_likelihood_is_that_of_a_plain_forward(case: Any) -> None:
@@ -122,8 +122,8 @@ def test_likelihood_is_that_of_a_plain_forward(case: Any) -> None:
     a, b, c, d = [i for i in range(20, 40) if i != case.vlm.image_token_id][::4][:4]
     answers = torch.tensor([[a, b, c], [d, -1, -1], [b, a, -1]])
     recording = record(Steps(case.model), case.batch(*ROWS), case.vlm.image_token_id, 1, answers)
-    scores = answer_scores(Steps(case.model), recording, answers)
-    again = rerun_scores(Steps(case.model), recording, recording.select(1.0), answers)
+    scores = answer_scores(recording, answers)
+    again = rerun_scores(recording, recording.select(1.0), answers)
     for n, row in enumerate(ROWS):
         answer = answers[n][answers[n] >= 0]
         inputs = case.extended(case.batch(row), answer)

@@ -80,7 +80,7 @@ def test_reruns_equal_reruns_made_one_by_one(make_llava, prompts, family, attn):
     inputs = prompts.batch(*rows)
     recording = record(Steps(model), inputs, IMAGE, NEW)
     selections = recording.select(0.2)
-    answers = rerun(Steps(model), recording, selections, NEW, (), max_rows=7)
+    answers = rerun(recording, selections, NEW, (), max_rows=7)
     different = set()
     for b, row in enumerate(rows):
         ids, padding = prompts.ids[row], inputs["input_ids"].shape[1] - len(prompts.ids[row])
@@ -97,10 +97,10 @@ def test_finished_rows_leave_and_answers_stay(llava, prompts):
     inputs = prompts.batch(0, 1, 2)
     recording = record(Steps(llava), inputs, IMAGE, NEW)
     selections = recording.select(0.2)
-    endless = rerun(Steps(llava), recording, selections, NEW, ())
+    endless = rerun(recording, selections, NEW, ())
     firsts = [answer[1] for sample in endless for answer in sample]
     ends = sorted(set(firsts))[: max(1, 2 * len(set(firsts)) // 3)]
-    stopped = rerun(Steps(llava), recording, selections, NEW, ends)
+    stopped = rerun(recording, selections, NEW, ends)
     lengths = set()
     for long, short in zip(endless, stopped, strict=True):
         for a, b in zip(long, short, strict=True):
@@ -112,17 +112,17 @@ def test_finished_rows_leave_and_answers_stay(llava, prompts):
 
 def test_selecting_everything_gives_the_vanilla_answer(llava, prompts):
     recording = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, NEW)
-    answers = rerun(Steps(llava), recording, recording.select(1.0), NEW, ())
+    answers = rerun(recording, recording.select(1.0), NEW, ())
     for b in range(3):
         assert all(answer == recording.generated[b] for answer in answers[b])
 
 
 def test_batch_does_not_change_a_sample(llava, prompts):
     together = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, NEW)
-    answers = rerun(Steps(llava), together, together.select(0.2), NEW, ())
+    answers = rerun(together, together.select(0.2), NEW, ())
     for row in range(3):
         alone = record(Steps(llava), prompts.batch(row), IMAGE, NEW)
-        assert rerun(Steps(llava), alone, alone.select(0.2), NEW, ())[0] == answers[row]
+        assert rerun(alone, alone.select(0.2), NEW, ())[0] == answers[row]
 
 
 def test_no_hook_stays_behind(llava, prompts):

@@ -51,9 +51,9 @@ def test_scores_equal_plain_forwards(make_llava, prompts, family):
     model, rows = make_llava(text=family, seed=3), (0, 1, 2)
     inputs = prompts.batch(*rows)
     recording = record(Steps(model), inputs, IMAGE, 1, ANSWERS)
-    vanilla = answer_scores(Steps(model), recording, ANSWERS)
+    vanilla = answer_scores(recording, ANSWERS)
     selections = recording.select(0.2)
-    reruns = rerun_scores(Steps(model), recording, selections, ANSWERS, max_rows=7)
+    reruns = rerun_scores(recording, selections, ANSWERS, max_rows=7)
     found = set()
     for b, row in enumerate(rows):
         answer = ANSWERS[b][ANSWERS[b] >= 0]

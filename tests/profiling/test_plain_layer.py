@@ -63,14 +63,14 @@ def test_eager_attention_is_left_alone(make_llava):
 def test_answers_do_not_depend_on_how_layers_are_run(llava, prompts, monkeypatch):
     recording = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, 5)
     selections = recording.select(0.2)
-    wanted = rerun(Steps(llava), recording, selections, 5, ())
+    wanted = rerun(recording, selections, 5, ())
     monkeypatch.setattr(stepping, "CPU_TOKENS", 1)  # row by row
     monkeypatch.setattr(stepping, "CPU_TOKENS_WIDTH", 1)
-    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
-    monkeypatch.setattr(plain_layer, "RELAID_BYTES", 0)
-    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
-    monkeypatch.setattr(plain_layer, "_SMALL", 0)  # the backend's attention
-    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
-    llava.get_decoder().layers[7].self_attn.q_proj.register_forward_hook(lambda *_: None)
-    llava.get_decoder().layers[4].self_attn.q_proj.register_forward_hook(lambda *_: None)
-    assert rerun(Steps(llava), recording, selections, 5, ()) == wanted
+    assert rerun(recording, selections, 5, ()) == wanted
+    monkeypatch.setattr(plain_layer, "SHORT", 0)  # the backend's attention
+    assert rerun(recording, selections, 5, ()) == wanted
+    for layer in (1, 4, 7):
+        llava.get_decoder().layers[layer].self_attn.q_proj.register_forward_hook(lambda *_: None)
+    again = record(Steps(llava), prompts.batch(0, 1, 2), IMAGE, 5)
+    assert again.generated == recording.generated
+    assert rerun(again, selections, 5, ()) == wanted
