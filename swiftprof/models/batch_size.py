@@ -23,7 +23,7 @@ from swiftprof.models.memory import (
 
 MOST_SAMPLES = {"cpu": 32, "cuda": 32}
 MOST_ROWS = {"cpu": 128, "cuda": 512}
-"""More hardly helps: the more samples, the more re-runs are decoded in one step (see `row_cache`),
+"""More hardly helps: the more samples, the more re-runs are decoded in one step,
 but a CPU's cache is full by then; on a GPU the weights, which one decoding step
 reads once for all rows, are by then a small part of what it reads."""
 USED = {"cpu": 0.5, "cuda": 0.8}
@@ -116,7 +116,7 @@ class Prompt:
         return self.kept + max(tower, self.running(self.visual + self.text))
 
     def rerunning(self, keep: float) -> float:
-        """Most bytes of a prompt's re-runs: their caches have a fixed room, see `RowMemory`."""
+        """Most bytes of a prompt's re-runs: their caches have a fixed room, see `RERUN_CACHE`."""
         tokens, layers = self.visual + self.text, self.shape.num_layers
         whole = cache_bytes(self.shape, layers, tokens + self.new, self.size)
         own = keep * self.visual + self.text

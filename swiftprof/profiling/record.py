@@ -201,8 +201,12 @@ def _embed(steps: Steps, inputs: dict[str, Any]) -> _Start:
     added: dict[int, Tensor] = {}
 
     def tap_text(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        where: Tensor | None
+        features: Sequence[Tensor] | None
         where, features = (kwargs.get(name) for name in DEEPSTACK)
-        for i, some in enumerate([] if where is None else features or []):
+        if where is None:
+            return
+        for i, some in enumerate(features or []):
             added[i] = some.new_zeros(*where.shape, some.shape[-1])
             added[i][where] = some
 
