@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -147,3 +148,49 @@ def test_one_process_goes_on_where_a_run_on_ray_was_killed(bundled, whole, tmp_p
     monkeypatch.setenv("PYTHONPATH", HERE)
     folder = killed(ON_RAY, tmp_path / "ray")
     same(api.profile(bundled, SETS, samples=9, out=folder), whole)
+
+
+DRIVER = """
+import sys
+from functools import partial
+from swiftprof.models.loading import load
+from swiftprof.profiling.engines.on_ray import profile_on_ray
+from swiftprof.profiling.job import Request
+hired = lambda pid: print(pid, flush=True)
+request = Request(("scenes-qa",), samples=500)
+profile_on_ray(partial(load, "tiny-llava"), request, workers=1, out=sys.argv[1], on_worker=hired)
+"""
+
+
+def marked(mark):
+    """Processes that were started, at whatever remove, with a mark in their environment."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes():
+                found[int(entry.name)] = (entry / "comm").read_text().strip()
+        except OSError:  # gone in the meantime, or another user's
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+def test_nothing_outlives_a_driver_that_is_killed(tmp_path):
+    """Ray ends its own processes with the driver that started them; workers and agents follow."""
+    environment = {**os.environ, "PYTHONPATH": HERE, "SWIFTPROF_TEST": str(tmp_path)}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "out")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdout is not None
+    worker = int(driver.stdout.readline())
+    mark = f"SWIFTPROF_TEST={tmp_path}"
+    assert {driver.pid, worker} < set(marked(mark))  # and Ray's own
+    driver.kill()
+    driver.wait(60)
+    end = time.monotonic() + 60
+    while (left := marked(mark)) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert not left
