@@ -26,7 +26,7 @@ from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import Box
 from swiftprof.data.hosted import HostedDataset, hub, image_in, texts_in
 from swiftprof.data.own.values import numbers_of
-from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
+from swiftprof.data.scoring.boxes import score_box
 from swiftprof.data.sources.coco import CocoImages
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import box_prompt
@@ -91,9 +91,7 @@ class RefCOCO(HostedDataset):
         return box_prompt(sample.question, style)
 
     def score(self, prediction: str, sample: Sample) -> float:
-        if sample.box is None or sample.frame is None:
-            raise ValueError("a box is scored on a sample that was asked (data.asking.ask)")
-        return acc_at_half_in_pixels(prediction, sample.box, sample.frame)
+        return score_box(prediction, sample)
 
     def _expression_ends(self, split: str) -> list[int]:
         """Number of expressions of the first k rows; a row without any still counts, as broken."""

@@ -53,7 +53,6 @@ class Method(ABC):
             `swiftprof.planning.schedules.SCHEDULES`, or `published` (see `published_shares`).
         published: pruning layers in LLaVA-1.5-7B (32 layers), in the numbering of plans: the first
             stage cuts after its layer, the later ones before theirs.
-        reads_vision: the method needs what the vision tower knew (`StageView.vision`).
         reads_grid: the method needs rows and columns of the images (`StageView.row`).
     """
 

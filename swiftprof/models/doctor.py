@@ -45,7 +45,6 @@ def examine() -> list[Finding]:
     return [
         *_versions(),
         *_devices(),
-        _attention(),
         *_optional(),
         *_weights(),
         *_plugins(),
@@ -99,24 +98,9 @@ def _devices() -> Iterator[Finding]:
         )
 
 
-def _attention() -> Finding:
-    import torch
-
-    if find_spec("flash_attn") is None:
-        return Finding(
-            "flash-attention",
-            "note",
-            "the package flash-attn is not installed; sdpa is used, which is exact too",
-            "with a GPU: pip install --no-build-isolation 'swiftprof[flash]'",
-        )
-    if not torch.cuda.is_available():
-        return Finding("flash-attention", "note", "flash-attn is installed, but there is no GPU")
-    found = version("flash-attn")
-    return Finding("flash-attention", "ok", f"flash-attn {found}: --attn flash_attention_2")
-
-
 def _optional() -> Iterator[Finding]:
     wanted = {
+        "flash_attn": "--attn flash_attention_2 on a GPU; sdpa is exact too",
         "bitsandbytes": "--load-in-8bit, --load-in-4bit",
         "accelerate": "--device-map and quantised loading",
         "torchvision": "faster image processors (there are others without it)",
@@ -125,8 +109,9 @@ def _optional() -> Iterator[Finding]:
     }
     for package, use in wanted.items():
         name = package.replace("_", "-")
+        how = "--no-build-isolation 'swiftprof[flash]'" if package == "flash_attn" else name
         if find_spec(package) is None:
-            yield Finding(name, "note", f"not installed; for {use}", f"pip install {name}")
+            yield Finding(name, "note", f"not installed; for {use}", f"pip install {how}")
         else:
             yield Finding(name, "ok", f"{_version(name)}: {use}")
 

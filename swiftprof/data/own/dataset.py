@@ -30,7 +30,7 @@ from swiftprof.data.own.pictures import pictures_of
 from swiftprof.data.own.tables import ALL, Table, open_tables
 from swiftprof.data.own.task import BOXES, CHOICE, METRICS, TRIED, task_of
 from swiftprof.data.own.values import box_of, choices_of, chosen, shown, text_of, texts_of
-from swiftprof.data.scoring.boxes import acc_at_half_in_pixels
+from swiftprof.data.scoring.boxes import score_box
 from swiftprof.data.scoring.choices import option_letter
 from swiftprof.data.sources.parquet import Rows
 from swiftprof.data.wording import OPTION_LETTER, box_prompt, lettered
@@ -134,9 +134,7 @@ class OwnDataset(Dataset):
             return float(option_letter(prediction, sample.choices) == sample.answers[0])
         if not self.localization:
             return METRICS[self.task.metric](prediction, sample.answers)
-        if sample.box is None or sample.frame is None:
-            raise ValueError("a box is scored on a sample that was asked (data.asking.ask)")
-        return acc_at_half_in_pixels(prediction, sample.box, sample.frame)
+        return score_box(prediction, sample)
 
     def _sample(self, index: int, row: Mapping[str, Any]) -> Sample:
         metric = row.get("metric")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from swiftprof.data.base import Sample
 from swiftprof.data.frames import Box, Frame
 
 _NUMBER = r"\s*(-?(?:\d+(?:\.\d*)?|\.\d+))\s*"
@@ -54,3 +55,10 @@ def acc_at_half_in_pixels(prediction: str, reference: Box, frame: Frame) -> floa
     predicted = parse_box(prediction)
     on_image = None if predicted is None else frame.to_pixels(predicted)
     return 0.0 if on_image is None else float(iou(on_image, reference) >= 0.5)
+
+
+def score_box(prediction: str, sample: Sample) -> float:
+    """The same for a sample with a box that was asked (`data.asking.ask`)."""
+    if sample.box is None or sample.frame is None:
+        raise ValueError("a box is scored on a sample that was asked (data.asking.ask)")
+    return acc_at_half_in_pixels(prediction, sample.box, sample.frame)

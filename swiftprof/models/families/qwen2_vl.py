@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.family import Alias, Family
 
-_COUNTING = "one per 28 × 28 pixels of the image as resized: 391 for 640 × 480"
 _QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)
 
 
@@ -38,7 +38,7 @@ QWEN2_5_VL = Family(
     model_types=("qwen2_5_vl",),
     image_tokens=large_image,
     varies=True,
-    counting=_COUNTING,
+    counting="one per 28 × 28 pixels of the image as resized: 391 for 640 × 480",
     seen_size=resized,
     aliases=(
         Alias(
@@ -51,14 +51,11 @@ QWEN2_5_VL = Family(
     ),
 )
 
-QWEN2_VL = Family(
+QWEN2_VL = replace(
+    QWEN2_5_VL,
     name="qwen2-vl",
     title="Qwen2-VL",
     model_types=("qwen2_vl",),
-    image_tokens=large_image,
-    varies=True,
-    counting=_COUNTING,
-    seen_size=resized,
     aliases=(
         Alias(
             "qwen2-vl-2b",
