@@ -298,7 +298,9 @@ def main() -> None:
     if asked.threads:
         torch.set_num_threads(asked.threads)
     if asked.config:
-        vlm = random_vlm(asked.config, scale=asked.scale, seed=asked.seed)
+        on_gpu = {"device": torch.device("cuda"), "dtype": torch.bfloat16}
+        options = on_gpu if torch.cuda.is_available() else {}
+        vlm = random_vlm(asked.config, scale=asked.scale, seed=asked.seed, **options)
     else:
         vlm = load(asked.model)
     document = {

@@ -15,7 +15,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import Vision
 from swiftprof.runtime.cache import CacheState, Segment, Segments, read_state
-from swiftprof.runtime.decode import GrowingStep
+from swiftprof.runtime.decode import GrowingStep, trim
 from swiftprof.runtime.decoder import Decoder, check_call, check_window
 from swiftprof.runtime.prefill import Prefill, begin_prefill
 from swiftprof.runtime.prompt import prompt_ends, visual_tokens
@@ -143,6 +143,7 @@ def begin_call(
             return None, None
         if decoder.sliding_window is not None:
             check_window(decoder, before + tokens.shape[1])
+        trim(cache, state, before)
         return GrowingStep(state, decoder.rotary, before, flat, decoder.mask_kind), None
 
     visual = visual_tokens(decoder, ids, embeds)

@@ -34,13 +34,12 @@ class Step:
         default_factory=dict, init=False, repr=False
     )
 
-    def mask(self, layer: int, hidden: Tensor, cache: Any, full: Tensor | None) -> Tensor | None:
+    def mask(self, layer: int, hidden: Tensor, full: Tensor | None) -> Tensor | None:
         """Attention mask for a layer that lost tokens.
 
         Args:
             layer: 0-based layer index, of a layer with a segment.
             hidden: `(B, q, D)`, the new tokens.
-            cache: the cache, before this layer has added the new tokens.
             full: the mask that Hugging Face made for a whole cache; None tells that there is no
                 padding, and then only a batch with uneven segments needs a mask.
         """
@@ -88,17 +87,6 @@ class GrowingStep(Step):
     padding: Tensor | None
     kind: str
 
-    def mask(self, layer: int, hidden: Tensor, cache: Any, full: Tensor | None) -> Tensor | None:
-        """See `Step`."""
-        # `cache.crop(n)` to an absolute length fits the first layers only: the others hold the
-        # tokens still.
-        segment = self.state.segments[layer]
-        assert segment is not None
-        surplus = held(cache, layer) - segment.length - (self.before - self.state.slots)
-        if surplus > 0:
-            cache.layers[layer].crop(-surplus)
-        return super().mask(layer, hidden, cache, full)
-
     def make_mask(self, segment: Segment, hidden: Tensor, full: Tensor | None) -> Tensor | None:
         """See `Step`."""
         batch, queries = hidden.shape[:2]
@@ -137,3 +125,19 @@ class StaticStep(Step):
             seen = torch.where(seen, torch.zeros((), dtype=full.dtype, device=full.device), least)
         behind = full[..., self.state.slots :].expand(batch, -1, -1, -1)
         return torch.cat([seen.expand(-1, -1, queries, -1), behind], dim=-1)
+
+
+def trim(cache: Any, state: CacheState, before: int) -> None:
+    """Cut what `cache.crop(n)` to an absolute length left, which fits the first layers only.
+
+    Args:
+        cache: a pruned cache that grows.
+        state: its state.
+        before: tokens of the conversation.
+    """
+    for layer, segment in enumerate(state.segments):
+        if segment is not None:
+            surplus = held(cache, layer) - segment.length - (before - state.slots)
+            if surplus <= 0:  # then nothing was cropped, and no other layer has any
+                return
+            cache.layers[layer].crop(-surplus)

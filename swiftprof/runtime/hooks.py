@@ -213,7 +213,7 @@ class Hooks(NotCopied):
     ) -> Inputs | None:
         if step.state.segments[i] is None:
             return None
-        mask = step.mask(i, hidden, kwargs["past_key_values"], kwargs.get("attention_mask"))
+        mask = step.mask(i, hidden, kwargs.get("attention_mask"))
         changed = {**kwargs, "attention_mask": mask, "position_ids": None}
         rope = step.positions(i, hidden, kwargs.get("position_ids"))
         if rope is not None:
