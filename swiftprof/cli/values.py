@@ -48,7 +48,7 @@ def numbers(parameter: str, text: str | None) -> list[float]:
 
 
 def option_values(given: list[str] | None) -> dict[str, object]:
-    """`["seeds=even", "rope=false"]` as values: true, false, whole numbers, numbers or words."""
+    """`["seeds=even", "spread=0.3"]` as values: true, false, whole numbers, numbers or words."""
     values: dict[str, object] = {}
     for each in given or ():
         name, sign, text = each.partition("=")

@@ -27,7 +27,7 @@ class Merge(Drop):
     Options:
         seeds: who founds the groups of merged tokens: `best` (the best-scored of the rest), `even`
             (equal distances in reading order) or `random`.
-        domain, rope, first, spread: see `Drop`.
+        first, spread: see `Drop`.
     """
 
     seeds: str = "best"

@@ -30,12 +30,6 @@ def share(name: str, value: object) -> None:
         raise SwiftprofError(f"options.{name}: must be a number from 0 to 1, not {value!r}")
 
 
-def flag(name: str, value: object) -> None:
-    """Refuse what is neither true nor false."""
-    if not isinstance(value, bool):
-        raise SwiftprofError(f"options.{name}: must be true or false, not {value!r}")
-
-
 def read_value(text: str) -> object:
     """A typed value of an option: true, false, a whole number, a number, or a word."""
     if text in ("true", "false"):

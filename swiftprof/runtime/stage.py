@@ -64,7 +64,7 @@ def look(
         if cached is not None and not rope and among is None:
             raise SwiftprofError(
                 "images in a later turn cannot be judged without RoPE among all keys: those in the "
-                "cache are rotated; set options.rope to true, or options.domain to 'visual'"
+                "cache are rotated; take another method"
             )
         return judge.scores(
             tokens.last,

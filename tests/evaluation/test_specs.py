@@ -92,8 +92,8 @@ def test_at_planned_layers_every_method_is_judged_by_them() -> None:
 
 
 def test_options_reach_the_plan_and_planning_options_its_stages() -> None:
-    plan = only("swiftvlm:seeds=even:rope=false:merge=0.1:schedule=uniform")
-    assert plan.options == {"seeds": "even", "rope": False}
+    plan = only("swiftvlm:seeds=even:spread=0.2:merge=0.1:schedule=uniform")
+    assert plan.options == {"seeds": "even", "spread": 0.2}
     assert plan.stages[0].merge == pytest.approx(0.1, abs=0.004)
     totals = [s.keep + s.merge for s in plan.stages]
     assert max(totals) - min(totals) < 0.03

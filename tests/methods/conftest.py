@@ -141,12 +141,8 @@ class Reference:
             return self._cls_attention()
         if method in definitions.EARLY:
             return self._early(stage)
-        rope = method != "feather" and self.options.get("rope", True)
+        rope = method != "feather"
         logits, _ = attention_map(self.model, layer, states, positions, rope=rope)
-        if self.options.get("domain") == "visual":
-            score = torch.zeros(len(there))
-            score[visual] = logits[:, -1, visual].softmax(-1).mean(0)
-            return score
         if method == "feather":
             return self._feather(stage, logits, visual, there)
         if method == "sparsevlm-plus":

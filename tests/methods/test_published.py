@@ -188,7 +188,7 @@ def test_what_a_method_cannot_do_is_refused_with_the_reason(
     for name, options, message in (
         ("pdrop", {"positions": "new"}, "options.positions"),
         ("feather", {"stride": 0}, "options.stride"),
-        ("swiftvlm", {"domain": "text"}, "options.domain"),
+        ("swiftvlm", {"seeds": "first"}, "options.seeds"),
         ("swiftvlm", {"first": "never"}, "options.first"),
         ("drop", {"spread": 1.5}, "options.spread"),
         ("random", {"spread": True}, "options.spread"),
@@ -211,32 +211,6 @@ def test_what_a_method_cannot_do_is_refused_with_the_reason(
         torch.no_grad(),
     ):
         model(**both)
-
-
-@pytest.mark.parametrize("domain", ["all", "visual"])
-@pytest.mark.parametrize("rope", [True, False])
-def test_the_open_points_of_the_score(
-    model: Any,
-    prompts: Any,
-    plan_of: Any,
-    generate: Any,
-    reference: Any,
-    domain: str,
-    rope: bool,
-) -> None:
-    """Softmax over all keys or the visual ones alone, with RoPE or without."""
-    trace, ids = Trace(), prompts.ids[0]
-    plan = plan_of((3, 0.3), method="drop", domain=domain, rope=rope)
-    out = generate(model, prompts.batch(0), plan, on_stage=trace)
-    new = out.sequences[0, len(ids) : -1]
-    plain = reference(model, plan, ids, prompts.pixels[:1], new)
-    with torch.no_grad():
-        expected = plain.run()
-    start = int((ids == model.config.image_token_id).nonzero()[0])
-    assert [start + p for p in trace.prefills[0].kept(0, 0)] == sorted(plain.kept[0])
-    assert (logits(out)[0] - expected).abs().max() < 2e-4
-    with prune(model, plan_of((3, 0.3, 0.1), (5, 0.2), domain=domain, rope=rope)):
-        pass  # swiftvlm takes the same options
 
 
 def test_planning_reads_methods_without_torch() -> None:

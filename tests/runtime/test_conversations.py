@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
 from swiftprof.errors import SwiftprofError
+from swiftprof.methods.base import Method
+from swiftprof.methods.view import StageView
 from swiftprof.runtime.cache import cached_keys
 from swiftprof.runtime.prune import prune
 from tests.helpers.masked import masked_logits
@@ -186,12 +189,20 @@ def test_a_plan_without_stages_goes_on_with_a_pruned_cache(llava: Any, plan_of: 
     assert torch.equal(steps[0], steps[2])
 
 
+@dataclass(frozen=True)
+class Unrotated(Method):
+    """Judges without RoPE, over all keys."""
+
+    def scores(self, view: StageView) -> torch.Tensor:
+        return view.attention(rope=False)
+
+
 def test_what_a_filled_cache_cannot_do_is_said(llava: Any, plan_of: Any) -> None:
     parts = turns(0)
     picture = {"input_ids": parts[1][None], "pixel_values": pixels(0, 0)}
-    with prune(llava, plan_of((3, 0.5), method="drop", rope=False)), torch.no_grad():
+    with prune(llava, plan_of((3, 0.5), method=f"{__name__}:Unrotated")), torch.no_grad():
         cache = llava(input_ids=parts[0][None]).past_key_values
-        with pytest.raises(SwiftprofError, match=r"without RoPE.*options.domain"):
+        with pytest.raises(SwiftprofError, match=r"without RoPE.*take another method"):
             llava(**picture, past_key_values=cache)
     with prune(llava, plan_of(*THREE)), torch.no_grad():
         cache = llava(**picture).past_key_values
