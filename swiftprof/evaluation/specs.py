@@ -160,7 +160,7 @@ def plans_at(
     targets: Sequence[TargetText],
     layers: str | tuple[int, ...] = "own",
 ) -> dict[str, Plan]:
-    """Name of a variant → its plan, at layers that need no profile; the unpruned model has none.
+    """`fastv | 192` → its plan, at layers that need no profile; the unpruned model has none.
 
     Args:
         layers: of the methods that name none.
@@ -174,7 +174,11 @@ def plans_at(
         s if s.preset else replace(s, layers=s.layers or layers) for s in map(parse_spec, methods)
     ]
     loaded = {each.name: each.load() for each in Planner(cost).variants(specs, targets)}
-    return {name: plan for name, plan in loaded.items() if plan is not None}
+    return {
+        name.removesuffix(" tokens").removesuffix(" of the"): plan
+        for name, plan in loaded.items()
+        if plan is not None
+    }
 
 
 @dataclass(frozen=True)
