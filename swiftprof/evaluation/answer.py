@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.methods import create
@@ -98,7 +98,7 @@ def answer_samples(
     answers: list[Answer] = []
     failed: Failed = {name: [] for name in variants}
     places = places or {index: n for n, index in enumerate(indices)}
-    shape, done = vlm.decoder_shape, 0
+    done = 0
     left = list(indices)
     while left:
         samples, broken = ask_all(dataset, split, left, vlm, HELD_BYTES)
@@ -112,7 +112,7 @@ def answer_samples(
         while pairs:
             batch, after = _split(pairs, batch_size)
             try:
-                found, lost_here = _answer(vlm, dataset, batch, places, variants, shape)
+                found, lost_here = _answer(vlm, dataset, batch, places, variants)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -143,7 +143,6 @@ def _answer(
     batch: list[tuple[int, Sample]],
     places: Mapping[int, int],
     variants: Variants,
-    shape: DecoderShape,
 ) -> tuple[list[Answer], Failed]:
     """All variants on one batch; one that fails gets one sample at a time.
 
@@ -158,7 +157,7 @@ def _answer(
         try:
             if inputs is None:
                 inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
-            answers += _run(vlm, dataset, samples, numbers, inputs, name, plan, shape)
+            answers += _run(vlm, dataset, samples, numbers, inputs, name, plan)
         except Exception as error:  # whatever a model, a method or a broken sample may raise
             if len(batch) == 1:
                 text = " ".join(str(error).split())
@@ -167,7 +166,7 @@ def _answer(
             if out_of_memory(error):
                 raise
             for one in batch:
-                found, lost = _answer(vlm, dataset, [one], places, {name: plan}, shape)
+                found, lost = _answer(vlm, dataset, [one], places, {name: plan})
                 answers += found
                 failed.setdefault(name, []).extend(lost.get(name, []))
     return answers, failed
@@ -185,7 +184,6 @@ def _run(
     inputs: dict[str, Any],
     name: str,
     plan: Plan | None,
-    shape: DecoderShape,
 ) -> list[Answer]:
     trace = Trace()
     context: Any = nullcontext() if plan is None else prune(vlm.model, plan, on_stage=trace)
@@ -200,12 +198,8 @@ def _run(
     total = inputs["attention_mask"].sum(1).tolist()
     answers = []
     for row, (sample, said) in enumerate(zip(batch, vlm.decode(ids[:, prompt:]), strict=True)):
-        text, retained = total[row] - visual[row], float(visual[row])
-        flops = vanilla_flops(shape, visual[row], text)
-        if plan is not None and plan.stages and trace.prefills:
-            retained = trace.prefills[0].retained(row, vlm.num_layers)
-            method = create(plan.method, plan.options)
-            flops = plan_flops(shape, plan.stages, visual[row], text, method=method)
+        text = total[row] - visual[row]
+        retained, flops = spent(vlm, plan, trace, row, visual[row], text)
         answers.append(
             Answer(
                 variant=name,
@@ -225,6 +219,23 @@ def _run(
             )
         )
     return answers
+
+
+def spent(
+    vlm: VLM, plan: Plan | None, trace: Trace, row: int, visual: int, text: int
+) -> tuple[float, float]:
+    """What one prompt of a batch cost: retained visual tokens, and FLOPs of the prefill.
+
+    Args:
+        row: its place in the batch.
+        visual, text: its visual tokens, and the others.
+    """
+    shape = vlm.decoder_shape
+    if plan is None or not plan.stages or not trace.prefills or not visual:
+        return float(visual), vanilla_flops(shape, visual, text)
+    method = create(plan.method, plan.options)
+    flops = plan_flops(shape, plan.stages, visual, text, method=method)
+    return trace.prefills[0].retained(row, vlm.num_layers), flops
 
 
 def _now(vlm: VLM) -> float:

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers import StoppingCriteriaList as Criteria
 
-from swiftprof.analysis.patches import StagePatches, patch_grid, stage_patches
-from swiftprof.costs.flops import plan_flops, vanilla_flops
-from swiftprof.methods import create
+from swiftprof.analysis.patches import patch_grid, stage_patches
+from swiftprof.costs.flops import vanilla_flops
+from swiftprof.evaluation.answer import spent
 from swiftprof.profiling.faults import free_memory, out_of_memory, reason
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
@@ -229,15 +229,11 @@ class _Row:
             self.job.deliver(self._summary(finish, now))
 
     def _summary(self, finish: str, now: float) -> Done:
-        shape, text = self.vlm.decoder_shape, self.length - self.visual
-        plain = vanilla_flops(shape, self.visual, text)
-        flops, retained, stages = plain, float(self.visual), list[StagePatches]()
-        if self.plan is not None and self.visual and self.trace.prefills:
-            run = self.trace.prefills[0]
-            retained = run.retained(self.place, self.vlm.num_layers)
-            method = create(self.plan.method, self.plan.options)
-            flops = plan_flops(shape, self.plan.stages, self.visual, text, method=method)
-            stages = stage_patches(run, self.place)
+        text, traced = self.length - self.visual, self.trace
+        retained, flops = spent(self.vlm, self.plan, traced, self.place, self.visual, text)
+        pruned = self.plan is not None and self.visual and traced.prefills
+        stages = stage_patches(traced.prefills[0], self.place) if pruned else []
+        plain = vanilla_flops(self.vlm.decoder_shape, self.visual, text)
         assert self.first is not None
         trace = {
             "visual_tokens": self.visual,
