@@ -90,17 +90,14 @@ def _start(context: typer.Context, json: JsonOpt = False) -> None:
     from swiftprof.analysis import NAMES, analysis
 
     output, known = Output(json), {name: analysis(name) for name in NAMES}
-    output.document(
-        {
-            "analyses": [
-                {"name": n, "title": a.title, "question": a.question(), "needs": a.needs}
-                for n, a in known.items()
-            ]
-        }
-    )
-    for name, each in known.items():
-        output.print(f"[bold]{name:10}[/bold] {each.question()}")
-        output.print(f"{'':10} [dim]needs {each.needs}[/dim]")
+    rows = [
+        {"name": n, "title": a.title, "question": a.question(), "needs": a.needs}
+        for n, a in known.items()
+    ]
+    output.document({"analyses": rows})
+    for row in rows:
+        output.print(f"[bold]{row['name']:10}[/bold] {row['question']}")
+        output.print(f"{'':10} [dim]needs {row['needs']}[/dim]")
     output.print(
         "\nRun one with swiftprof analyze NAME, or each of them with swiftprof analyze all.\n"
         f"Figures and tables go to {FOLDER}/; swiftprof report {FOLDER} makes one page of them."
@@ -169,22 +166,15 @@ def _run(asked: Sequence[Analysis], load: LoadOptions, data: Data, read: Read) -
 
 
 def _show(output: Output, document: Document, out: Path, short: bool) -> None:
-    from rich.text import Text
-
-    from swiftprof.tables import visible
-
-    output.print(Text(visible(document.title), style="bold"))
+    output.print("[bold]{title}[/bold]", title=document.title)
     for each in document.findings:
-        output.print(Text(f"• {visible(each)}"))
+        output.print("• {finding}", finding=each)
+    output.print()
     if short:
-        output.print()
         return
-    for table in document.tables:
-        output.print()
-        output.print(table.terminal())
-    output.print(Text(f"\n{visible(document.measured)}", style="dim"))
-    name = document.analysis
-    output.print("\nWrote {out}/{name}.png, .json and .md", out=out, name=name)
+    output.tables(*document.tables)
+    output.print("\n[dim]{measured}[/dim]", measured=document.measured)
+    output.print("\nWrote {out}/{name}.png, .json and .md", out=out, name=document.analysis)
     output.next("report", out)
 
 

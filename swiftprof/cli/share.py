@@ -38,6 +38,8 @@ def share(
     output = Output(json)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", to):
         raise BadParameter("to", to, "must be owner/name")
+    from rich.markup import escape
+
     from swiftprof.cli.resolve import read_plan, read_profile
     from swiftprof.planning.api import plan as make
     from swiftprof.report.sharing import prepare
@@ -48,24 +50,16 @@ def share(
     with TemporaryDirectory() as folder:
         files = prepare(measured, made, to, Path(folder))
         sizes = {file.name: file.stat().st_size for file in files}
-        if not json:
-            rows = tuple((name, f"{size:,}") for name, size in sizes.items())
-            output.print(Table(("file", "bytes"), rows, title=f"To {to}").terminal())
+        rows = tuple((name, f"{size:,}") for name, size in sizes.items())
+        output.tables(Table(("file", "bytes"), rows, title=f"To {to}"))
         if dry_run:
-            output.print("\n" + plain_card(Path(folder)))
+            output.print("\n" + escape((Path(folder) / "README.md").read_text(encoding="utf-8")))
             output.print("Nothing was sent (--dry-run).")
         else:
             _send(Path(folder), to)
             output.print("\nShared. Anybody can now use it.")
             output.next("run", "--plan", f"hf://{to}")
     output.document({"to": to, "files": sizes, "sent": not dry_run})
-
-
-def plain_card(folder: Path) -> str:
-    """The card, to be printed."""
-    from rich.markup import escape
-
-    return escape((folder / "README.md").read_text(encoding="utf-8"))
 
 
 def _send(folder: Path, to: str) -> None:
