@@ -197,7 +197,7 @@ def test_who_hangs_up_frees_the_row_and_the_others_go_on(
     def counted(deliver: Any) -> Any:
         def take(event: Any) -> None:
             if isinstance(event, Done):
-                runs.append((event.completion_tokens, event.batch))
+                runs.append((event.completion_tokens, event.trace["batch"]))
             deliver(event)
 
         return take
