@@ -76,7 +76,8 @@ def demo(
     measured = _profiled(output, vlm, runs[0], count, seed)
     plans = _planned(output, measured, out)
     done = _evaluated(output, vlm, plans, runs[1], count, seed)
-    page = _page(out, runs)
+    found = _outcome(done)
+    page = _page(out, runs, found)
     output.document(
         {
             "profile": str(measured.path),
@@ -88,8 +89,10 @@ def demo(
         }
     )
     output.print(
-        "\nWrote {out}/: plan.json (the paper's), often.json, curve.png, {profile}/, {eval}/.\n"
+        "\n[bold]{found}[/bold]\n"
+        "Wrote {out}/: plan.json (the paper's), often.json, curve.png, {profile}/, {eval}/.\n"
         "[bold]Open {page} in a browser[/bold]: curve, plans, table, samples to look at.",
+        found=found,
         out=out,
         profile=measured.path,
         eval=done.path,
@@ -180,7 +183,16 @@ def _evaluated(
     return done
 
 
-def _page(out: Path, runs: Sequence[Path]) -> Path:
+def _outcome(done: Evaluation) -> str:
+    """What both plans keep, in one sentence."""
+    from swiftprof.evaluation.table import interval
+
+    rows = {row.label: row for row in done.results.rows}
+    kept = [f"{name} keeps {interval(rows[name].averages['overall'])}" for name in (PAPER, OURS)]
+    return f"At the same FLOPs, of the unpruned model's score: {'; '.join(kept)}."
+
+
+def _page(out: Path, runs: Sequence[Path], found: str) -> Path:
     """One HTML page of profile, both plans, and answers."""
     from dataclasses import replace
 
@@ -195,12 +207,14 @@ def _page(out: Path, runs: Sequence[Path]) -> Path:
         everything, samples=40, album=Album(every=False, data_root=None), title="swiftprof demo"
     )
     names = iter(("The paper's plan", "Our plan, often, at the same FLOPs"))
-    page.sections = [
-        replace(each, title=f"{next(names)}: {each.title.lower()}", command="")
-        if each.kind == "plan"
-        else each
-        for each in page.sections
-    ]
+    for number, each in enumerate(page.sections):
+        if each.kind == "plan":
+            name = next(names)
+            each = replace(each, title=f"{name}: {each.title.lower()}", command="")
+            each = replace(each, headline=each.headline.replace("The plan", name, 1))
+        elif each.kind == "evaluation":
+            each = replace(each, headline=found)
+        page.sections[number] = each
     page.command = command("report", *everything, "--out", path)
     write_text_atomic(path, render(page))
     return path

@@ -207,11 +207,17 @@ def test_demo_in_small(capsys, tmp_path):
     paper, often = (rows[label]["tflops"] for label in ("paper's plan", "often (ours)"))
     assert often == pytest.approx(paper, rel=0.01)
     page = (tmp_path / "demo.html").read_text()
-    for text in ("<table", "paper&#39;s plan: ", "Our plan, often, at the same FLOPs: "):
+    for text in (
+        "At the same FLOPs, of the unpruned model",
+        "<table",
+        "paper&#39;s plan: ",
+        "Our plan, often, at the same FLOPs: ",
+    ):
         assert text in page
     assert main(arguments) == 0  # everything is measured, so it only shows
     shown = " ".join(capsys.readouterr().out.split())
     assert "That is the paper's plan. Ours, often, costs the same FLOPs" in shown
+    assert "At the same FLOPs, of the unpruned model's score: paper's plan keeps" in shown
     assert main(["demo", "--model", "llava-1.5-7b"]) == 2
     assert "--model llava-1.5-7b: is not bundled" in capsys.readouterr().err
     with Image.open(tmp_path / "curve.png") as picture:
