@@ -20,6 +20,7 @@ import typer
 
 from swiftprof.analysis.document import Data, Document
 from swiftprof.errors import BadParameter, SwiftprofError
+from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
     from swiftprof.analysis.sampling import Sampling
@@ -151,7 +152,7 @@ class Analysis(ABC):
         origin = {
             "model": vlm.name if vlm else profile.model.name if profile else "",
             "seed": str(getattr(self, "seed", "")),
-            "profile": f"{profile.path}, sha256 {profile.sha256[:12]}" if profile else "",
+            "profile": f"{called(profile)}, sha256 {profile.sha256[:12]}" if profile else "",
             "versions": _versions(),
             "made": f"{datetime.now(UTC).isoformat(timespec='seconds')} in {seconds:.0f} s",
         }
@@ -262,6 +263,12 @@ class AtBudget(OnSamples):
         if not found:
             raise BadParameter("methods", None, "name at least one that prunes")
         return found
+
+
+def called(profile: Profile) -> str:
+    """A profile's folder, or the name of one that comes with the package."""
+    bundled = profile.path in bundled_profiles().values()
+    return profile.path.name if bundled else str(profile.path)
 
 
 def names(text: str) -> list[str]:

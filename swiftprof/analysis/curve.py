@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from swiftprof.analysis.base import Analysis, BudgetOpt, Subject
+from swiftprof.analysis.base import Analysis, BudgetOpt, Subject, called
 from swiftprof.analysis.document import Data, Description
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.curve import Curve
@@ -41,7 +41,7 @@ class Curves(Data):
 
     @classmethod
     def of(cls, profile: Profile, plan: tuple[int, ...] = (), where: str = "") -> Curves:
-        """Curves of a profile. `where`: what it is called, by default its folder."""
+        """Curves of a profile. `where`: what it is called, by default by its folder."""
         columns = profile.dataframe.round(6).to_dict("list")
         return cls(
             datasets={name: len(scores.vanilla) for name, scores in profile.samples.items()},
@@ -53,7 +53,7 @@ class Curves(Data):
             high=columns["high"],
             per_dataset={name: columns[name] for name in profile.samples},
             plan=plan,
-            profile=where or str(profile.path),
+            profile=where or called(profile),
         )
 
     def describe(self) -> Description:

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from swiftprof.analysis.base import Analysis, BudgetOpt, SeedOpt, Subject
+from swiftprof.analysis.base import Analysis, BudgetOpt, SeedOpt, Subject, called
 from swiftprof.analysis.document import Data, Description
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.curve import Curve, combine
@@ -99,7 +99,7 @@ class Resampled(Data):
             datasets={name: len(scores.vanilla) for name, scores in samples.items()},
             num_layers=depth,
             m=m,
-            profile=str(profile.path),
+            profile=called(profile),
             base=round(curve.at(BASE_LAYER), 6),
             stability=plan_stability(curves, layers, depth, budgets[m - 1].layers, m),
             budgets=budgets,

@@ -11,6 +11,8 @@ from swiftprof.analysis.stability import Resampled
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.curve import Curve, combine
 from swiftprof.planning.program import solve
+from swiftprof.profiling.store import Profile
+from swiftprof.tiny import bundled_profiles
 
 
 def test_the_curve_is_the_profiles_with_an_interval_around_it(made_profile: Any) -> None:
@@ -54,3 +56,10 @@ def test_a_profile_shows_itself_in_a_notebook(made_profile: Any) -> None:
     (axes,) = made_profile.plot().axes
     assert "60 samples" in axes.get_title(loc="left")
     assert "data:image/png;base64," in made_profile._repr_html_()
+
+
+def test_no_path_of_this_machine_is_told_of_the_bundled_profile() -> None:
+    (_, folder), *_ = sorted(bundled_profiles().items())
+    found = Curves.of(Profile.load(folder))
+    assert found.profile == folder.name
+    assert str(folder.parent) not in found.describe().measured
