@@ -15,7 +15,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import Vision
 from swiftprof.runtime.cache import CacheState, Segment, Segments, read_state
-from swiftprof.runtime.decode import GrowingStep, trim
+from swiftprof.runtime.decode import GrowingStep, StaticStep, Step, trim
 from swiftprof.runtime.decoder import Decoder, check_call, check_window
 from swiftprof.runtime.prefill import Prefill, begin_prefill
 from swiftprof.runtime.prompt import prompt_ends, visual_tokens
@@ -90,9 +90,13 @@ def brings_images(given: dict[str, Any]) -> bool:
     return any(_given(v) for k, v in given.items() if any(word in k for word in _IMAGE_WORDS))
 
 
-def goes_on_statically(given: dict[str, Any]) -> bool:
-    """Whether a call is more text on a static cache: its step may be compiled into one graph."""
-    return is_filled(given.get("past_key_values")) and not brings_images(given)
+def decodes_statically(given: dict[str, Any]) -> bool:
+    """Whether a call is one more token on a static cache, which may be compiled into one graph."""
+    if not is_filled(given.get("past_key_values")):
+        return False
+    tokens = given.get("input_ids")
+    tokens = given.get("inputs_embeds") if tokens is None else tokens
+    return tokens is not None and tokens.shape[1] == 1 and not brings_images(given)
 
 
 def begin_call(
@@ -103,7 +107,7 @@ def begin_call(
     wanted: Wanted,
     lengths: int | Sequence[int] | Tensor | None,
     uncached: Uncached | None,
-) -> tuple[Prefill | GrowingStep | None, Uncached | None]:
+) -> tuple[Prefill | Step | None, Uncached | None]:
     """Find out what has to be done in a call.
 
     Args:
@@ -143,6 +147,8 @@ def begin_call(
             return None, None
         if decoder.sliding_window is not None:
             check_window(decoder, before + tokens.shape[1])
+        if is_static(cache):
+            return StaticStep(state, decoder.rotary), None
         trim(cache, state, before)
         return GrowingStep(state, decoder.rotary, before, flat, decoder.mask_kind), None
 

@@ -27,7 +27,7 @@ from swiftprof.runtime.calls import (
     Wanted,
     arguments,
     begin_call,
-    goes_on_statically,
+    decodes_statically,
     what_is_wanted,
 )
 from swiftprof.runtime.conformance import check_mask
@@ -109,18 +109,18 @@ class Hooks(NotCopied):
     def before_head(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Note what the module around the decoder is asked for."""
         given = arguments(module, args, kwargs)
-        if not goes_on_statically(given):
+        if not decodes_statically(given):
             self._local.wanted = what_is_wanted(given)
 
     def after_head(self, module: nn.Module, args: Args, kwargs: Kwargs, output: object) -> None:
         """Forget it, also after an exception."""
-        if not goes_on_statically(arguments(module, args, kwargs)):
+        if not decodes_statically(arguments(module, args, kwargs)):
             self._local.wanted = Wanted()
 
     def before_model(self, module: nn.Module, args: Args, kwargs: Kwargs) -> None:
         """Find out what kind of call this is."""
         given = arguments(module, args, kwargs)
-        if goes_on_statically(given):
+        if decodes_statically(given):
             if (state := get_state(given["past_key_values"])) is not None:
                 state.step = StaticStep(state, self._decoder.rotary)
             return
@@ -145,7 +145,7 @@ class Hooks(NotCopied):
         given = arguments(module, args, kwargs)
         if (state := get_state(given.get("past_key_values"))) is not None:
             state.step = None
-        if not goes_on_statically(given):
+        if not decodes_statically(given):
             self._local.call = None
             if self.vision is not None:
                 self.vision.clear()
