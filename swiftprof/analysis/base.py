@@ -43,8 +43,6 @@ MethodsOpt = Annotated[
 ]
 BudgetOpt = Annotated[int, typer.Option("--budget", help="Pruning layers, at most.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random draw.")]
-Interval = tuple[float, float, float]
-"""A value and the ends of its 95 % interval."""
 
 
 def _silent(label: str) -> AbstractContextManager[Progress]:

@@ -16,7 +16,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from swiftprof.analysis.base import AtBudget, Interval, Subject, budget_text
+from swiftprof.analysis.base import AtBudget, Subject, budget_text
 from swiftprof.analysis.correlation import spearman, spearman_interval
 from swiftprof.analysis.document import Data, Description
 from swiftprof.errors import BadParameter, SwiftprofError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from swiftprof.planning.curve import Curve
     from swiftprof.planning.plan_file import Plan
 
+Interval = tuple[float, float, float]
+"""A value and the ends of its 95 % interval."""
 WEAK = 0.3
 """A rank correlation below this is said to predict badly."""
 PLANNED, EQUAL, DRAWN = "planned", "equal depths", "drawn"
