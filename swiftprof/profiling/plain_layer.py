@@ -52,6 +52,7 @@ class PlainLayer:
         self._qkv_bias = None
         if q.bias is not None:
             self._qkv_bias = torch.cat([_pairs(q.bias, size), _pairs(k.bias, size), v.bias])
+        self._epsilon = torch.tensor(before.variance_epsilon)
         self._head_norm = None
         if hasattr(attention, "q_norm"):
             both = [(attention.q_norm, self._heads), (attention.k_norm, self._turned - self._heads)]
@@ -89,7 +90,7 @@ class PlainLayer:
                 mask = mask[..., -last:, :]
         seen = _attend(self.attention, queries, keys, values, mask)
         _add(hidden, seen, self._o, self.layer.self_attn.o_proj.bias)
-        normed, mlp = _normed(hidden, self.layer.post_attention_layernorm), self.layer.mlp
+        normed, mlp = _normed(hidden, self._epsilon), self.layer.mlp
         gated = F.silu(F.linear(normed, self._gate, mlp.gate_proj.bias), inplace=True)
         gated = gated.mul_(F.linear(normed, self._up, mlp.up_proj.bias))
         return _add(hidden, gated, self._down, mlp.down_proj.bias)
@@ -102,12 +103,12 @@ class PlainLayer:
         self, hidden: Tensor, rope: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (R, heads, n, head size) each."""
-        normed = _normed(hidden, self.layer.input_layernorm)
+        normed = _normed(hidden, self._epsilon)
         heads = F.linear(normed, self._qkv, self._qkv_bias)
         heads = heads.unflatten(-1, (-1, self.attention.head_dim))
         turned = heads[:, :, : self._turned]
         if self._head_norm is not None:
-            turned = _normed(turned, self.attention.q_norm).mul_(self._head_norm)
+            turned = _normed(turned, self._epsilon).mul_(self._head_norm)
         half = turned.shape[-1] // 2
         angle = torch.complex(rope[0][..., None, :half], rope[1][..., None, :half])
         torch.view_as_complex(turned.unflatten(-1, (half, 2))).mul_(angle)
@@ -127,11 +128,11 @@ def _pairs(rows: Tensor, size: int) -> Tensor:
     return rows.detach().view(-1, 2, size // 2, *shape[1:]).transpose(1, 2).reshape(shape)
 
 
-def _normed(hidden: Tensor, norm: Any) -> Tensor:
+def _normed(hidden: Tensor, epsilon: Tensor) -> Tensor:
     """The norm without its weight."""
     length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
-    square = length.square_().mul_(1 / hidden.shape[-1])
-    return hidden * square.add_(norm.variance_epsilon).rsqrt_()
+    mean = torch.addcmul(epsilon, length, length, value=1 / hidden.shape[-1])
+    return hidden * mean.rsqrt_()
 
 
 def _add(hidden: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -183,9 +184,11 @@ def _is_usual(layer: Any) -> bool:
     names = {name for name, _ in layer.named_children()}
     if names != _PARTS or parts.keys() - {"q_norm", "k_norm"} != _PARTS | _LINEAR | {"act_fn"}:
         return False
+    norms = _NORMS & parts.keys()
     return (
         all(type(parts[name]) is nn.Linear for name in _LINEAR)
-        and all(hasattr(parts[name], "variance_epsilon") for name in _NORMS & parts.keys())
+        and all(hasattr(parts[name], "variance_epsilon") for name in norms)
+        and len({parts[name].variance_epsilon for name in norms}) == 1
         and ("q_norm" in parts) == ("k_norm" in parts)
         and hasattr(layer.self_attn, "head_dim")
         and not any(_is_wrapped(module) for module in layer.modules())
