@@ -304,7 +304,7 @@ def main() -> None:
     else:
         vlm = load(asked.model)
     document = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python -m benchmarks.profile_speed", *sys.argv[1:]]),
         "environment": environment(vlm.model.device),
         "model": {"name": vlm.name, "scale": asked.scale, "random_weights": bool(asked.config)},
         **profiling_speed(
