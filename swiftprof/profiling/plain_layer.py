@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from swiftprof.core.masks import attention_mask
 from swiftprof.runtime.attention import rotary_tables
 from swiftprof.runtime.decoder import Decoder
 
@@ -208,15 +207,7 @@ def _plain(decoder: Decoder, layer: Any) -> PlainLayer | None:
     rope = rotary_tables(decoder, hidden, 3 * torch.arange(_TOKENS)[None])
     if rope[0].shape != (1, _TOKENS, layer.self_attn.head_dim):
         return None
-    mask = attention_mask(
-        "eager",
-        None,
-        batch=1,
-        queries=_TOKENS,
-        keys=_TOKENS,
-        dtype=hidden.dtype,
-        device=hidden.device,
-    )
+    mask = torch.full((1, 1, _TOKENS, _TOKENS), torch.finfo(torch.float32).min).triu(1)
     wanted = layer(
         hidden,
         attention_mask=mask,

@@ -23,7 +23,7 @@ from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.decode import Prompted, decode, end_tokens, per_row
 from swiftprof.profiling.row_cache import RowCache
 from swiftprof.profiling.steps import Rope, Steps
-from swiftprof.runtime.decoder import Decoder, check_call
+from swiftprof.runtime.decoder import check_call
 from swiftprof.runtime.structure import DEEPSTACK
 
 
@@ -99,7 +99,6 @@ def record(
     ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
     batch, prompt = ids.shape
     check_call(decoder, prompt + max_new_tokens)
-    start = _embed(steps, inputs)
     layers = len(decoder.layers)
     cache = RowCache(batch, [prompt + max_new_tokens] * layers)
     asking: list[Tensor] = []
@@ -110,16 +109,9 @@ def record(
         if i in hidden_at:
             hidden[i] = torch.cat(list(parts))
 
-    rope = per_row(start.rope, batch)
-    last = steps.through(
-        start.hidden,
-        rope,
-        (valid, valid),
-        cache,
-        last=1 + prompt - asked,
-        added=start.added,
-        watch=watch,
-    )
+    embedded, tables, positions, added = _embed(steps, inputs)
+    rope, seen, wanted = per_row(tables, batch), (valid, valid), 1 + prompt - asked
+    last = steps.through(embedded, rope, seen, cache, last=wanted, added=added, watch=watch)
     cached = [cache.columns(i, prompt) for i in range(layers)]
     visual = (ids == image_token_id) & valid
     visual[:, asked:] = False
@@ -135,10 +127,10 @@ def record(
     shared = [
         _shared(pair, prefix[0] if i >= BASE_LAYER else None) for i, pair in enumerate(cached)
     ]
-    position = start.positions[:, -1].expand(batch) + 1
+    position = positions[:, -1].expand(batch) + 1
     generated: list[list[int]] = []
     if answers is None:
-        prompted = Prompted(last, (valid, valid), position, cache)
+        prompted = Prompted(last, seen, position, cache)
         generated = decode(steps, prompted, max_new_tokens, end_tokens(steps.model))
     return Recording(
         steps=steps,
@@ -147,7 +139,7 @@ def record(
         visual=visual,
         valid=valid,
         hidden=hidden,
-        added={i: each for i, each in start.added.items() if i >= BASE_LAYER},
+        added={i: each for i, each in added.items() if i >= BASE_LAYER},
         rope=rope,
         position=position,
         prefix=prefix,
@@ -176,38 +168,24 @@ def with_answers(inputs: dict[str, Any], answers: Tensor) -> dict[str, Any]:
     return out
 
 
-@dataclass
-class _Start:
-    """What the model hands to its first layer.
-
-    Attributes:
-        positions: the largest of each slot's position ids, (1 or B, P).
-    """
-
-    hidden: Tensor
-    rope: Rope
-    positions: Tensor
-    added: dict[int, Tensor]
-
-
 class _Enough(Exception):
     """Leaves the model's forward before its first layer."""
 
 
-def _embed(steps: Steps, inputs: dict[str, Any]) -> _Start:
-    """Let the model itself embed a prompt, vision features included, as it does to generate."""
-    decoder: Decoder = steps.decoder
+def _embed(steps: Steps, inputs: dict[str, Any]) -> tuple[Tensor, Rope, Tensor, dict[int, Tensor]]:
+    """Let the model itself embed a prompt, vision features included, as it does to generate.
+
+    Returns:
+        What enters the first layer: hidden states, cos and sin, the largest of each slot's position
+        ids, (1 or B, P), and what is added behind which layer.
+    """
     seen: dict[str, Any] = {}
     added: dict[int, Tensor] = {}
 
     def tap_text(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        where: Tensor | None
-        features: Sequence[Tensor] | None
         where, features = (kwargs.get(name) for name in DEEPSTACK)
-        if where is None:
-            return
         for i, some in enumerate(features or []):
-            added[i] = some.new_zeros(*where.shape, some.shape[-1])
+            added[i] = some.new_zeros(*where.shape, some.shape[-1])  # type: ignore[union-attr]
             added[i][where] = some
 
     def tap_rotary(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -218,11 +196,9 @@ def _embed(steps: Steps, inputs: dict[str, Any]) -> _Start:
         seen["rope"] = kwargs["position_embeddings"]
         raise _Enough
 
-    hooks = [
-        decoder.text.register_forward_pre_hook(tap_text, with_kwargs=True),
-        decoder.rotary.register_forward_pre_hook(tap_rotary, with_kwargs=True),
-        decoder.layers[0].register_forward_pre_hook(tap_layer, with_kwargs=True),
-    ]
+    decoder = steps.decoder
+    taps = [(decoder.text, tap_text), (decoder.rotary, tap_rotary), (decoder.layers[0], tap_layer)]
+    hooks = [each.register_forward_pre_hook(tap, with_kwargs=True) for each, tap in taps]
     try:
         with suppress(_Enough):
             steps.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=1)
@@ -230,4 +206,4 @@ def _embed(steps: Steps, inputs: dict[str, Any]) -> _Start:
         for hook in hooks:
             hook.remove()
     positions = seen["positions"].amax(0) if seen["positions"].ndim == 3 else seen["positions"]
-    return _Start(seen["hidden"], seen["rope"], positions, added)
+    return seen["hidden"], seen["rope"], positions, added

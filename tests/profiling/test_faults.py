@@ -46,11 +46,11 @@ def measured(bundled):
 def out_of_memory_above(limit, monkeypatch, sizes):
     real = worker.measure_batch
 
-    def limited(vlm, dataset, samples, settings, max_rows):
+    def limited(vlm, steps, dataset, samples, settings, max_rows):
         sizes.append(len(samples) * max_rows)
         if len(samples) * max_rows > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return real(vlm, dataset, samples, settings, max_rows)
+        return real(vlm, steps, dataset, samples, settings, max_rows)
 
     monkeypatch.setattr(worker, "measure_batch", limited)
 
@@ -87,11 +87,11 @@ def test_a_failing_sample_is_tried_again_then_skipped_with_its_reason(measured, 
     bad_id = wanted.rows[bad].id
     real = worker.measure_batch
 
-    def fragile(vlm, dataset, samples, settings, max_rows):
+    def fragile(vlm, steps, dataset, samples, settings, max_rows):
         calls.append(len(samples))
         if bad_id in [s.id for s in samples]:
             raise ValueError("the processor\nchoked")
-        return real(vlm, dataset, samples, settings, max_rows)
+        return real(vlm, steps, dataset, samples, settings, max_rows)
 
     monkeypatch.setattr(worker, "measure_batch", fragile)
     _, found = repeat()

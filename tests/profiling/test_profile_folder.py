@@ -82,7 +82,7 @@ def test_a_run_goes_on_where_it_stopped(bundled, copy, monkeypatch):
     (copy / "parts" / "scenes-text-00000.parquet").unlink()
     measured = []
     real = worker.measure_batch
-    monkeypatch.setattr(worker, "measure_batch", lambda *a: measured.append(a[1].name) or real(*a))
+    monkeypatch.setattr(worker, "measure_batch", lambda *a: measured.append(a[2].name) or real(*a))
     done = api.profile(bundled, ["scenes-qa", "scenes-text"], samples=8, out=copy)
     assert set(measured) == {"scenes-text"}
     for part in done.parts():
@@ -164,9 +164,9 @@ def test_more_samples_and_sets_go_into_the_same_folder(
     measured = []
     real = worker.measure_batch
 
-    def counted(vlm, dataset, samples, settings, rows):
+    def counted(vlm, steps, dataset, samples, settings, rows):
         measured.extend(s.id for s in samples)
-        return real(vlm, dataset, samples, settings, rows)
+        return real(vlm, steps, dataset, samples, settings, rows)
 
     monkeypatch.setattr(worker, "measure_batch", counted)
     out, notes = tmp_path / "grown", []
