@@ -66,14 +66,17 @@ class Table:
         for n in self.left:
             give = min(max(0, -free), max(0, widths[n] - _LEAST))
             widths[n], free = widths[n] - give, free + give
+        while free < 0 and max(widths) > 4:  # then the widest are told in several lines
+            widths[widths.index(max(widths))] -= 1
+            free += 1
 
         def grid(rows: Sequence[tuple[str | None, tuple[str, ...]]], head: bool) -> Grid:
             out = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
             out.show_header = head
             for n, column in enumerate(self.columns):
                 side: JustifyMethod = "left" if n in self.left else "right"
-                width = widths[n] if free >= 0 else None
-                out.add_column(Text(visible(column)), justify=side, overflow="fold", width=width)
+                name = Text(visible(column))
+                out.add_column(name, justify=side, overflow="fold", width=widths[n])
             for style, row in rows:
                 out.add_row(*(Text(visible(cell)) for cell in row), style=style)
             return out

@@ -91,6 +91,14 @@ def test_numbers_are_whole_on_a_narrow_terminal():
     assert "0.678" in shown
 
 
+def test_columns_stand_below_each_other_under_all_headings_however_narrow():
+    rows = (("First",), ("a", "100.0 % [91.7, 100.0]"), ("Second",), ("b" * 30, "1"))
+    shown = seen_on_terminal(Table(("method", "score"), rows), width=24).splitlines()
+    first, second = (next(line for line in shown if line.startswith(c)) for c in ("a ", "bb"))
+    assert (first.split(), second.split()[1:]) == (["a", "100.0", "%"], ["1"])
+    assert len(first.rstrip()) == len(second.rstrip())
+
+
 def test_rows_must_fit():
     with pytest.raises(ValueError, match="3 cells"):
         Table(("a", "b"), (("1", "2", "3"),))
