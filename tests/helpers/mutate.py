@@ -253,11 +253,10 @@ def run(inputs: int, state: Path, runs: list[Path], chunk: int = 2000) -> dict[s
         )
         child.start()
         theirs.close()
-        at, ready = told["next"], False
+        at = told["next"]
         try:
-            while ours.poll(SECONDS * 3 if ready else 300):
+            while ours.poll(SECONDS * 30):  # a machine may be busy; a hang is one for good
                 message = ours.recv()
-                ready = True
                 if isinstance(message, int):
                     at = message
                 else:
