@@ -26,7 +26,6 @@ from swiftprof.search.api import search_plan
 from swiftprof.search.measure import Drawn, Meter
 from swiftprof.search.pricing import Equal, Pricing
 from swiftprof.search.race import gain
-from swiftprof.search.space import often
 from swiftprof.search.store import Store
 
 RATIOS = ("1/2", "1/3", "2/9", "1/6")
@@ -77,7 +76,10 @@ def one(vlm: Any, profile: Any, ratio: str, equal: Equal, given: argparse.Namesp
     meter = Meter(vlm, sets, Store(given.out / f"test-{vlm.name}-{given.samples}", settings))
     calibration = [Drawn(d.dataset, "test", d.report, (), ()) for d in sets]
     sized = Meter(vlm, calibration, Store(None, {}))
-    preset = Pricing.of(vlm, paper, equal, sized).plan(often(vlm.num_layers))
+    pricing = Pricing.of(vlm, paper, equal, sized)
+    often = pricing.preset()
+    assert often is not None
+    preset = pricing.plan(often)
     assert preset is not None
     values = dict(
         zip(

@@ -21,7 +21,7 @@ from swiftprof.search.measure import Drawn, Meter, plan_key
 from swiftprof.search.pricing import Equal, Pricing
 from swiftprof.search.race import RISK, Gain, gain
 from swiftprof.search.rounds import Bar, Progress, Race
-from swiftprof.search.space import Candidate, often, starts
+from swiftprof.search.space import Candidate, starts
 from swiftprof.search.store import Store
 
 SAMPLES = 160
@@ -91,7 +91,8 @@ def search_plan(
     pricing = Pricing.of(vlm, paper, equal, meter)
     x = dict(zip(profile.layers, profile.curve.x.tolist(), strict=True))
     race = Race(pricing, meter, bound, seed, bar)
-    race.run(starts(Candidate.of(paper, pricing.n_visual), x, vlm.num_layers))
+    base = Candidate.of(paper, pricing.n_visual)
+    race.run(starts(base, pricing.preset(), x, vlm.num_layers))
     return _end(race, paper, sets, seed, limit, equal)
 
 
@@ -117,7 +118,8 @@ def _end(
     """Finals: generate answers, choose, and report on samples that nothing was chosen by."""
     ranked = sorted(race.values, key=lambda each: -float(race.values[each].mean()))
     finalists = [race.plans[each] for each in ranked[:FINALISTS]]
-    preset = race.pricing.plan(often(paper.model.num_layers))
+    often = race.pricing.preset()
+    preset = None if often is None else race.pricing.plan(often)
     if preset is not None and plan_key(preset) not in map(plan_key, finalists):
         finalists.append(preset)
     meter, bar = race.meter, race.bar

@@ -8,9 +8,11 @@ from typing import Literal
 
 from swiftprof.core.stages import tokens_per_layer
 from swiftprof.costs.flops import DecoderShape, plan_flops
+from swiftprof.errors import SwiftprofError
 from swiftprof.methods.base import Method
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Budget, Plan, Stage
+from swiftprof.planning.preset import plan_preset
 from swiftprof.search.measure import Meter
 from swiftprof.search.space import Candidate, Price, fill
 
@@ -23,6 +25,7 @@ class Pricing:
 
     Attributes:
         paper: the paper's plan.
+        equal: what is the same.
         n_visual, n_text: tokens of the prompts that are run.
         price: FLOPs or tokens of stages on these prompts.
         most: the paper's plan's price.
@@ -30,6 +33,7 @@ class Pricing:
     """
 
     paper: Plan
+    equal: Equal
     n_visual: int
     n_text: float
     price: Price
@@ -51,7 +55,18 @@ class Pricing:
 
         price = flops if equal == "flops" else tokens
         most = price(paper.stages, Candidate.of(paper, n_visual).method)
-        return cls(paper, n_visual, n_text, price, most, shape)
+        return cls(paper, equal, n_visual, n_text, price, most, shape)
+
+    def preset(self) -> Candidate | None:
+        """The preset `often` at the price; None where it is impossible."""
+        flops, tokens = (self.most / 1e12, None) if self.equal == "flops" else (None, self.most)
+        try:
+            made = plan_preset(
+                "often", self.paper.model, self.shape, self.n_text, flops=flops, retain=tokens
+            )
+        except SwiftprofError:
+            return None
+        return Candidate.of(made, self.n_visual)
 
     def plan(self, candidate: Candidate) -> Plan | None:
         """The candidate's plan at the price; None where it is impossible."""

@@ -20,7 +20,6 @@ from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
 from swiftprof.planning.budget import stages_of
 from swiftprof.planning.plan_file import Plan, Stage
-from swiftprof.planning.preset import preset_named
 
 Price = Callable[[Sequence[Stage], Method], float]
 """What stages cost under a method: FLOPs, or tokens averaged over layers."""
@@ -29,10 +28,6 @@ MERGES = (0.0, 0.025, 0.05, 0.1)
 TILTS = (0.5, 0.7, 1.4, 2.0)
 LEAST = 1 / 64
 """No stage has fewer tokens than this share of the first stage's."""
-
-
-_FALL = 0.7
-"""Tokens of a stage relative to the one before, where a search begins."""
 
 
 @dataclass(frozen=True)
@@ -132,25 +127,21 @@ def fill(
             return made(counts)
 
 
-def often(num_layers: int) -> Candidate:
-    """The preset that needs no profile: judge often, and spread a share."""
-    preset = preset_named("often")
-    layers, spread = preset.layers(num_layers), float(preset.options["spread"])
-    falls = tuple(_FALL**number for number in range(len(layers)))
-    return Candidate(layers, falls, first="before", spread=spread)
-
-
-def starts(paper: Candidate, x: dict[int, float], num_layers: int) -> list[Candidate]:
+def starts(
+    paper: Candidate, preset: Candidate | None, x: dict[int, float], num_layers: int
+) -> list[Candidate]:
     """Where a search begins: the paper's plan first, then others that are unlike each other.
 
     Args:
         paper: the paper's plan.
+        preset: the plan that needs no profile, where the price allows one.
         x: capability of each layer, where there is a profile.
         num_layers: L.
     """
-    preset = often(num_layers)
-    found = [paper, preset, replace(preset, spread=0.0), replace(preset, spread=0.1)]
-    found.append(replace(preset, falls=(1.0,) * len(preset.layers)))
+    found = [paper]
+    if preset is not None:
+        found += [preset, *(replace(preset, spread=share) for share in (0.0, 0.1))]
+        found += [replace(preset, merge=0.0), replace(preset, falls=(1.0,) * len(preset.layers))]
     count = max(3, len(paper.layers))
     best = sorted(sorted(layer for layer in x if 2 < layer < num_layers), key=lambda i: -x[i])
     for layers in (

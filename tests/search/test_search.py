@@ -91,6 +91,34 @@ def test_a_winner_replaces_the_papers_plan_where_it_is_better(bundled, made_prof
     assert found.expected.tflops is not None
 
 
+@pytest.mark.parametrize("equal", ["flops", "tokens"])
+def test_a_search_tries_the_preset_as_the_planner_fills_it(
+    bundled, made_profile, monkeypatch, equal
+):
+    tried = []
+
+    def remember(self, plans, *_):
+        tried.extend(plans)
+        return [np.linspace(0.3, 0.6, 30) for _ in plans]
+
+    monkeypatch.setattr(Meter, "likelihood", remember)
+    monkeypatch.setattr(Meter, "answers", remember)
+    swiftprof.search_plan(bundled, made_profile, **SMALL, equal=equal)
+    paper = swiftprof.plan(made_profile, ratio=0.3, bootstrap=0)
+    budget = {"ratio": 0.3} if equal == "tokens" else {"flops": paper.expected.tflops}
+    text = made_profile.text_tokens
+    wanted = plan_preset("often", model_info(bundled), bundled.decoder_shape, text, **budget)
+
+    def like(plan):
+        return plan.options == wanted.options and all(
+            each.layer == other.layer
+            and each.keep + each.merge == pytest.approx(other.keep + other.merge, abs=0.02)
+            for each, other in zip(plan.stages, wanted.stages, strict=False)
+        )
+
+    assert any(map(like, tried))
+
+
 def test_bad_input_is_refused_before_anything_runs(bundled, made_profile, monkeypatch):
     for runs in ("_likelihoods", "_answered"):
         monkeypatch.setattr(Meter, runs, lambda *_: pytest.fail("ran"))

@@ -14,8 +14,9 @@ from swiftprof.core.stages import cut_layers, tokens_per_layer
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.plan_file import ModelInfo, Plan
+from swiftprof.planning.preset import PRESETS
 from swiftprof.search.limit import Limit
-from swiftprof.search.space import Candidate, fill, neighbour, often, starts
+from swiftprof.search.space import Candidate, fill, neighbour, starts
 
 SHAPE = DecoderShape(24, 128, 384, 4, 4, 32)
 PAPER = Candidate((3, 6, 8), (1.0, 0.4, 0.2), first="after")
@@ -81,14 +82,15 @@ def test_steps_stay_inside_and_follow_the_seed(seed, depth):
 
 
 @pytest.mark.parametrize("depth", [8, 12, 24, 28, 32, 80])
-def test_the_preset_fits_every_depth(depth):
-    layers = often(depth).layers
-    assert list(layers) == sorted(set(layers))
-    assert layers[0] >= 2
-    assert layers[-1] < depth
-    begin = starts(PAPER if depth == 24 else Candidate((3, 5), (1.0, 0.5)), {}, depth)
+def test_a_search_begins_with_plans_that_fit_every_depth(depth):
+    layers = PRESETS["often"].layers(depth)
+    preset = Candidate(layers, tuple(0.8**j for j in range(len(layers))), spread=0.35)
+    paper = PAPER if depth == 24 else Candidate((3, 5), (1.0, 0.5))
+    begin = starts(paper, preset, {}, depth)
+    assert begin[:2] == [paper, preset]
     assert len(begin) == len(set(begin)) >= 6
     assert all(each.layers[-1] < depth for each in begin)
+    assert set(begin) > set(starts(paper, None, {}, depth))  # a price that the preset cannot meet
 
 
 def test_limits_are_times_or_numbers():
