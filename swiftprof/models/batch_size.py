@@ -23,9 +23,9 @@ from swiftprof.models.memory import (
 
 MOST_SAMPLES = {"cpu": 32, "cuda": 32}
 MOST_ROWS = {"cpu": 128, "cuda": 512}
-"""More hardly helps: the more samples, the more re-runs are decoded in one step,
-but a CPU's cache is full by then; on a GPU the weights, which one decoding step
-reads once for all rows, are by then a small part of what it reads."""
+"""More hardly helps: the more samples, the more re-runs are decoded in one step, but a CPU's cache
+is full by then; on a GPU the weights, which one decoding step reads once for all rows, are by then
+a small part of what it reads."""
 USED = {"cpu": 0.5, "cuda": 0.8}
 """Share of the free memory that is planned with. A CPU does not fail softly: the system kills."""
 _GIB = 2**30

@@ -9,6 +9,7 @@ import torch
 
 from swiftprof.core.counts import kept_count
 from swiftprof.core.stages import BASE_LAYER
+from swiftprof.profiling.decode import end_tokens
 from swiftprof.profiling.likelihood import answer_scores, rerun_scores
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
@@ -91,7 +92,14 @@ def test_reruns_equal_reruns_made_one_by_one(case: Any) -> None:
 
 
 def test_selecting_everything_gives_the_vanilla_answer(case: Any) -> None:
-    recording = recorded(case, *ROWS)
+    """Which is that of the model's own generate()."""
+    recording, inputs = recorded(case, *ROWS), case.batch(*ROWS)
+    ids = case.model.generate(**inputs, do_sample=False, max_new_tokens=NEW)
+    for answer, wanted in zip(
+        recording.generated, ids[:, inputs["input_ids"].shape[1] :].tolist(), strict=True
+    ):
+        assert answer == wanted[: len(answer)]
+        assert len(answer) == NEW or wanted[len(answer)] in end_tokens(case.model)
     answers = rerun(recording, recording.select(1.0), NEW, ())
     for b in range(len(ROWS)):
         assert all(answer == recording.generated[b] for answer in answers[b])
