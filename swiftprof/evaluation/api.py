@@ -17,7 +17,7 @@ from swiftprof.data.drawing import draw
 from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.evaluation.answer import VANILLA, Answer, Failed, Progress, check_plans
+from swiftprof.evaluation.answer import VANILLA, Answer, Progress, check_plans
 from swiftprof.evaluation.fill import fill
 from swiftprof.evaluation.results import Results, scores_of, summarise
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
@@ -236,17 +236,19 @@ def _finish(
     command: str,
 ) -> Evaluation:
     """Read all parts, leave out what says nothing, and write the results."""
-    variants = run.settings.variants
-    answers: dict[str, dict[str, list[Answer]]] = {v.name: {} for v in variants}
-    failed: dict[str, Failed] = {}
+    answers: dict[str, dict[str, list[Answer]]] = {v.name: {} for v in run.settings.variants}
+    failed: dict[str, dict[str, list[Skipped]]] = {}
     left_out: dict[str, str] = {}
     used: list[Dataset] = []
     for dataset in datasets:
-        found, failed[dataset.name] = read_answers(folder, run, dataset.name, variants)
+        found, lost = read_answers(folder, run, dataset.name)
+        for variant, each in lost.items():
+            if each:
+                failed.setdefault(variant, {})[dataset.name] = each
         if not found[VANILLA]:
             left_out[dataset.name] = (
                 f"none of {len(run.draw[dataset.name])} samples can be used; the first: "
-                f"{failed[dataset.name][VANILLA][0].reason}"
+                f"{lost[VANILLA][0].reason}"
             )
             continue
         used.append(dataset)

@@ -10,7 +10,7 @@ from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA, Answer, Failed, Progress, answer_samples
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings, series_of
-from swiftprof.evaluation.store import parts_of, row_of
+from swiftprof.evaluation.store import parts_of
 from swiftprof.models.loading import VLM
 from swiftprof.planning.plan_file import Plan
 from swiftprof.runs.folder import Run
@@ -116,7 +116,7 @@ def _write(
 ) -> None:
     index_of = run.draw[work.dataset.name]
     for variant in work.variants:
-        rows = {index_of[a.place]: row_of(a) for a in answers if a.variant == variant.name}
+        rows = {index_of[a.place]: vars(a) for a in answers if a.variant == variant.name}
         series = series_of(run, work.dataset.name, variant)
         parts_of(folder).add(series, work.number, rows, failed[variant.name])
 

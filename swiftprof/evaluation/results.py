@@ -12,7 +12,7 @@ from swiftprof.costs.flops import FORMULA
 from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset, Scored
 from swiftprof.errors import SwiftprofError
-from swiftprof.evaluation.answer import VANILLA, Answer, Failed
+from swiftprof.evaluation.answer import VANILLA, Answer
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate, Floats, Scores, compare_paired, estimate, holm
 from swiftprof.evaluation.store import Answers
@@ -158,7 +158,7 @@ def summarise(
     run: Run[EvalSettings],
     datasets: Sequence[Dataset],
     answers: Answers,
-    failed: Mapping[str, Failed],
+    failed: Mapping[str, Mapping[str, Sequence[Skipped]]],
     left_out: Mapping[str, str],
     *,
     reference: str | None = None,
@@ -171,7 +171,7 @@ def summarise(
         run: what was measured.
         datasets: those of which anything was answered, in the order of the columns.
         answers: all variants on all of them.
-        failed: data set -> what each variant could not answer.
+        failed: variant -> data set -> samples that it could not answer.
         reference: label of the method that the others are compared with at each budget; SwiftVLM
             where it is there, else the first.
     """
@@ -183,14 +183,15 @@ def summarise(
     groups = dict(zip(GROUPS, (boxes, others, boxes + others), strict=True))
     variants = [v for v in settings.variants if all(answers[v.name][name] for name in names)]
     scores = scores_of(answers)
+    lost = {v: {n: tuple(each) for n, each in sets.items()} for v, sets in failed.items()}
     return Results(
         schema=SCHEMA,
         settings=settings,
         draw={name: run.draw[name] for name in names},
         groups=groups,
         samples={name: len(answers[VANILLA][name]) for name in names},
-        skipped={name: tuple(lost[VANILLA]) for name, lost in failed.items() if lost[VANILLA]},
-        failed=_by_variant(failed),
+        skipped=lost.pop(VANILLA, {}),
+        failed=lost,
         left_out=dict(left_out),
         rows=tuple(_row(v, datasets, answers, scores, groups) for v in variants),
         tests=tuple(_tests(variants, scores, groups, reference)),
@@ -208,15 +209,6 @@ def scores_of(answers: Answers) -> dict[str, Scores]:
             name: np.array([mine[name].get(a.place, np.nan) for a in found])
             for name, found in answers[VANILLA].items()
         }
-    return out
-
-
-def _by_variant(failed: Mapping[str, Failed]) -> dict[str, dict[str, tuple[Skipped, ...]]]:
-    out: dict[str, dict[str, tuple[Skipped, ...]]] = {}
-    for name, lost in failed.items():
-        for variant, each in lost.items():
-            if each and variant != VANILLA:
-                out.setdefault(variant, {})[name] = tuple(each)
     return out
 
 
@@ -300,8 +292,7 @@ def _tests(
                     method=other.label,
                     reference=against.label,
                     group=group,
-                    difference=compared.difference,
-                    p=compared.p,
+                    **vars(compared),
                     p_holm=p,
                 )
                 for (other, compared), p in zip(found, corrected, strict=True)

@@ -55,14 +55,7 @@ def estimate(
         None where vanilla scores 0 on a data set, or there is none.
     """
     scores, vanilla = _paired(scores, vanilla)
-    if not scores or any(not vanilla[name].any() for name in scores):
-        return None
-    value = _relative(scores, vanilla)
-    drawn = np.zeros(replicates)
-    for name, times in _resamples(scores, replicates, seed):
-        base = times @ vanilla[name]
-        drawn += np.where(base > 0, times @ scores[name] / np.where(base > 0, base, 1), 1.0)
-    return _interval(value, drawn / len(scores))
+    return _relative(scores, vanilla, 1.0, replicates, seed)
 
 
 def compare_paired(
@@ -80,21 +73,14 @@ def compare_paired(
         None where vanilla scores 0 on a data set, or there is none.
     """
     first, second, vanilla = _paired(first, second, vanilla)
-    if not first or any(not vanilla[name].any() for name in first):
+    gains = {name: first[name] - second[name] for name in first}
+    difference = _relative(gains, vanilla, 0.0, replicates, seed)
+    if difference is None:
         return None
     weighted = {
-        name: (first[name] - second[name]) / (vanilla[name].mean() * len(first[name]) * len(first))
-        for name in first
+        name: gain / (vanilla[name].mean() * len(gain) * len(gains)) for name, gain in gains.items()
     }
-    value = float(sum(each.sum() for each in weighted.values()))
-    drawn = np.zeros(replicates)
-    for name, times in _resamples(first, replicates, seed):
-        base = times @ vanilla[name]
-        gain = times @ (first[name] - second[name])
-        drawn += np.where(base > 0, gain / np.where(base > 0, base, 1), 0.0)
-    return Comparison(
-        _interval(value, drawn / len(first)), _sign_flip(weighted, permutations, seed)
-    )
+    return Comparison(difference, _sign_flip(weighted, permutations, seed))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -118,24 +104,28 @@ def _paired(*every: Scores) -> list[Scores]:
     return list(out)
 
 
-def _relative(scores: Scores, vanilla: Scores) -> float:
-    return float(np.mean([scores[name].mean() / vanilla[name].mean() for name in scores]))
+def _relative(
+    scores: Scores, vanilla: Scores, empty: float, replicates: int, seed: int
+) -> Estimate | None:
+    """Mean over data sets of the means relative to vanilla's, with its interval.
 
+    How often a sample is drawn in each resample depends on names and seed alone.
 
-def _resamples(scores: Scores, replicates: int, seed: int) -> list[tuple[str, Floats]]:
-    """How often each sample is drawn in each resample; depends on names and seed alone."""
-    out = []
+    Args:
+        empty: stands for a data set in resamples on which vanilla scores 0.
+    """
+    if not scores or any(not vanilla[name].any() for name in scores):
+        return None
+    drawn = np.zeros(replicates)
     for name in sorted(scores):
         size = len(scores[name])
         random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        times = random.multinomial(size, np.full(size, 1 / size), size=replicates)
-        out.append((name, times.astype(np.float64)))
-    return out
-
-
-def _interval(value: float, drawn: Floats, level: float = 0.95) -> Estimate:
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high))
+        times = random.multinomial(size, np.full(size, 1 / size), size=replicates).astype(float)
+        base = times @ vanilla[name]
+        drawn += np.where(base > 0, times @ scores[name] / np.where(base > 0, base, 1), empty)
+    value = np.mean([scores[name].mean() / vanilla[name].mean() for name in scores])
+    low, high = np.quantile(drawn / len(scores), [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high))
 
 
 def _sign_flip(weighted: Scores, permutations: int, seed: int) -> float:

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from swiftprof.data.asking import Skipped
 from swiftprof.evaluation.answer import VANILLA, Answer, Failed
-from swiftprof.evaluation.settings import EvalSettings, VariantSettings, series_of
+from swiftprof.evaluation.settings import EvalSettings, series_of
 from swiftprof.runs.folder import Parts, Run
 
 FOLDER = Path("evals")
 """Where evaluations are written, relative to the working directory."""
 
-SCHEMA = pa.schema(
-    [
-        ("variant", pa.string()),
-        ("place", pa.int32()),
-        ("id", pa.string()),
-        ("kind", pa.string()),
-        ("group", pa.string()),
-        ("question", pa.string()),
-        ("answers", pa.list_(pa.string())),
-        ("prediction", pa.string()),
-        ("score", pa.float64()),
-        ("n_visual", pa.int32()),
-        ("text_tokens", pa.int32()),
-        ("retained", pa.float64()),
-        ("tflops", pa.float64()),
-        ("seconds", pa.float64()),
-    ]
-)
+_TYPES = {
+    "str": pa.string(),
+    "int": pa.int32(),
+    "float": pa.float64(),
+    "tuple[str, ...]": pa.list_(pa.string()),
+}
+SCHEMA = pa.schema([(each.name, _TYPES[str(each.type)]) for each in fields(Answer)])
+"""A column for every field of an answer."""
 
 Answers = Mapping[str, Mapping[str, Sequence[Answer]]]
 """Variant -> data set -> answers in the order drawn; vanilla's are of all samples that are used."""
@@ -44,13 +34,8 @@ def parts_of(folder: Path) -> Parts:
     return Parts(folder, SCHEMA)
 
 
-def row_of(answer: Answer) -> dict[str, Any]:
-    """An answer as a row."""
-    return {**vars(answer), "answers": list(answer.answers)}
-
-
 def read_answers(
-    folder: Path, run: Run[EvalSettings], dataset: str, variants: Sequence[VariantSettings]
+    folder: Path, run: Run[EvalSettings], dataset: str
 ) -> tuple[dict[str, list[Answer]], Failed]:
     """All variants' answers on one data set, and the samples that each could not answer.
 
@@ -62,7 +47,7 @@ def read_answers(
     """
     found: dict[str, dict[int, Answer]] = {}
     skipped: dict[str, dict[int, Skipped]] = {}
-    for variant in variants:
+    for variant in run.settings.variants:
         mine, lost = found.setdefault(variant.name, {}), skipped.setdefault(variant.name, {})
         for part in parts_of(folder).read(series_of(run, dataset, variant), SCHEMA.names):
             lost |= {each.index: each for each in part.stamp.skipped}

@@ -85,7 +85,7 @@ def _cards(folder: Path, results: Results, shown: int, album: Album) -> list[Car
     for name, room in shares(shown, list(results.samples)).items():
         try:
             run = Run(settings=settings, draw=results.draw)
-            answers, _ = read_answers(folder, run, name, settings.variants)
+            answers, _ = read_answers(folder, run, name)
         except (SwiftprofError, ValueError):
             continue
         ids = [each.id for each in answers[VANILLA][:room]]
