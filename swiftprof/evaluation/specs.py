@@ -22,14 +22,14 @@ from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.table import LADDER, OWN_BUDGET
 from swiftprof.methods import REGISTRY, method_class, name_of, options_of
 from swiftprof.methods.base import Method
-from swiftprof.methods.depths import equal_depths
 from swiftprof.methods.options import read_value
-from swiftprof.planning.api import LAYER_RULES, ProfileLike
-from swiftprof.planning.api import plan as make_plan
+from swiftprof.planning.api import LAYER_RULES, ProfileLike, layers_at
 from swiftprof.planning.budget import MERGE_SHARE
+from swiftprof.planning.curve import Curve, Normalize, combine
 from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, Target, fill_plan, tokens_for
 from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.preset import PRESETS, Preset
+from swiftprof.planning.program import solve
 from swiftprof.plugins import PluginError
 
 ABLATION = tuple(LADDER)
@@ -210,7 +210,11 @@ class Planner:
         for target in targets:
             for spec in methods:
                 if spec.plan is None:
-                    plan = self._plan(spec, target)
+                    try:
+                        plan = self._plan(spec, target.target)
+                    except SwiftprofError as error:
+                        where = f"method {spec.text} at {target.text}"
+                        raise SwiftprofError(f"{where}: {error}") from None
                     found.append(VariantSettings.of(spec.text, target.text, plan))
         for spec in methods:
             if spec.plan is not None:
@@ -218,49 +222,37 @@ class Planner:
                 found.append(VariantSettings.of(spec.text, OWN_BUDGET, spec.plan))
         return list({variant.name: variant for variant in found}.values())
 
-    def _plan(self, spec: Spec, target: TargetText) -> Plan:
-        try:
-            return self._filled(spec, target.target)
-        except SwiftprofError as error:
-            raise SwiftprofError(f"method {spec.text} at {target.text}: {error}") from None
-
-    def _filled(self, spec: Spec, target: Target) -> Plan:
+    def _plan(self, spec: Spec, target: Target) -> Plan:
         merge = spec.planning.get("merge", MERGE_SHARE)
         if isinstance(merge, bool) or not isinstance(merge, int | float):
             raise SwiftprofError(f"merge={merge}: must be a fraction from 0 to 1")
         budget = spec.planning.get("budget", self.budget)
         if isinstance(budget, bool) or not isinstance(budget, int):
             raise SwiftprofError(f"budget={budget}: must be a number of pruning layers")
-        schedule = spec.planning.get("schedule")
-        planned = method_class(spec.method).planned
-        preset = spec.preset and spec.preset.layers(self.cost.model.num_layers)
-        where = spec.layers or preset or ("planned" if planned else "own")
-        if where in ("planned", "equal") and self.layers is None:
-            if self.profile is None:
-                raise SwiftprofError(
-                    "its layers come from a profile, and there is none: make one with swiftprof "
-                    "profile, name it with `profile`, or give a plan's layers with `plan`"
-                )
-            return make_plan(
-                self.profile,
-                budget,
-                **vars(target),
-                method=spec.method,
-                bootstrap=0,
-                normalize=spec.planning.get("normalize", "relative"),
-                schedule=schedule,
-                merge_share=merge,
-                options=spec.options,
-                layers=where,
-            )
-        setting = Setting.of(spec.method, spec.options, schedule=schedule, merge_share=merge)
+        normalize = spec.planning.get("normalize", "relative")
+        setting = Setting.of(
+            spec.method,
+            spec.options,
+            schedule=spec.planning.get("schedule"),
+            merge_share=merge,
+        )
         depth = self.cost.model.num_layers
-        if isinstance(where, tuple):
-            layers = where
-        elif where == "own" or self.layers is None:
-            layers = setting.method.default_layers(depth, self.cost.ratio_of(target))
-        elif where == "equal":
-            layers = equal_depths(self.layers[0], len(self.layers), depth)
-        else:
-            layers = setting.method.planned_layers(self.layers)
+        layers = layers_at(
+            spec.layers or (spec.preset.layers(depth) if spec.preset else None),
+            setting.method,
+            depth,
+            self.cost.ratio_of(target),
+            lambda: self.layers or self._planned(budget, normalize),
+        )
         return fill_plan(layers, tokens_for(target, layers, self.cost, setting), self.cost, setting)
+
+    def _planned(self, budget: int, normalize: Normalize) -> tuple[int, ...]:
+        """The layers that the profile chooses."""
+        if self.profile is None:
+            raise SwiftprofError(
+                "its layers come from a profile, and there is none: make one with swiftprof "
+                "profile, name it with `profile`, or give a plan's layers with `plan`"
+            )
+        scores = combine(self.profile.samples, normalize)
+        curve = Curve(self.cost.model.num_layers, self.profile.layers, scores)
+        return solve(curve, budget).layers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -170,30 +170,15 @@ def _make(
     source: Source,
 ) -> Plan:
     """Choose layers, fill them, and say what is worth knowing."""
-    method = setting.method
-    where = layers if layers is not None else "planned" if method.planned else "own"
-    notes: list[str] = []
-    chosen: tuple[int, ...]
-    if where == "planned" or where == "equal":
+    method, notes = setting.method, list[str]()
+
+    def planned() -> tuple[int, ...]:
         found = solve(curve, budget)
-        if not found.layers:
-            raise SwiftprofError(
-                "no layer tells visual tokens apart better than layer 2, so there is nothing to "
-                "plan; profile more samples or other data sets"
-            )
-        notes = [found.warning] if found.warning else []
-        chosen = found.layers
-        if where == "equal":
-            chosen, notes = equal_depths(chosen[0], len(chosen), curve.num_layers), []
-        else:
-            chosen = method.planned_layers(chosen)
-    elif where == "own":
-        ratio = cost.ratio_of(target) if target.given else DEFAULT_RATIO
-        chosen = method.default_layers(curve.num_layers, ratio)
-    elif isinstance(where, str):
-        raise BadParameter("layers", where, did_you_mean(where, LAYER_RULES))
-    else:
-        chosen = tuple(where)
+        notes.extend([found.warning] if found.warning and layers != "equal" else [])
+        return found.layers
+
+    ratio = cost.ratio_of(target) if target.given else DEFAULT_RATIO
+    chosen = layers_at(layers, method, curve.num_layers, ratio, planned)
     if target.given:
         tokens = tokens_for(target, chosen, cost, setting)
     else:
@@ -205,4 +190,34 @@ def _make(
         worth = value / max(1, curve.num_layers - BASE_LAYER)
     made = fill_plan(chosen, tokens, cost, setting, source=source, area=worth, notes=notes)
     asked = made.budget.model_copy(update={"layers": budget}) if made.budget else None
-    return made.model_copy(update={"budget": asked}) if where == "planned" else made
+    by_curve = layers == "planned" or (layers is None and method.planned)
+    return made.model_copy(update={"budget": asked}) if by_curve else made
+
+
+def layers_at(
+    where: str | Sequence[int] | None,
+    method: Method,
+    num_layers: int,
+    ratio: float | None,
+    planned: Callable[[], tuple[int, ...]],
+) -> tuple[int, ...]:
+    """Where a method prunes: at layers, or by a rule; by the method's usual one if None.
+
+    `planned` gives the layers that a curve chooses; it is called where they are needed.
+    """
+    if where is None:
+        where = "planned" if method.planned else "own"
+    if not isinstance(where, str):
+        return tuple(where)
+    if where == "own":
+        return method.default_layers(num_layers, ratio)
+    if where not in LAYER_RULES:
+        raise BadParameter("layers", where, did_you_mean(where, LAYER_RULES))
+    if not (judges := planned()):
+        raise SwiftprofError(
+            "no layer tells visual tokens apart better than layer 2, so there is nothing to "
+            "plan; profile more samples or other data sets"
+        )
+    if where == "equal":
+        return equal_depths(judges[0], len(judges), num_layers)
+    return method.planned_layers(judges)

@@ -123,19 +123,14 @@ def test_the_ablation_adds_one_idea_at_a_time() -> None:
 
 def test_budgets_in_flops_leave_every_method_at_most_what_was_asked() -> None:
     target = TargetText("f", Target(flops=0.0004))
+    prompts = Cost(MODEL, SHAPE, 30.0)  # longer than the profile's
     for name in ("fastv", "swiftvlm", "sparsevlm"):
-        _, variant = planner().variants([parse_spec(name)], [target])
+        _, variant = planner(cost=prompts).variants([parse_spec(name)], [target])
         plan = variant.load()
         assert plan is not None
-        cost = COST.tflops(plan.stages, _method(plan))
+        cost = prompts.tflops(plan.stages, create(plan.method, plan.options))
         assert cost is not None
         assert 0.00038 < cost <= 0.0004
-
-
-def _method(plan: Plan):  # type: ignore[no-untyped-def]
-    from swiftprof.methods import create
-
-    return create(plan.method, plan.options)
 
 
 @pytest.mark.parametrize(
