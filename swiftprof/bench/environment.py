@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 
-from swiftprof import __version__
+from swiftprof.runs.settings import versions
 
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Everything about the machine and the software that decides speed."""
     import numpy
-    import transformers
 
     found: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -27,13 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "load": [round(each, 2) for each in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "swiftprof": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "numpy": numpy.__version__,
-        },
+        "versions": {**versions(), "numpy": numpy.__version__},
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)

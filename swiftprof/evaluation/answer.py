@@ -65,13 +65,6 @@ class Answer:
     seconds: float
 
 
-def check_plans(vlm: VLM, variants: Variants) -> None:
-    """Refuse plans that do not fit the model, before anything runs. Raises SwiftprofError."""
-    for plan in variants.values():
-        if plan is not None:
-            prune(vlm.model, plan)
-
-
 def answer_samples(
     vlm: VLM,
     dataset: Dataset,

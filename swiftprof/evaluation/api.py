@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +9,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from swiftprof import __version__
-from swiftprof.data.asking import Skipped
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
 from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.evaluation.answer import VANILLA, Answer, Progress, check_plans
+from swiftprof.evaluation.answer import Progress
 from swiftprof.evaluation.fill import fill
 from swiftprof.evaluation.results import Results, scores_of, summarise
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
-from swiftprof.evaluation.specs import Planner, TargetText, parse_spec, targets_of
+from swiftprof.evaluation.specs import Budgets, Planner, TargetText, parse_spec, targets_of
 from swiftprof.evaluation.statistics import Scores
-from swiftprof.evaluation.store import FOLDER, Answers, read_answers
+from swiftprof.evaluation.store import FOLDER, Answers
 from swiftprof.evaluation.table import averages_table, markdown, shown_groups
 from swiftprof.files import write_text_atomic
 from swiftprof.methods.base import Method
@@ -34,7 +31,8 @@ from swiftprof.planning.fill import Cost
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile, find_newest
 from swiftprof.runs.folder import Run, open_run
-from swiftprof.runs.settings import common_settings, model_info
+from swiftprof.runs.settings import common_settings, model_info, versions
+from swiftprof.runtime.prune import prune
 from swiftprof.tables import Table, html_text
 
 if TYPE_CHECKING:
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 
 
 MethodLike = str | Method | Plan | VariantSettings
-Budgets = float | Sequence[float] | None
 
 
 @dataclass(frozen=True)
@@ -104,11 +101,6 @@ class Evaluation:
         """Variant -> data set -> scores of the samples, in one order for all variants; NaN where
         a method failed."""
         return scores_of(self.answers)
-
-    @property
-    def skipped(self) -> Mapping[str, Sequence[Skipped]]:
-        """Data set -> samples that could not be used."""
-        return self.results.skipped
 
     def markdown(self) -> str:
         """The tables of ``results.md``."""
@@ -181,7 +173,9 @@ def evaluate(
         vlm, methods, targets or targets_of(retain, ratio, flops), profile, layers, budget,
         lambda: prompt_sizes(vlm, ((d, splits[d.name], drawn[d.name]) for d in chosen))[1],
     )  # fmt: skip
-    check_plans(vlm, {v.name: v.load() for v in wanted})
+    for each in wanted:
+        if (plan := each.load()) is not None:
+            prune(vlm.model, plan)  # refuses a plan that does not fit
     settings = EvalSettings(
         **common, samples=samples or max(sizes.values()), seed=seed, variants=tuple(wanted)
     )
@@ -195,7 +189,11 @@ def evaluate(
         batch_size = fitting.samples
         told(str(fitting))
     fill(vlm, chosen, run, folder, batch_size, progress, told)
-    return _finish(vlm, chosen, run, folder, reference, command)
+    results, answers = summarise(run, chosen, folder, reference, command, _versions(vlm))
+    text = results.model_dump_json(indent=1, by_alias=True)
+    write_text_atomic(folder / "results.json", text + "\n")
+    write_text_atomic(folder / "results.md", markdown(results))
+    return Evaluation(folder, results, answers)
 
 
 def _variants(
@@ -227,56 +225,7 @@ def _variants(
     return list({variant.name: variant for variant in made}.values())
 
 
-def _finish(
-    vlm: VLM,
-    datasets: Sequence[Dataset],
-    run: Run[EvalSettings],
-    folder: Path,
-    reference: str | None,
-    command: str,
-) -> Evaluation:
-    """Read all parts, leave out what says nothing, and write the results."""
-    answers: dict[str, dict[str, list[Answer]]] = {v.name: {} for v in run.settings.variants}
-    failed: dict[str, dict[str, list[Skipped]]] = {}
-    left_out: dict[str, str] = {}
-    used: list[Dataset] = []
-    for dataset in datasets:
-        found, lost = read_answers(folder, run, dataset.name)
-        for variant, each in lost.items():
-            if each:
-                failed.setdefault(variant, {})[dataset.name] = each
-        if not found[VANILLA]:
-            left_out[dataset.name] = (
-                f"none of {len(run.draw[dataset.name])} samples can be used; the first: "
-                f"{lost[VANILLA][0].reason}"
-            )
-            continue
-        used.append(dataset)
-        if not any(a.score > 0 for a in found[VANILLA]):
-            left_out[dataset.name] = "the unpruned model scores 0 on it, so it is in no average"
-        for name, mine in found.items():
-            answers[name][dataset.name] = mine
-    if not used:
-        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise SwiftprofError(f"nothing was answered: data set {why}")
-    results = summarise(
-        run, used, answers, failed, left_out,
-        reference=reference, command=command, versions=_versions(vlm),
-    )  # fmt: skip
-    text = results.model_dump_json(indent=1, by_alias=True)
-    write_text_atomic(folder / "results.json", text + "\n")
-    write_text_atomic(folder / "results.md", markdown(results))
-    return Evaluation(folder, results, answers)
-
-
 def _versions(vlm: VLM) -> dict[str, str]:
-    import transformers
-
     device = vlm.model.device
-    return {
-        "swiftprof": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-    }
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {**versions(), "device": name}

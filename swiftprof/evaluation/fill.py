@@ -12,7 +12,6 @@ from swiftprof.evaluation.answer import VANILLA, Answer, Failed, Progress, answe
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings, series_of
 from swiftprof.evaluation.store import parts_of
 from swiftprof.models.loading import VLM
-from swiftprof.planning.plan_file import Plan
 from swiftprof.runs.folder import Run
 
 
@@ -45,24 +44,23 @@ def fill(
     total = sum(map(len, run.draw.values())) * len(variants)
     work = _missing(datasets, run, folder)
     done = total - sum(len(each.indices) * len(each.variants) for each in work)
-    put_off: list[tuple[_Work, Failed]] = []
+    put_off: list[tuple[_Work, Sequence[Answer], Failed]] = []
     for each in work:
         step = _step(progress, done // len(variants), total // len(variants))
-        asked: dict[str, Plan | None] = {v.name: plans[v.name] for v in each.variants}
         answers, failed = answer_samples(
             vlm,
             each.dataset,
             run.settings.splits[each.dataset.name],
             each.indices,
-            asked,
+            {v.name: plans[v.name] for v in each.variants},
             batch_size=batch_size,
             progress=step,
             places={index: n for n, index in enumerate(run.draw[each.dataset.name])},
         )
         done += len(each.indices) * len(each.variants)
-        if not answers and put_off is not None:
-            put_off.append((each, failed))
-            if {w.dataset.name for w, _ in put_off} == {w.dataset.name for w in work}:
+        put_off.append((each, answers, failed))
+        if not answers:
+            if {w.dataset.name for w, *_ in put_off} == {w.dataset.name for w in work}:
                 name, lost = next(iter(failed.items()))
                 raise SwiftprofError(
                     f"nothing can be asked of {vlm.name}: all of the first {len(lost)} samples of "
@@ -70,14 +68,12 @@ def fill(
                 )
             continue
         # Something works, so what was put off is a matter of its samples, which are skipped.
-        for late, lost_then in put_off:
-            _write(folder, run, late, [], lost_then)
-        put_off.clear()
-        _write(folder, run, each, answers, failed)
+        while put_off:
+            _write(folder, run, *put_off.pop(0))
         if each.number == 0 and (firsts := [a for a in answers if a.variant == VANILLA]):
             note(first_look(each.dataset.name, firsts))
-    for late, lost_then in put_off:
-        _write(folder, run, late, [], lost_then)
+    for late in put_off:
+        _write(folder, run, *late)
     if progress:
         progress(total // len(variants), total // len(variants))
 

@@ -15,7 +15,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA, Answer
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate, Floats, Scores, compare_paired, estimate, holm
-from swiftprof.evaluation.store import Answers
+from swiftprof.evaluation.store import Answers, read_answers
 from swiftprof.files import read_json_object
 from swiftprof.planning.checks import first_error
 from swiftprof.runs.folder import MAX_BYTES, Index, Run
@@ -40,7 +40,6 @@ class SetScore(_Frozen):
 
     score: float
     relative: Estimate | None = None
-    by_kind: dict[str, float] = {}
     metrics: dict[str, float] = {}
     retained: float = 0.0
     tflops: float = 0.0
@@ -157,47 +156,65 @@ class Results(_Frozen):
 def summarise(
     run: Run[EvalSettings],
     datasets: Sequence[Dataset],
-    answers: Answers,
-    failed: Mapping[str, Mapping[str, Sequence[Skipped]]],
-    left_out: Mapping[str, str],
-    *,
-    reference: str | None = None,
-    command: str = "",
-    versions: Mapping[str, str] | None = None,
-) -> Results:
-    """Everything that tables and reports show.
+    folder: Path,
+    reference: str | None,
+    command: str,
+    versions: Mapping[str, str],
+) -> tuple[Results, Answers]:
+    """What a folder's parts say: everything that tables and reports show, and the answers.
+
+    A data set of which nothing was answered is left out.
 
     Args:
-        run: what was measured.
-        datasets: those of which anything was answered, in the order of the columns.
-        answers: all variants on all of them.
-        failed: variant -> data set -> samples that it could not answer.
         reference: label of the method that the others are compared with at each budget; SwiftVLM
             where it is there, else the first.
+
+    Raises:
+        SwiftprofError: no data set is left, or a part is missing or damaged.
     """
-    names = [d.name for d in datasets]
-    settings = run.settings.only(names)
-    told = [d for d in datasets if d.name not in left_out]
-    boxes = tuple(d.name for d in told if d.localization)
-    others = tuple(d.name for d in told if not d.localization)
+    answers: dict[str, dict[str, list[Answer]]] = {v.name: {} for v in run.settings.variants}
+    failed: dict[str, dict[str, tuple[Skipped, ...]]] = {}
+    left_out: dict[str, str] = {}
+    for name in run.settings.datasets:
+        found, lost = read_answers(folder, run, name)
+        for variant, skipped in lost.items():
+            if skipped:
+                failed.setdefault(variant, {})[name] = tuple(skipped)
+        if not found[VANILLA]:
+            first, size = lost[VANILLA][0].reason, len(run.draw[name])
+            left_out[name] = f"none of {size} samples can be used; the first: {first}"
+            continue
+        if not any(a.score > 0 for a in found[VANILLA]):
+            left_out[name] = "the unpruned model scores 0 on it, so it is in no average"
+        for variant, mine in found.items():
+            answers[variant][name] = mine
+    names = list(answers[VANILLA])
+    if not names:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise SwiftprofError(f"nothing was answered: data set {why}")
+    used = [d for d in datasets if d.name in names]
+    boxes, others = (
+        tuple(d.name for d in used if d.localization == boxed and d.name not in left_out)
+        for boxed in (True, False)
+    )
     groups = dict(zip(GROUPS, (boxes, others, boxes + others), strict=True))
+    settings, scores = run.settings.only(names), scores_of(answers)
     variants = [v for v in settings.variants if all(answers[v.name][name] for name in names)]
-    scores = scores_of(answers)
-    lost = {v: {n: tuple(each) for n, each in sets.items()} for v, sets in failed.items()}
-    return Results(
+    results = Results(
         schema=SCHEMA,
         settings=settings,
         draw={name: run.draw[name] for name in names},
         groups=groups,
-        samples={name: len(answers[VANILLA][name]) for name in names},
-        skipped=lost.pop(VANILLA, {}),
-        failed=lost,
-        left_out=dict(left_out),
-        rows=tuple(_row(v, datasets, answers, scores, groups) for v in variants),
+        samples={name: len(each) for name, each in answers[VANILLA].items()},
+        skipped=failed.pop(VANILLA, {}),
+        failed=failed,
+        left_out=left_out,
+        rows=tuple(_row(v, used, answers, scores, groups) for v in variants),
         tests=tuple(_tests(variants, scores, groups, reference)),
         command=command,
-        versions=dict(versions or {}),
+        versions=dict(versions),
     )
+    return results, answers
 
 
 def scores_of(answers: Answers) -> dict[str, Scores]:
@@ -251,14 +268,10 @@ def _row(
 def _set_score(
     dataset: Dataset, answers: Sequence[Answer], scores: Floats, vanilla: Scores
 ) -> SetScore:
-    kinds: dict[str, list[float]] = {}
-    for each in answers:
-        kinds.setdefault(each.kind, []).append(each.score)
     scored = [Scored(a.kind, a.group, a.answers, a.prediction, a.score) for a in answers]
     return SetScore(
         score=float(np.nanmean(scores)),
         relative=estimate({dataset.name: scores}, vanilla),
-        by_kind={kind: float(np.mean(v)) for kind, v in sorted(kinds.items()) if any(kinds)},
         metrics=dataset.metrics(scored),
         retained=float(np.mean([a.retained for a in answers])),
         tflops=float(np.mean([a.tflops for a in answers])),

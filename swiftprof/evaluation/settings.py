@@ -36,9 +36,7 @@ class VariantSettings(BaseModel):
     def of(cls, label: str, budget: str = "", plan: Plan | None = None) -> VariantSettings:
         """From a plan; what does not change answers is left out."""
         kept = ("schema", "model", "method", "pruning_layers", "stages", "options")
-        document = plan.to_dict() if plan is not None else None
-        if document is not None:
-            document = {k: v for k, v in document.items() if k in kept}
+        document = {k: v for k, v in plan.to_dict().items() if k in kept} if plan else None
         return cls(label=label, budget=budget, plan=document)
 
     def load(self) -> Plan | None:

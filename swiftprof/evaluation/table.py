@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from swiftprof.evaluation.results import PairedTest, Results, VariantResult
 from swiftprof.evaluation.statistics import Estimate
-from swiftprof.tables import Table, flops_unit, markdown_text, times
+from swiftprof.tables import Table, flops_unit, markdown_text, percent, signed, times
 
 NAMES = {
     "localization": "localization",
@@ -80,7 +80,7 @@ def scores_table(results: Results, names: Sequence[str]) -> Table:
     def cells(row: VariantResult) -> tuple[str, ...]:
         found = [row.scores[name] for name in names]
         return tuple(
-            f"{each.score:.3f}" + (f" ({share(each.relative)})" if each.relative else "")
+            f"{each.score:.3f}" + (f" ({percent(each.relative.value, 1)})" if each.relative else "")
             for each in found
         )
 
@@ -109,8 +109,8 @@ def tests_table(results: Results, groups: Sequence[str]) -> Table:
             (
                 test.method,
                 NAMES[test.group],
-                f"{100 * test.difference.value:+.1f}",
-                f"{100 * test.difference.low:+.1f} to {100 * test.difference.high:+.1f}",
+                signed(test.difference.value),
+                f"{signed(test.difference.low)} to {signed(test.difference.high)}",
                 p_text(test.p),
                 p_text(test.p_holm),
             )
@@ -174,18 +174,12 @@ def budget_title(row: VariantResult, whole: int | None) -> str:
     return f"Retain {budget}" + (f" of {whole}" if whole else "")
 
 
-def share(relative: Estimate) -> str:
-    """A relative score as a percentage."""
-    return f"{100 * relative.value:.1f} %"
-
-
 def interval(found: Estimate | None) -> str:
     """A relative score and its interval."""
     if found is None:
         return "–"
-    if found.low == found.high:
-        return share(found)
-    return f"{share(found)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    ends = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found.low != found.high else ""
+    return percent(found.value, 1) + ends
 
 
 def tokens(row: VariantResult) -> str:

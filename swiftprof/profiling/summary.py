@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from swiftprof import __version__
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
 from swiftprof.planning.curve import SampleScores, combine
@@ -16,6 +14,7 @@ from swiftprof.profiling.rows import parts_of, read_rows, read_scores, read_skip
 from swiftprof.profiling.settings import Settings
 from swiftprof.profiling.store import SCHEMA, Summary, write_summary
 from swiftprof.runs.folder import Run
+from swiftprof.runs.settings import versions
 
 
 def write_profile(folder: Path, run: Run[Settings], seconds: float) -> None:
@@ -63,9 +62,6 @@ def _summary(
     text_tokens: float,
     seconds: float,
 ) -> Summary:
-    import torch
-    import transformers
-
     settings = run.settings.only(scores)
 
     def by_layer(values: Iterable[float]) -> dict[str, float]:
@@ -84,12 +80,7 @@ def _summary(
         interval={layer: (low[layer], high[layer]) for layer in low},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
-        versions={
-            "swiftprof": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
+        versions=versions(),
         skipped={name: each for name, each in skipped.items() if each},
         left_out=left_out,
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from swiftprof import __version__
 from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
@@ -145,6 +148,18 @@ def model_info(vlm: VLM) -> ModelInfo:
         num_layers=vlm.num_layers,
         visual_tokens=vlm.visual_tokens,
     )
+
+
+def versions() -> dict[str, str]:
+    """What ran: swiftprof, and what it stands on."""
+    import transformers
+
+    return {
+        "swiftprof": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def digest(document: Mapping[str, Any]) -> str:

@@ -121,7 +121,7 @@ def test_scores_do_not_depend_on_batches_that_are_halved_when_memory_runs_out(
     monkeypatch.setattr(answer, "_run", limited)
     small = evaluate(bundled, variants, SETS[1:], samples=6, out=tmp_path / "small")
     assert sizes == [6, 3, *[1] * 18]
-    assert not any(small.skipped.values())
+    assert not any(small.results.skipped.values())
     same(small.results, once.results)
 
 
@@ -198,7 +198,7 @@ def test_a_sample_that_fails_is_left_out_for_all_and_a_set_that_fails_does_not_e
     sets = ["scenes-ref", "scenes-qa", "scenes-text"]
     done = evaluate(bundled, variants, sets, samples=5, out=tmp_path / "b")
     assert done.results.samples == {"scenes-qa": 4, "scenes-text": 5}
-    [skipped] = done.skipped["scenes-qa"]
+    [skipped] = done.results.skipped["scenes-qa"]
     assert skipped.reason == "ZeroDivisionError: no such thing"
     for sets_ in done.answers.values():
         assert broken not in {a.id for a in sets_["scenes-qa"]}
@@ -229,7 +229,7 @@ def test_a_method_that_fails_costs_only_its_own_numbers(
     refuse = False
     monkeypatch.setattr(answer, "_run", fails)
     done = evaluate(bundled, variants, SETS, samples=6, out=tmp_path / "some")
-    assert not done.skipped
+    assert not done.results.skipped
     assert done.results.samples == dict.fromkeys(SETS, 6)
     [failed] = done.results.failed.values()
     assert [each.reason for each in failed["scenes-qa"]] == [
