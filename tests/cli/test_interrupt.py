@@ -45,8 +45,8 @@ import sys, time
 from swiftprof.cli.errors import run
 
 def app(**_):
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)
         time.sleep(60)
     finally:
         print("the cursor is back", flush=True)
