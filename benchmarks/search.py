@@ -73,7 +73,9 @@ def one(vlm: Any, profile: Any, ratio: str, equal: Equal, given: argparse.Namesp
         drawn = tuple(draw(dataset, "test", given.samples, given.seed, at_most=True))
         sets.append(Drawn(dataset, "test", (), (), drawn))
     settings = {"model": vlm.name, "test": given.samples, "seed": given.seed}
-    meter = Meter(vlm, sets, Store(given.out / f"test-{vlm.name}-{given.samples}", settings))
+    meter = Meter(
+        vlm, sets, Store(given.out / f"test-{vlm.name}-{given.samples}-{given.seed}", settings)
+    )
     calibration = [Drawn(d.dataset, "test", d.report, (), ()) for d in sets]
     sized = Meter(vlm, calibration, Store(None, {}))
     pricing = Pricing.of(vlm, paper, equal, sized)
