@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -33,6 +33,7 @@ from swiftprof.runtime.calls import (
 from swiftprof.runtime.conformance import check_mask
 from swiftprof.runtime.decode import StaticStep, Step
 from swiftprof.runtime.decoder import Decoder
+from swiftprof.runtime.keys import KnownKeys
 from swiftprof.runtime.pictures import find_pictures
 from swiftprof.runtime.prefill import Prefill
 from swiftprof.runtime.stage import changes_nothing, look, restore_bypassed, select
@@ -195,18 +196,21 @@ class Hooks(NotCopied):
 
     def before_keys(self, i: int, module: nn.Module, args: Args) -> Args | None:
         """Of tokens whose keys are known, the projection of layer `i` is not given any."""
-        call = self._local.call
-        if not isinstance(call, Prefill) or call.known is None or call.known.layer != i:
-            return None
-        return (call.known.unknown(args[0]),)
+        known = self._known_keys(i)
+        return None if known is None else (known.unknown(args[0]),)
 
     def after_keys(self, i: int, module: nn.Module, args: Args, output: Tensor) -> Tensor | None:
         """Give all keys, known and new."""
-        call = self._local.call
-        if not isinstance(call, Prefill) or call.known is None or call.known.layer != i:
+        known = self._known_keys(i)
+        if known is None:
             return None
-        known, call.known = call.known, None
+        cast(Prefill, self._local.call).known = None
         return known.with_unknown(output)
+
+    def _known_keys(self, i: int) -> KnownKeys | None:
+        call = self._local.call
+        known = None if call is None else call.known
+        return known if known is not None and known.layer == i else None
 
     def _on_pruned_cache(
         self, step: Step, i: int, hidden: Tensor, args: Args, kwargs: Kwargs
