@@ -153,6 +153,12 @@ def signed(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
+def shares(shown: int, names: Sequence[str]) -> dict[str, int]:
+    """How many of the samples that are shown are each data set's."""
+    least, more = divmod(shown, len(names))
+    return {name: least + (number < more) for number, name in enumerate(names)}
+
+
 def samples_text(datasets: Mapping[str, int]) -> str:
     """`300 samples of each of a, b` or `300 of a, 20 of b`."""
     if not datasets:

@@ -75,9 +75,10 @@ class Front(Data):
         cls, results: Results, cost: str = "tokens", left_out: Sequence[str] = (), where: str = ""
     ) -> Front:
         """From an evaluation's results. Raises SwiftprofError where no score is relative."""
-        from swiftprof.analysis.answered import relative_sets
-
-        relative_sets(results)
+        if not results.groups["overall"]:
+            raise SwiftprofError(
+                "evaluation: the unpruned model scores 0, so no score is relative to it"
+            )
         groups = {name: list(results.groups[name]) for name in shown_groups(results)}
         whole = results.rows[0].tflops
         unit, scaled = flops_unit(whole)

@@ -13,18 +13,20 @@ from swiftprof.analysis.base import AtBudget, MethodsOpt, SamplesOpt, Subject, b
 from swiftprof.analysis.document import Data, Description
 from swiftprof.analysis.patches import PATCH, StagePatches, draw_patches, legend
 from swiftprof.analysis.traced import Box, Method, Picture, decode, trace_sample
-from swiftprof.errors import BadParameter
+from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
-from swiftprof.tables import Table, percent, samples_text
+from swiftprof.tables import Table, percent, samples_text, shares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from swiftprof.evaluation.answer import Answer
+    from swiftprof.evaluation.store import Answers
     from swiftprof.planning.plan_file import Plan
 
-Scores = Mapping[str, Sequence[float]]
-"""Label -> scores of the same samples."""
+Asked = Mapping[str, "Answer"]
+"""Label -> what it answered to one sample."""
 
 PICKS = {
     "disagree": "the first of each data set, in the order drawn, on which the pruned methods "
@@ -151,11 +153,29 @@ def _box(axes: Axes, box: Box | None, grid: tuple[int, int], colour: str, style:
         )
 
 
-def choose(scores: Scores, pick: str) -> list[int]:
-    """Numbers of the samples that a rule picks, in the order drawn."""
-    pruned = [each for label, each in scores.items() if label != VANILLA]
+def shared(answers: Answers, dataset: str) -> list[Asked]:
+    """The samples of a data set that every method answered, in the order drawn.
+
+    Raises:
+        SwiftprofError: there is none.
+    """
+    places = {label: {a.place: a for a in sets[dataset]} for label, sets in answers.items()}
+    found = [
+        {label: mine[place] for label, mine in places.items()}
+        for place in places[VANILLA]
+        if all(place in mine for mine in places.values())
+    ]
+    if not found:
+        raise SwiftprofError(f"data set {dataset}: some methods fail on every sample")
+    return found
+
+
+def chosen(samples: Sequence[Asked], pick: str) -> list[Asked]:
+    """The samples that a rule picks: all, or those on which the pruned methods differ in score."""
     return [
-        n for n in range(len(pruned[0])) if pick == "first" or len({each[n] for each in pruned}) > 1
+        each
+        for each in samples
+        if pick == "first" or len({a.score for label, a in each.items() if label != VANILLA}) > 1
     ]
 
 
@@ -192,34 +212,33 @@ class PicturesAnalysis(AtBudget):
 
     def measured(self, subject: Subject, plans: Mapping[str, Plan]) -> Pictures:
         """Answer samples with every plan, choose some by the rule, and trace those."""
-        from swiftprof.analysis.answered import Together
         from swiftprof.evaluation.settings import VariantSettings
 
         reference = next((n for n in plans if n.partition(":")[0] == "swiftvlm"), list(plans)[-1])
         done = self.answers(subject, [VariantSettings.of(n, "", p) for n, p in plans.items()])
-        same, results = Together.of(done, done.results.samples), done.results
-        scores, disagreed, pictures = same.scores, 0, list[Picture]()
-        used = [d for d in subject.datasets if d.name in results.samples]
-        for number, dataset in enumerate(used):
-            name, drawn = dataset.name, results.draw[dataset.name]
-            share = self.show // len(used) + (number < self.show % len(used))
-            here = {label: scores[label][name].tolist() for label in scores}
-            disagreed += len(choose(here, "disagree"))
-            for n in choose(here, self.pick)[:share]:
-                answers = {label: each[name][n] for label, each in same.answers.items()}
-                index, split = drawn[answers[VANILLA].place], results.settings.splits[name]
+        results, draw, pictures = done.results, done.results.draw, list[Picture]()
+        both = {name: shared(done.answers, name) for name in results.samples}
+        skipped = {n: lost for n in both if (lost := len(draw[n]) - len(both[n]))}
+        room = shares(self.show, list(both))
+        for dataset in (d for d in subject.datasets if d.name in both):
+            name, split = dataset.name, results.settings.splits[dataset.name]
+            for answers in chosen(both[name], self.pick)[: room[name]]:
+                index = draw[name][answers[VANILLA].place]
                 pictures.append(trace_sample(subject.vlm, dataset, split, index, answers, plans))
         return Pictures(
-            datasets=same.used,
-            skipped=same.skipped,
+            datasets={name: len(each) for name, each in both.items()},
+            skipped=skipped,
             pick=self.pick,
             retain=budget_text(plans[reference]),
             reference=reference,
             scores={
-                label: {name: round(float(s.mean()), 6) for name, s in each.items()}
-                for label, each in scores.items()
+                label: {
+                    name: round(sum(a[label].score for a in each) / len(each), 6)
+                    for name, each in both.items()
+                }
+                for label in done.answers
             },
-            disagreed=disagreed,
+            disagreed=sum(len(chosen(each, "disagree")) for each in both.values()),
             pictures=pictures,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 from swiftprof.core.counts import kept_count, merged_count, round_half_up
-from swiftprof.core.stages import BASE_LAYER, stage_lengths
+from swiftprof.core.stages import stage_lengths
 from swiftprof.errors import BadParameter
 from swiftprof.methods import create
 from swiftprof.methods.base import Method
@@ -37,17 +37,6 @@ def smallest_retain(
     least = _least(method, len(layers), n_visual)
     spent = sum(n * count for n, count in zip(rest, least, strict=True))
     return (full * n_visual + spent) / num_layers
-
-
-def feasible_sets(
-    num_layers: int, m: int, n_visual: int, retain: float, method: Method
-) -> list[tuple[int, ...]]:
-    """All sets of m layers in 3..L-1 that the runtime can cut at and the budget allows."""
-    found = []
-    for layers in combinations(range(BASE_LAYER + 1, num_layers), m):
-        if smallest_retain(layers, num_layers, n_visual, method) <= retain:
-            found.append(layers)
-    return found
 
 
 def fill_budget(

@@ -127,12 +127,6 @@ def run_facts(
     ]
 
 
-def shares(shown: int, names: Sequence[str]) -> dict[str, int]:
-    """How many of the samples that are shown are each data set's."""
-    least, more = divmod(shown, len(names))
-    return {name: least + (number < more) for number, name in enumerate(names)}
-
-
 def typed(*words: object) -> str:
     """A command of this program."""
     return shlex.join(["swiftprof", *map(str, words)])

@@ -12,8 +12,9 @@ from swiftprof.evaluation.store import read_answers
 from swiftprof.evaluation.table import NAMES, SIGNIFICANT, how, tables
 from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
-from swiftprof.report.page import Card, Drawing, Page, Said, Section, run_facts, shares, short
+from swiftprof.report.page import Card, Drawing, Page, Said, Section, run_facts, short
 from swiftprof.runs.folder import Run
+from swiftprof.tables import shares
 
 MANY = 2
 """Budgets up to which the findings name every group of data sets."""

@@ -15,8 +15,8 @@ from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile
 from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
-from swiftprof.report.page import Card, Page, Said, Section, run_facts, shares, short, typed
-from swiftprof.tables import Table, percent
+from swiftprof.report.page import Card, Page, Said, Section, run_facts, short, typed
+from swiftprof.tables import Table, percent, shares
 
 _COLUMNS = (
     "id", "kind", "question", "answers", "prediction", "score", "rerun_prediction", "rerun_score",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from swiftprof.analysis.patches import stage_patches
-from swiftprof.analysis.pictures import PicturesAnalysis, choose
+from swiftprof.analysis.pictures import PicturesAnalysis, chosen, shared
 from swiftprof.analysis.traced import decode
 from swiftprof.data.asking import ask_all
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_dataset
+from swiftprof.errors import SwiftprofError
 from swiftprof.planning.api import plan as make_plan
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
@@ -22,7 +24,32 @@ from swiftprof.runtime.trace import Trace
 @pytest.mark.parametrize(("pick", "expected"), [("first", [0, 1, 2]), ("disagree", [1])])
 def test_rules_choose_samples_in_the_order_drawn(pick: str, expected: list[int]) -> None:
     scores = {"vanilla": (0, 1, 1), "drop": (0, 0, 0), "swiftvlm": (0, 1, 0)}
-    assert choose(scores, pick) == expected
+    samples = shared(answers(scores), "a")
+    assert [samples.index(each) for each in chosen(samples, pick)] == expected
+
+
+def test_samples_that_one_method_lacks_count_for_none() -> None:
+    found = shared(answers({"vanilla": (0, 1, None, 3), "drop": (3, None, 1, 1)}), "a")
+    assert [{label: a.score for label, a in each.items()} for each in found] == [
+        {"vanilla": 0, "drop": 3},
+        {"vanilla": 3, "drop": 1},
+    ]
+    with pytest.raises(SwiftprofError, match="data set a: some methods fail"):
+        shared(answers({"vanilla": (0, 1), "drop": (None, None)}), "a")
+
+
+def answers(scores: dict[str, tuple[float | None, ...]]) -> Any:
+    """Each method's scores of the samples at places 0, 1, …; None where it has no answer."""
+    return {
+        label: {
+            "a": [
+                SimpleNamespace(place=place, score=score)
+                for place, score in enumerate(each)
+                if score is not None
+            ]
+        }
+        for label, each in scores.items()
+    }
 
 
 def test_patches_answers_and_boxes_are_those_of_the_run(

@@ -41,6 +41,5 @@ def made(made_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
     run("analyze", "ranks", *common, "--samples", "2", *where)
     shown = ["--methods", "random,swiftvlm", "--pick", "first", "--show", "2"]
     run("analyze", "pictures", *common, *shown, "--samples", "2", *where)
-    run("analyze", "plans", *common, "--sets", "3", "--samples", "2", *where)
     run("analyze", "pareto", "--eval", str(found.evaluation), *where)
     return found
