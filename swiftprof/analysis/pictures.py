@@ -160,7 +160,7 @@ def shared(answers: Answers, dataset: str) -> list[Asked]:
         SwiftprofError: there is none.
     """
     places = {label: {a.place: a for a in sets[dataset]} for label, sets in answers.items()}
-    found = [
+    found: list[Asked] = [
         {label: mine[place] for label, mine in places.items()}
         for place in places[VANILLA]
         if all(place in mine for mine in places.values())
