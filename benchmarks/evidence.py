@@ -24,7 +24,7 @@ from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
-from swiftprof.evaluation.table import verdict
+from swiftprof.evaluation.table import mark
 from swiftprof.methods import create
 from swiftprof.planning.fill import Cost, Target
 from swiftprof.planning.plan_file import Plan
@@ -106,9 +106,7 @@ def table(folder: Path, model: str, ratios: list[str]) -> str:
             if not row.budget or average is None:
                 continue
             half = 50 * (average.high - average.low)
-            text = f"{100 * average.value:.1f} ±{half:.1f}" + {
-                "worse": " ▼", "better": " ▲", "": "",
-            }[verdict(results.tests, row, "overall")]  # fmt: skip
+            text = f"{100 * average.value:.1f} ±{half:.1f}{mark(results.tests, row, 'overall')}"
             cells.setdefault(row.label, {})[ratio, row.budget.startswith("FLOPs")] = text
     lines = ["| method | " + " | ".join(there) + " |", "|---|" + "---:|" * len(there)]
     for label, found in cells.items():

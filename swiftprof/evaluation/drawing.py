@@ -1,26 +1,70 @@
-"""Score against what it costs: one line a method, one point a budget."""
+"""Score against what it costs, and which methods are worth it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
-import numpy as np
-
-from swiftprof.drawing import INK, MARKERS, SERIES, brief, canvas, end_labels, furnish, plain
+from swiftprof.drawing import INK, MAIN, MARKERS, SERIES, brief, canvas, end_labels, furnish, plain
 from swiftprof.errors import BadParameter
-from swiftprof.evaluation.results import Results
-from swiftprof.tables import flops_unit
+from swiftprof.evaluation.answer import VANILLA
+from swiftprof.evaluation.results import Results, VariantResult
+from swiftprof.evaluation.table import NAMES, shown_groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Cost = Literal["tokens", "flops"]
+_AXES = {"tokens": "retained visual tokens", "flops": "FLOPs of the prefill"}
+SAME = 0.005
+"""Shares of the cost that differ by less are the same."""
+MOST_LINES = 12
+"""Methods up to which lines over budgets can be told apart."""
+
+
+def read_cost(name: str, value: str) -> Cost:
+    """A `Cost` from a parameter. Raises BadParameter."""
+    if value not in get_args(Cost):
+        raise BadParameter(name, value[:60], "must be tokens or flops")
+    return cast(Cost, value)
+
+
+def front(points: Mapping[str, tuple[float, float]]) -> set[str]:
+    """Those that no other dominates: with as much score for less, or with more for no more.
+
+    Costs that differ by less than `SAME` are the same: counts are whole numbers, so budgets are
+    never met exactly.
+
+    Args:
+        points: name -> (cost as a share, score).
+    """
+
+    def dominated(share: float, score: float) -> bool:
+        return any(
+            (t < share - SAME and s >= score) or (t <= share + SAME and s > score)
+            for t, s in points.values()
+        )
+
+    return {name for name, point in points.items() if not dominated(*point)}
+
+
+def front_of(results: Results, group: str, against: Cost) -> set[str]:
+    """Names of the variants on the Pareto front of a group of data sets."""
+    return front(
+        {
+            row.variant: (_share(results, row, against), mean.value)
+            for row in results.rows
+            if (mean := row.averages[group])
+        }
+    )
 
 
 def score_figure(results: Results, against: Cost = "tokens") -> Figure:
-    """The average over all data sets, with its interval, of every method.
+    """The average over each group of data sets, with its interval, of every method.
+
+    A panel per group: lines over the budgets where there are several, else dots by name.
 
     Args:
         against: retained visual tokens, or FLOPs of the prefill.
@@ -32,46 +76,79 @@ def score_figure(results: Results, against: Cost = "tokens") -> Figure:
     Raises:
         BadParameter: against something else.
     """
-    if against not in get_args(Cost):
-        raise BadParameter("against", against, "must be tokens or flops")
-    unit, scaled = flops_unit(results.rows[0].tflops)
-    group = "overall"
-    vanilla, *pruned = results.rows
-    lines: dict[str, list[tuple[float, ...]]] = {}
-    for row in pruned:
-        if found := row.averages.get(group):
-            cost = row.retained.mean if against == "tokens" else float(scaled(row.tflops))
-            scores = (100 * each for each in (found.value, found.low, found.high))
-            lines.setdefault(row.label, []).append((cost, *scores))
+    read_cost("against", against)
+    groups = shown_groups(results) or ["overall"]
+    rows = [row for row in results.rows if row.variant != VANILLA]
+    rows.sort(key=lambda row: row.label != "swiftvlm")  # it has the main colour
+    most, methods = len(rows), len({row.label for row in rows})
+    lines, count = most > methods and methods <= MOST_LINES, len(groups)
+    size = (4.3 * count + 0.6, 4.4) if lines else (2.4 + 2.9 * count, 1.1 + 0.26 * max(3, most))
     with plain():
-        figure = canvas(6.5, 3.6)
-        axes = figure.add_subplot()
-        score_lines(axes, lines)
-        axes.set_xlabel(
-            f"retained visual tokens ({vanilla.retained.mean:.4g} unpruned)"
-            if against == "tokens"
-            else f"{unit} of the prefill ({scaled(vanilla.tflops)} unpruned)"
-        )
-        furnish(axes, f"{results.settings.model.name}: {', '.join(results.groups[group])}")
+        figure = canvas(*size)
+        panels = figure.subplots(1, count, squeeze=False, sharey=not lines)[0]
+        for panel, group in zip(panels, groups, strict=True):
+            if lines:
+                _lines(panel, results, rows, group, against)
+            else:
+                _dots(panel, rows, group)
+            furnish(panel, NAMES[group], grid="y" if lines else "x")
+        for panel in panels[1:]:
+            panel.set_ylabel("")
     return figure
 
 
-def score_lines(axes: Axes, lines: Mapping[str, Sequence[tuple[float, ...]]]) -> None:
-    """A line a method, a point a budget; the first method's in the main colour.
-
-    Args:
-        lines: method -> (cost, score, low, high) of its budgets, scores in % of the unpruned model.
-    """
-    labels = []
-    for number, (method, points) in enumerate(lines.items()):
-        x, y, low, high = np.array(sorted(points)).T
+def _lines(
+    axes: Axes, results: Results, rows: Sequence[VariantResult], group: str, against: Cost
+) -> None:
+    methods = list(dict.fromkeys(row.label for row in rows))
+    short = {m: Path(m).name for m in methods}  # of plans from files
+    if len(set(short.values())) < len(methods):
+        short = {m: m for m in methods}
+    best = front_of(results, group, against)
+    shares = [100 * _share(results, row, against) for row in rows]
+    step, labels = 0.006 * (max(shares) - min(shares)), []
+    for number, method in enumerate(methods):
         colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
-        axes.errorbar(
-            x, y, yerr=(y - low, high - y), fmt=f"{marker}-", color=colour, linewidth=1.6,
-            markersize=5, elinewidth=0.9, alpha=0.95,
+        aside = step * (number - (len(methods) - 1) / 2)  # intervals would hide each other
+        points = sorted(
+            (100 * _share(results, row, against) + aside, 100 * mean.value,
+             100 * (mean.value - mean.low), 100 * (mean.high - mean.value), row.variant in best)
+            for row in rows
+            if row.label == method and (mean := row.averages[group])
         )  # fmt: skip
-        labels.append((float(y[-1]), brief(method, 24), colour))
+        if not points:
+            continue
+        x, y, low, high, marked = zip(*points, strict=True)
+        axes.errorbar(
+            x, y, yerr=(low, high), fmt=f"{marker}-", color=colour, linewidth=1.6, markersize=5,
+            elinewidth=0.9, alpha=0.95,
+        )  # fmt: skip
+        for place in (n for n, on in enumerate(marked) if on):
+            axes.plot(x[place], y[place], "o", markersize=11, mfc="none", mec=INK, mew=1.1)
+        labels.append((y[-1], brief(short[method], 24), colour))
     axes.axhline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.margins(y=0.1)
+    axes.set_xlabel(
+        f"{_AXES[against]}, % (shifted a little aside)\n○ Pareto front; dashed: unpruned"
+    )
     axes.set_ylabel("score, % of the unpruned model")
     end_labels(axes, axes.get_xlim()[1], labels)
+
+
+def _dots(axes: Axes, rows: Sequence[VariantResult], group: str) -> None:
+    found = [(row, mean) for row in rows[::-1] if (mean := row.averages[group])]
+    several = len({row.budget for row, _ in found}) > 1
+    for y, (_, mean) in enumerate(found):
+        axes.plot([100 * mean.low, 100 * mean.high], [y, y], "-", color=MAIN, linewidth=1.6)
+        axes.plot(100 * mean.value, y, "o", color=MAIN, markersize=5.5)
+    axes.axvline(100, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    labels = [f"{row.label}, {row.budget}" if several else row.label for row, _ in found]
+    axes.set_yticks(range(len(found)), [brief(each) for each in labels])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("score, % of the unpruned model")
+
+
+def _share(results: Results, row: VariantResult, against: Cost) -> float:
+    """What a variant costs, as a share of the unpruned model's cost."""
+    whole = results.rows[0].tflops
+    return row.retained.share if against == "tokens" or not whole else row.tflops / whole

@@ -28,7 +28,6 @@ OWN_BUDGET = "own budget"
 SIGNIFICANT = 0.05
 SET_WIDTH, GROUP_WIDTH = 18, 25
 """Letters that the scores of a data set take, and those of an average over several."""
-_MARKS = {"worse": " ▼", "better": " ▲", "": ""}
 
 
 def tables(results: Results, width: int | None = None) -> list[Table]:
@@ -60,10 +59,7 @@ def averages_table(results: Results, groups: Sequence[str]) -> Table:
             _by_budget(
                 results,
                 lambda row: (
-                    *(
-                        interval(row.averages[g]) + _MARKS[verdict(results.tests, row, g)]
-                        for g in groups
-                    ),
+                    *(interval(row.averages[g]) + mark(results.tests, row, g) for g in groups),
                     tokens(row),
                     scaled(row.tflops),
                     times(row.speedup),
@@ -196,13 +192,12 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def verdict(tests: Sequence[PairedTest], row: VariantResult, group: str) -> str:
-    """How a method compares with the reference: `worse`, `better`, or empty within noise."""
+def mark(tests: Sequence[PairedTest], row: VariantResult, group: str) -> str:
+    """How a method compares with the reference: ` ▼` worse, ` ▲` better, empty within noise."""
     for test in tests:
         if (test.method, test.budget, test.group) == (row.label, row.budget, group):
-            if test.p_holm >= SIGNIFICANT:
-                return ""
-            return "worse" if test.difference.value < 0 else "better"
+            sure = test.p_holm < SIGNIFICANT
+            return (" ▼" if test.difference.value < 0 else " ▲") if sure else ""
     return ""
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swiftprof.analysis.pareto import Front
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
+from swiftprof.evaluation.drawing import score_figure
 from swiftprof.evaluation.results import PairedTest, Results
 from swiftprof.evaluation.store import read_answers
 from swiftprof.evaluation.table import NAMES, SIGNIFICANT, how, tables
 from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
-from swiftprof.report.page import Card, Drawing, Page, Said, Section, run_facts, short
+from swiftprof.report.page import Card, Page, Said, Section, run_facts, short
 from swiftprof.runs.folder import Run
 from swiftprof.tables import shares
 
@@ -35,20 +35,16 @@ def read_eval(folder: Path, shown: int, album: Album, prefix: str = "eval-") -> 
         title=f"{results.settings.model.name}: methods at equal numbers of tokens ({folder.name})",
         findings=_findings(results),
         facts=facts,
-        figures=_figures(results, prefix),
+        figures=[
+            drawing(score_figure(results), "Score of each method, with its 95 % interval.", prefix)
+        ]
+        if results.groups["overall"]
+        else [],
         tables=tables(results),
         command=results.command,
     )
     total = sum(results.samples.values())
     return Page(sections=[section], cards=_cards(folder, results, shown, album), total=total)
-
-
-def _figures(results: Results, prefix: str) -> list[Drawing]:
-    try:
-        figure = Front.of(results).plot()
-    except SwiftprofError:
-        return []
-    return [drawing(figure, "Score of each method, with its 95 % interval.", prefix)]
 
 
 def _findings(results: Results) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from swiftprof.analysis.pareto import Front, Pareto, Point, front
+from swiftprof.analysis.pareto import Front, Pareto
 from swiftprof.errors import SwiftprofError
+from swiftprof.evaluation.drawing import front, front_of
 from swiftprof.evaluation.results import SCHEMA, Results, Retained, SetScore, VariantResult
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate
@@ -16,26 +17,19 @@ from swiftprof.planning.api import plan as make_plan
 from swiftprof.planning.plan_file import ModelInfo
 
 
-def point(retained: float, score: float) -> Point:
-    return Point(
-        method="m", budget="b", share=retained / 100,
-        averages={"overall": Estimate(score, score, score)},
-    )  # fmt: skip
-
-
 def test_a_point_is_on_the_front_unless_another_is_as_good_for_less() -> None:
     chance = random.Random(0)
     for _ in range(30):
-        points = [point(chance.randint(1, 6), chance.randint(1, 6) / 6) for _ in range(8)]
-        values = [(p.share, p.averages["overall"].value) for p in points]
+        values = {str(n): (chance.randint(1, 6) / 100, chance.randint(1, 6) / 6) for n in range(8)}
         expected = {
             n
-            for n, (tokens, score) in enumerate(values)
+            for n, (tokens, score) in values.items()
             if not any(
-                (t < tokens and s >= score) or (t <= tokens and s > score) for t, s in values
+                (t < tokens and s >= score) or (t <= tokens and s > score)
+                for t, s in values.values()
             )
         }
-        assert front(points, "overall") == expected
+        assert front(values) == expected
         assert expected
 
 
@@ -76,11 +70,10 @@ def test_read_from_an_evaluation() -> None:
     data = Front.of(
         results([("vanilla", "", 100, 1.0), ("good", "50 t", 50, 0.9), ("bad", "50 t", 50, 0.5)])
     )
-    assert list(data.groups) == ["localization"]  # `overall` would repeat it
-    marked = {p.method for p in data.points if p.on_front}
-    assert marked == {"vanilla", "good"}
+    assert front_of(data.results, "localization", "tokens") == {"vanilla", "good"}
     findings = data.describe().findings
-    assert "on the Pareto front: good." in findings[0]
+    assert len(findings) == 2  # `overall` would repeat it
+    assert "on the Pareto front: good (50 t)." in findings[0]
     assert findings[1].startswith("At 50 t: good keeps most, 90.0 %")
     with pytest.raises(SwiftprofError, match="scores 0"):
         Front.of(results([("vanilla", "", 100, None)]))
@@ -106,12 +99,11 @@ def test_a_plan_from_a_file_is_a_point_beside_the_methods(
     searched = make_plan(made_profile, 2, ratio=0.2, bootstrap=0).save(tmp_path / "searched.json")
     asked = Pareto(methods=f"drop,{searched}", ratio="0.5,0.25", samples=2, cost="flops")
     data = asked.run(subject("scenes-qa"))
-    mine = [p for p in data.points if p.method == str(searched)]
-    assert [p.budget for p in mine] == ["own budget"]
-    assert len(data.points) == 4
+    rows = data.results.rows
+    (mine,) = [row for row in rows if row.label == str(searched)]
+    assert mine.budget == "own budget"
+    assert len(rows) == 4
     figure = data.plot()
     figure.draw_without_rendering()
     assert "searched.json" in {text.get_text() for text in figure.axes[0].texts}
-    shares = {p.method: p.share for p in data.points}
-    assert shares["vanilla"] == 1
-    assert 0 < shares[str(searched)] < 0.5
+    assert 0 < mine.tflops < rows[0].tflops / 2
