@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from swiftprof.analysis.base import Analysis
 
-NAMES = ("curve", "stability", "ranks", "staleness", "pictures", "pareto")
+NAMES = ("curve", "stability", "ranks", "pictures", "pareto")
 """In the order in which they tell the story."""
 
 

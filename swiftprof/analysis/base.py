@@ -23,7 +23,6 @@ from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
-    from swiftprof.analysis.sampling import Sampling
     from swiftprof.data.base import Dataset
     from swiftprof.evaluation.api import Evaluation
     from swiftprof.evaluation.settings import VariantSettings
@@ -181,16 +180,6 @@ class OnSamples(Analysis):
         int | None,
         typer.Option("--batch-size", min=1, help="Samples that run together.", show_default="auto"),
     ] = None
-
-    def sampling(self, subject: Subject) -> Sampling:
-        """The samples, as the model is asked."""
-        from swiftprof.analysis.sampling import Sampling
-
-        for each in subject.datasets:
-            each.check_split(self.split or each.eval_split)
-        return Sampling(
-            subject.vlm, subject.datasets, self.samples, self.seed, self.split, self.batch_size
-        )
 
     def answers(self, subject: Subject, variants: Sequence[VariantSettings]) -> Evaluation:
         """Greedy answers of the unpruned model and of the variants to the same samples. They are

@@ -9,6 +9,7 @@ import numpy as np
 
 from swiftprof.analysis.base import OnSamples, Subject
 from swiftprof.analysis.document import Data, Description
+from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.statistics import Estimate, estimate
 from swiftprof.evaluation.table import interval
 from swiftprof.tables import Table, percent, samples_text
@@ -16,6 +17,8 @@ from swiftprof.tables import Table, percent, samples_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from swiftprof.data.base import Sample
 
 LOW, HIGH = 0.5, 0.1
 """Bottom and top share of the paper's figure."""
@@ -136,22 +139,27 @@ class Ranks(OnSamples):
         from swiftprof.profiling.record import record
         from swiftprof.profiling.steps import Steps
 
-        sampling = self.sampling(subject)
-        vlm, found = sampling.vlm, dict[str, list[np.ndarray]]()
-        steps = Steps(vlm.model)
+        vlm, asked, skipped = subject.vlm, *self.asked(subject)
+        steps, size = Steps(vlm.model), self.batch_size or 8
+        total, done = sum(map(len, asked.values())), 0
+        found: dict[str, list[np.ndarray]] = {name: [] for name in asked}
         with subject.progress("ranking tokens") as step:
-            for batch in sampling.batches(step):
-                recording = record(steps, batch.inputs, vlm.image_token_id, 1)
-                for scores, visual in zip(recording.scores, recording.visual, strict=True):
-                    buried = buried_share(scores[:, visual]).numpy()
-                    found.setdefault(batch.dataset.name, []).append(buried)
+            for name, samples in asked.items():
+                for start in range(0, len(samples), size):
+                    batch = samples[start : start + size]
+                    inputs = vlm.inputs([s.images for s in batch], [s.question for s in batch])
+                    recording = record(steps, inputs, vlm.image_token_id, 1)
+                    for scores, visual in zip(recording.scores, recording.visual, strict=True):
+                        found[name].append(buried_share(scores[:, visual]).numpy())
+                    done += len(batch)
+                    step(done, total)
         early, late = blocks(vlm.num_layers)
         rows, columns = slice(early[0] - 1, early[1]), slice(late[0] - 1, late[1])
         shares = {n: np.array([b[rows, columns].mean() for b in m]) for n, m in found.items()}
         mean = np.mean([np.mean(matrices, axis=0) for matrices in found.values()], axis=0)
         return Buried(
-            datasets=sampling.used,
-            skipped=sampling.skipped,
+            datasets={name: len(each) for name, each in found.items()},
+            skipped=skipped,
             num_layers=vlm.num_layers,
             buried=mean.round(5).tolist(),
             early=early,
@@ -159,6 +167,31 @@ class Ranks(OnSamples):
             block=_mean(shares),
             per_dataset={name: _mean({name: each}) for name, each in shares.items()},
         )
+
+    def asked(self, subject: Subject) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+        """The samples of each set, short questions first, and how many of it are broken.
+
+        Raises:
+            SwiftprofError: an unknown split, or no sample of a set can be used.
+        """
+        from swiftprof.data.asking import ask_all
+        from swiftprof.data.drawing import draw
+
+        found: dict[str, list[Sample]] = {}
+        skipped: dict[str, int] = {}
+        for dataset in subject.datasets:
+            name, split = dataset.name, self.split or dataset.eval_split
+            dataset.check_split(split)
+            drawn = draw(dataset, split, self.samples, self.seed, at_most=True)
+            samples, broken = ask_all(dataset, split, drawn, subject.vlm)
+            if not samples:
+                raise SwiftprofError(
+                    f"data set {name}: none of {len(broken)} samples can be used; the first: "
+                    f"{broken[0].reason}"
+                )
+            found[name] = sorted(samples, key=lambda sample: len(sample.question))
+            skipped |= {name: len(broken)} if broken else {}
+        return found, skipped
 
 
 def _mean(shares: dict[str, np.ndarray]) -> Estimate:

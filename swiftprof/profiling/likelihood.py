@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.record import Recording
 from swiftprof.profiling.rerun import Rows, run_prompts
 
@@ -43,16 +42,11 @@ def rerun_scores(
     selections: Sequence[Tensor],
     answers: Tensor,
     max_rows: int = 256,
-    start: int = BASE_LAYER,
 ) -> list[list[float]]:
-    """Scores with each candidate's selection, per sample (see `rerun` for the arguments).
-
-    Args:
-        start: layers that ran as in the vanilla run, whose `hidden` enters the next.
-    """
+    """Scores with each candidate's selection, per sample (see `rerun` for the arguments)."""
     rows, last = Rows.of(recording, selections), answers.shape[1] + 1
     scores: list[float] = []
-    for sample, prompted in run_prompts(recording, rows, max_rows, last=last, start=start):
+    for sample, prompted in run_prompts(recording, rows, max_rows, last=last):
 
         def logits(t: int, hidden: Tensor = prompted.hidden) -> Tensor:
             return recording.steps.logits(hidden[:, t : t + 1])[:, 0]

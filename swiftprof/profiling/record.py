@@ -7,7 +7,7 @@ the keys that are in the cache anyway; no L x L map of all layers or heads exist
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +37,7 @@ class Recording:
         scores: T-V scores of every layer over all slots, (B, L, P) float32, sum 1 over the visible.
         visual: slots that hold a visual token, (B, P) bool.
         valid: slots that are not padding, (B, P) bool.
-        hidden: by 0-based layer the hidden states that enter it, (B, P, d); BASE_LAYER and what
-            else was asked for.
+        hidden: the hidden states that enter the first layer behind BASE_LAYER, (B, P, d).
         added: what the text model adds to the hidden states after a layer, by 0-based layer from
             BASE_LAYER on (DeepStack's vision features), each (B, P, d); zero at text.
         rope: cos and sin of every slot, each (B, P, head size); M-RoPE puts 3 in front.
@@ -56,7 +55,7 @@ class Recording:
     scores: Tensor
     visual: Tensor
     valid: Tensor
-    hidden: dict[int, Tensor]
+    hidden: Tensor
     added: dict[int, Tensor]
     rope: Rope
     position: Tensor
@@ -81,14 +80,12 @@ def record(
     image_token_id: int,
     max_new_tokens: int,
     answers: Tensor | None = None,
-    hidden_at: Collection[int] = (BASE_LAYER,),
 ) -> Recording:
     """Run the vanilla model on a left-padded batch and keep what profiling needs.
 
     Args:
         answers: ids of reference answers, (B, T), -1 behind shorter ones. They are put behind the
             prompts and run with them, and nothing is decoded.
-        hidden_at: 0-based layers whose input is kept.
 
     Raises:
         SwiftprofError: the model is not supported, or the prompt is longer than its window.
@@ -102,12 +99,12 @@ def record(
     layers = len(decoder.layers)
     cache = RowCache(batch, [prompt + max_new_tokens] * layers)
     asking: list[Tensor] = []
-    hidden: dict[int, Tensor] = {}
+    hidden: list[Tensor] = []
 
     def watch(i: int, parts: Sequence[Tensor]) -> None:
         asking.append(torch.cat([part[:, asked - 1 : asked] for part in parts]))
-        if i in hidden_at:
-            hidden[i] = torch.cat(list(parts))
+        if i == BASE_LAYER:
+            hidden.append(torch.cat(list(parts)))
 
     embedded, tables, positions, added = _embed(steps, inputs)
     rope, seen, wanted = per_row(tables, batch), (valid, valid), 1 + prompt - asked
@@ -138,7 +135,7 @@ def record(
         scores=scores,
         visual=visual,
         valid=valid,
-        hidden=hidden,
+        hidden=hidden[0],
         added={i: each for i, each in added.items() if i >= BASE_LAYER},
         rope=rope,
         position=position,

@@ -90,7 +90,6 @@ def run_prompts(
     *,
     new: int = 0,
     last: int = 1,
-    start: int = BASE_LAYER,
 ) -> Iterator[tuple[Tensor, Prompted]]:
     """Layers 3..L on each row's text behind the image and its selection.
 
@@ -99,7 +98,6 @@ def run_prompts(
         new: tokens that will be decoded. Without any, nothing runs through the first layers again,
             and they get no cache.
         last: tokens at the end of the prompt whose hidden states are wanted.
-        start: layers that ran as in the vanilla run.
 
     Yields:
         Which sample each of some rows belongs to, and the rows behind their prompt.
@@ -118,13 +116,13 @@ def run_prompts(
         filled = cache.restart(recording.cached, sample)
         cos, sin = (t[..., at[0], at[1], :] for t in recording.rope)
         hidden = recording.steps.through(
-            recording.hidden[start][at],
+            recording.hidden[at],
             (cos, sin),
             seen,
             filled,
             last=last,
-            start=start,
-            added={i: each[at] for i, each in recording.added.items() if i >= start},
+            start=BASE_LAYER,
+            added={i: each[at] for i, each in recording.added.items()},
         )
         yield sample, Prompted(hidden, seen, recording.position[sample], filled)
 

@@ -53,7 +53,6 @@ def test_people_get_findings_and_a_table(swiftprof: Callable[..., Any], made_pro
     ("arguments", "named"),
     [
         (["curve", "--profile", "absent"], "absent"),
-        (["staleness", "--keep", "2"], "keep"),
         (["pareto", "--profile", "P", "--cost", "time"], "cost"),
         (["pictures", "--profile", "P", "--pick", "best"], "pick"),
         (["pictures", "--profile", "P", "--ratio", "1/2,1/3"], "one token budget"),

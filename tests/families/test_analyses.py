@@ -12,6 +12,7 @@ import torch
 from swiftprof.analysis.base import Subject
 from swiftprof.analysis.pictures import PicturesAnalysis
 from swiftprof.analysis.ranks import Ranks
+from swiftprof.data.asking import ask
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 
@@ -48,8 +49,9 @@ def test_analyses_run_in_families_with_other_prompts(
     stages = (Stage(layer=2, keep=0.5, merge=0.1), Stage(layer=5, keep=0.3))
     plan = Plan(model=model, stages=stages)
     subject = Subject(None, lambda: vlm, lambda: [Images()], tmp_path)
-    (batch,) = Ranks(samples=3, batch_size=3).sampling(subject).batches()
-    counts = (batch.inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
+    samples = [ask(Images(), Images().sample("test", index), vlm) for index in range(3)]
+    inputs = vlm.inputs([s.images for s in samples], [s.question for s in samples])
+    counts = (inputs["input_ids"] == vlm.image_token_id).sum(1).tolist()
     assert len(set(counts)) > 1
 
     assert Ranks(samples=3).run(subject).datasets == {"images": 3}

@@ -37,7 +37,6 @@ def made(made_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
     run("eval", *methods, *common, "--samples", "3", "--out", str(found.evaluation))
     run("analyze", "curve", *common[:2], *where)
     run("analyze", "stability", *common[:2], "--bootstrap", "20", *where)
-    run("analyze", "staleness", *common, "--samples", "1", *where)
     run("analyze", "ranks", *common, "--samples", "2", *where)
     shown = ["--methods", "random,swiftvlm", "--pick", "first", "--show", "2"]
     run("analyze", "pictures", *common, *shown, "--samples", "2", *where)
