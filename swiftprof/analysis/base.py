@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import sys
 import time
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from swiftprof.evaluation.settings import VariantSettings
     from swiftprof.evaluation.specs import Planner, TargetText
     from swiftprof.models.loading import VLM
-    from swiftprof.planning.fill import Cost
-    from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
 
 Progress = Callable[[int, int], None]
@@ -67,16 +64,7 @@ class Subject:
 
     @cached_property
     def vlm(self) -> VLM:
-        """The model; refused where the profile is of another depth."""
-        vlm = self.load()
-        profile = self.profile
-        if profile is not None and profile.model.num_layers != vlm.num_layers:
-            raise SwiftprofError(
-                f"{profile.path}: is a profile of {profile.model.name} with "
-                f"{profile.model.num_layers} layers, but {vlm.name} has {vlm.num_layers}; name "
-                "another profile"
-            )
-        return vlm
+        return self.load()
 
     @cached_property
     def datasets(self) -> Sequence[Dataset]:
@@ -92,20 +80,15 @@ class Subject:
             )
         return self.profile
 
-    @property
-    def cost(self) -> Cost:
-        """The model's sizes."""
-        from swiftprof.planning.fill import Cost
-        from swiftprof.runs.settings import model_info
-
-        text = self.needed_profile.text_tokens
-        return Cost(model_info(self.vlm), self.vlm.decoder_shape, text)
-
     def planner(self, budget: int) -> Planner:
         """Makes plans with so many pruning layers."""
         from swiftprof.evaluation.specs import Planner
+        from swiftprof.planning.fill import Cost
+        from swiftprof.runs.settings import model_info
 
-        return Planner(self.cost, self.needed_profile, None, budget)
+        profile, vlm = self.needed_profile, self.vlm
+        cost = Cost(model_info(vlm), vlm.decoder_shape, profile.text_tokens)
+        return Planner(cost, profile, None, budget)
 
 
 @dataclass(frozen=True)
@@ -141,6 +124,8 @@ class Analysis(ABC):
 
     def document(self, subject: Subject) -> Document:
         """Measure, and say where the numbers are from."""
+        from swiftprof.runs.settings import versions
+
         began = time.monotonic()
         data = self.run(subject)
         vlm = subject.__dict__.get("vlm") if self.runs else None  # where it was asked for
@@ -150,7 +135,7 @@ class Analysis(ABC):
             "model": vlm.name if vlm else profile.model.name if profile else "",
             "seed": str(getattr(self, "seed", "")),
             "profile": f"{called(profile)}, sha256 {profile.sha256[:12]}" if profile else "",
-            "versions": _versions(),
+            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
             "made": f"{datetime.now(UTC).isoformat(timespec='seconds')} in {seconds:.0f} s",
         }
         if vlm is not None:
@@ -233,24 +218,6 @@ class AtBudget(OnSamples):
         except (ValueError, ZeroDivisionError):
             raise BadParameter(name, text[:60], "must be numbers, as 1/3 or 48") from None
 
-    def target(self) -> TargetText:
-        """The one token budget. Raises SwiftprofError where there is not exactly one."""
-        found = self.targets()
-        if len(found) != 1:
-            raise SwiftprofError(f"{self.name()}: takes one token budget at a time")
-        return found[0]
-
-    def plans(self, subject: Subject, methods: str) -> dict[str, Plan]:
-        """Label -> plan of every method named, at the one budget."""
-        from swiftprof.evaluation.specs import parse_spec
-
-        specs = [parse_spec(each) for each in names(methods)]
-        made = subject.planner(self.budget).variants(specs, [self.target()])
-        found = {each.label: plan for each in made if (plan := each.load()) is not None}
-        if not found:
-            raise BadParameter("methods", None, "name at least one that prunes")
-        return found
-
 
 def called(profile: Profile) -> str:
     """A profile's folder, or the name of one that comes with the package."""
@@ -263,29 +230,7 @@ def names(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def budget_text(plan: Plan) -> str:
-    """`48 of 144 visual tokens`, or a share of them where their number varies.
-
-    The average over layers of the visual tokens that enter each.
-    """
-    known = plan.model.visual_tokens
-    counts = plan.tokens_per_layer(known or 10_000)
-    mean = sum(counts) / len(counts)
-    if known is None:
-        return f"{mean / 100:.1f} % of the visual tokens"
-    return f"{round(mean, 1):g} of {known} visual tokens"
-
-
 def command() -> str:
     """What was typed, where a command was."""
     typed = bool(sys.argv) and Path(sys.argv[0]).stem in ("swiftprof", "__main__")
     return shlex.join(["swiftprof", *sys.argv[1:]]) if typed else ""
-
-
-def _versions() -> str:
-    from importlib.metadata import version
-
-    from swiftprof import __version__
-
-    others = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
-    return f"swiftprof {__version__}, {others}, python {platform.python_version()}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from swiftprof.analysis.base import AtBudget, MethodsOpt, SamplesOpt, Subject, budget_text
+from swiftprof.analysis.base import AtBudget, MethodsOpt, SamplesOpt, Subject, names
 from swiftprof.analysis.document import Data, Description
 from swiftprof.analysis.patches import PATCH, StagePatches, draw_patches, legend
 from swiftprof.analysis.traced import Box, Method, Picture, decode, trace_sample
@@ -208,7 +208,20 @@ class PicturesAnalysis(AtBudget):
     def run(self, subject: Subject) -> Pictures:
         if self.pick not in PICKS:
             raise BadParameter("pick", self.pick[:60], f"must be one of {', '.join(PICKS)}")
-        return self.measured(subject, self.plans(subject, self.methods))
+        return self.measured(subject, self.plans(subject))
+
+    def plans(self, subject: Subject) -> dict[str, Plan]:
+        """Label -> plan of every method, at the one budget."""
+        from swiftprof.evaluation.specs import parse_spec
+
+        specs, targets = [parse_spec(each) for each in names(self.methods)], self.targets()
+        if len(targets) != 1:
+            raise SwiftprofError("pictures: takes one token budget at a time")
+        made = subject.planner(self.budget).variants(specs, targets)
+        found = {each.label: plan for each in made if (plan := each.load()) is not None}
+        if not found:
+            raise BadParameter("methods", None, "name at least one that prunes")
+        return found
 
     def measured(self, subject: Subject, plans: Mapping[str, Plan]) -> Pictures:
         """Answer samples with every plan, choose some by the rule, and trace those."""
@@ -216,6 +229,7 @@ class PicturesAnalysis(AtBudget):
 
         reference = next((n for n in plans if n.partition(":")[0] == "swiftvlm"), list(plans)[-1])
         done = self.answers(subject, [VariantSettings.of(n, "", p) for n, p in plans.items()])
+        counts = plans[reference].tokens_per_layer(10_000)  # as if there were so many
         results, draw, pictures = done.results, done.results.draw, list[Picture]()
         both = {name: shared(done.answers, name) for name in results.samples}
         skipped = {n: lost for n in both if (lost := len(draw[n]) - len(both[n]))}
@@ -229,7 +243,7 @@ class PicturesAnalysis(AtBudget):
             datasets={name: len(each) for name, each in both.items()},
             skipped=skipped,
             pick=self.pick,
-            retain=budget_text(plans[reference]),
+            retain=f"{percent(sum(counts) / len(counts) / 10_000, 1)} of the visual tokens",
             reference=reference,
             scores={
                 label: {
