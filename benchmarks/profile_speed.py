@@ -25,7 +25,7 @@ import torch
 from benchmarks.naive import profile_one
 from swiftprof.bench.clock import Clock, paired_ratio, summary
 from swiftprof.bench.environment import environment
-from swiftprof.bench.random_model import random_vlm
+from swiftprof.bench.random_model import random_model
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.costs.flops import DecoderShape, layer_flops, vanilla_flops
 from swiftprof.data.asking import ask_all
@@ -35,6 +35,7 @@ from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.batch_size import Prompt, most_rows, profiling
 from swiftprof.models.loading import VLM, load
+from swiftprof.models.registry import BUNDLED_MODEL, find_model
 from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.decode import decode, end_tokens
 from swiftprof.profiling.job import Request, prepare
@@ -275,6 +276,28 @@ def _rates(seconds: float, candidates: int) -> dict[str, float]:
 
 def _batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     return [[samples[i] for i in each] for each in batches(dict(enumerate(samples)), size)]
+
+
+def random_vlm(name: str, **options: Any) -> VLM:
+    """A model of known sizes with random weights and the bundled model's tokenizer.
+
+    Args:
+        options: those of `random_model`.
+    """
+    bundled = load(BUNDLED_MODEL, device="cpu")
+    processor: Any = bundled.processor
+    made = random_model(
+        name,
+        vocabulary=int(bundled.model.config.get_text_config().vocab_size),
+        image_token=bundled.image_token_id,
+        **options,
+    )
+    vision = made.model.config.vision_config
+    side = {"height": vision.image_size, "width": vision.image_size}
+    processor.image_processor.size = processor.image_processor.crop_size = side
+    processor.patch_size = vision.patch_size
+    processor.tokenizer.model_max_length = made.model.config.text_config.max_position_embeddings
+    return VLM(find_model(name), made.model, processor)
 
 
 def main() -> None:

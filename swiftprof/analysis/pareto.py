@@ -15,8 +15,7 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
 from swiftprof.evaluation.drawing import Cost, front_of, read_cost, score_figure
 from swiftprof.evaluation.results import Results
-from swiftprof.evaluation.statistics import Estimate
-from swiftprof.evaluation.table import NAMES, averages_table, interval, shown_groups
+from swiftprof.evaluation.table import NAMES, averages_table, findings, shown_groups
 from swiftprof.tables import samples_text
 
 if TYPE_CHECKING:
@@ -61,48 +60,26 @@ class Front(Data):
         )
 
     def describe(self) -> Description:
-        results, findings = self.results, list[str]()
+        results, said = self.results, list[str]()
         groups = shown_groups(results)
         for group in groups:
-            best = front_of(results, group, self.cost)
-            found = [
-                (row.label, row.budget, mean)
-                for row in results.rows
-                if row.variant != VANILLA and (mean := row.averages[group])
-            ]
-            on = [
-                f"{row.label} ({row.budget})"
-                for row in results.rows
-                if row.variant in best and row.variant != VANILLA
-            ]
-            findings.append(
+            best = front_of(results, group, self.cost) - {VANILLA}
+            on = [f"{r.label} ({r.budget})" for r in results.rows if r.variant in best]
+            said.append(
                 f"{NAMES[group].capitalize()} ({', '.join(results.groups[group])}): pruned methods "
                 f"on the Pareto front: {', '.join(on) or 'none'}."
             )
-            for budget in dict.fromkeys(budget for _, budget, _ in found):
-                means = {label: mean for label, at, mean in found if at == budget}
-                findings.append(f"At {budget}: {_best(means)}")
-        findings += [f"Left out: {reason}" for reason in self.left_out]
+        said += [*findings(results), *(f"Left out: {reason}" for reason in self.left_out)]
         where = f"; {self.evaluation}" if self.evaluation else ""
         measured = (
             f"Greedy answers to {samples_text(self.datasets)}, the same for all methods{where}. On "
             f"the Pareto front: no other has as much score for fewer {self.cost}."
         )
-        return Description(measured, tuple(findings), (averages_table(results, groups),))
+        return Description(measured, tuple(said), (averages_table(results, groups),))
 
     def draw(self) -> Figure:
         """A panel per group of data sets."""
         return score_figure(self.results, self.cost)
-
-
-def _best(means: dict[str, Estimate]) -> str:
-    """Who keeps most at a budget, and whose interval reaches that far."""
-    top = max(means.values(), key=lambda each: each.value)
-    first = [label for label, each in means.items() if each.value == top.value]
-    close = [label for label, each in means.items() if each.high >= top.low and label not in first]
-    end = f"; intervals overlap with {', '.join(close)}." if close else "."
-    keep = "keep" if len(first) > 1 else "keeps"
-    return f"{' and '.join(first)} {keep} most, {interval(top)}{end}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ tower's below), so nothing is downloaded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class Subject:
         visual_tokens, text_tokens: of one prompt.
         random_weights: whether the weights mean nothing.
         scale: factor on the widths.
-        questions: a batch of the size asked for.
+        inputs: for `generate`, of a batch of the size asked for.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Subject:
     text_tokens: int
     random_weights: bool
     scale: float
-    questions: Any
+    inputs: Callable[[int], dict[str, Any]]
 
     @property
     def cost(self) -> Cost:
@@ -57,11 +58,6 @@ class Subject:
         depth, visual = self.shape.num_layers, self.visual_tokens
         info = ModelInfo(name=self.name, num_layers=depth, visual_tokens=visual)
         return Cost(info, self.shape, self.text_tokens)
-
-    def inputs(self, batch: int) -> dict[str, Any]:
-        """Inputs for `generate`."""
-        made: dict[str, Any] = self.questions(batch)
-        return made
 
 
 def loaded_model(vlm: VLM) -> Subject:
@@ -178,31 +174,6 @@ def random_model(
         }
 
     return Subject(name, model, shape, visual, text_tokens, True, scale, questions)
-
-
-def random_vlm(name: str, **options: Any) -> VLM:
-    """The same model with the bundled model's tokenizer, to be asked what data sets ask.
-
-    Args:
-        options: those of `random_model`.
-    """
-    from swiftprof.models.loading import VLM, load
-    from swiftprof.models.registry import BUNDLED_MODEL, find_model
-
-    bundled = load(BUNDLED_MODEL, device="cpu")
-    processor: Any = bundled.processor
-    made = random_model(
-        name,
-        vocabulary=int(bundled.model.config.get_text_config().vocab_size),
-        image_token=bundled.image_token_id,
-        **options,
-    )
-    vision = made.model.config.vision_config
-    side = {"height": vision.image_size, "width": vision.image_size}
-    processor.image_processor.size = processor.image_processor.crop_size = side
-    processor.patch_size = vision.patch_size
-    processor.tokenizer.model_max_length = made.model.config.text_config.max_position_embeddings
-    return VLM(find_model(name), made.model, processor)
 
 
 def _scaled(shape: DecoderShape, scale: float) -> DecoderShape:

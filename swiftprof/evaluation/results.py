@@ -148,8 +148,8 @@ class Results(_Frozen):
         for row in self.rows:
             if set(row.scores) != names or set(row.averages) != set(self.groups):
                 raise ValueError(f"rows: {row.label[:80]} lacks data sets or groups")
-        if not set(self.groups) <= set(GROUPS) or not {t.group for t in self.tests} <= set(GROUPS):
-            raise ValueError(f"groups: must be among {', '.join(GROUPS)}")
+        if set(self.groups) != set(GROUPS) or not {t.group for t in self.tests} <= set(GROUPS):
+            raise ValueError(f"groups: must be {', '.join(GROUPS)}")
         return self
 
 

@@ -26,6 +26,8 @@ OWN_BUDGET = "own budget"
 """Budget of a plan that is taken as it is."""
 
 SIGNIFICANT = 0.05
+MANY = 2
+"""Budgets up to which the findings name every group of data sets."""
 SET_WIDTH, GROUP_WIDTH = 18, 25
 """Letters that the scores of a data set take, and those of an average over several."""
 
@@ -199,6 +201,35 @@ def mark(tests: Sequence[PairedTest], row: VariantResult, group: str) -> str:
             sure = test.p_holm < SIGNIFICANT
             return (" ▼" if test.difference.value < 0 else " ▲") if sure else ""
     return ""
+
+
+def findings(results: Results) -> list[str]:
+    """Per budget and group, in words: whom the tests tell apart from the reference.
+
+    Where there are many budgets, the average over all sets alone.
+    """
+    found: dict[tuple[str, str], list[PairedTest]] = {}
+    for test in results.tests:
+        found.setdefault((test.budget, test.group), []).append(test)
+    if len({budget for budget, _ in found}) > MANY:
+        last = results.tests[-1].group
+        found = {key: tests for key, tests in found.items() if key[1] == last}
+    out = []
+    for (budget, group), tests in found.items():
+        reference = tests[0].reference
+        sure = [t for t in tests if t.p_holm < SIGNIFICANT]
+        named = (
+            (f"worse than {reference}", [t.method for t in sure if t.difference.value < 0]),
+            (f"better than {reference}", [t.method for t in sure if t.difference.value > 0]),
+            ("not told apart from it", [t.method for t in tests if t not in sure]),
+        )
+        parts = [f"{word}: {', '.join(each)}" for word, each in named if each]
+        for row in results.rows:
+            if (row.budget, row.label) == (budget, reference) and (mean := row.averages[group]):
+                kept = f"{reference} keeps {100 * mean.value:.1f} % of the unpruned score"
+                parts.insert(0, kept)
+        out.append(f"{budget}, {NAMES[group]}: {'; '.join(parts)}.")
+    return out
 
 
 def _by_budget(

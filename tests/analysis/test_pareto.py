@@ -72,9 +72,8 @@ def test_read_from_an_evaluation() -> None:
     )
     assert front_of(data.results, "localization", "tokens") == {"vanilla", "good"}
     findings = data.describe().findings
-    assert len(findings) == 2  # `overall` would repeat it
+    assert len(findings) == 1  # `overall` would repeat it
     assert "on the Pareto front: good (50 t)." in findings[0]
-    assert findings[1].startswith("At 50 t: good keeps most, 90.0 %")
     with pytest.raises(SwiftprofError, match="scores 0"):
         Front.of(results([("vanilla", "", 100, None)]))
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks.naive import profile_one
+from benchmarks.profile_speed import random_vlm
 from swiftprof.bench.memory import peak_bytes
-from swiftprof.bench.random_model import random_vlm
 from swiftprof.data.asking import ask_all
 from swiftprof.data.registry import get_dataset
 from swiftprof.profiling.conformance import check_steps

@@ -21,10 +21,12 @@ from swiftprof.evaluation.answer import VANILLA, answer_samples
 from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import VariantSettings
+from swiftprof.evaluation.table import findings
 from swiftprof.models.batch_size import MOST_SAMPLES
 from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
 from swiftprof.runs import folder
 from swiftprof.runtime.prune import Pruning
+from swiftprof.tables import percent
 
 SETS = ["scenes-ref", "scenes-qa"]
 
@@ -150,6 +152,8 @@ def test_the_tables_are_what_the_answers_say(
     assert f"{random[0]:.3f}" in text
     assert "    x y" in text
     assert {(t.method, t.reference) for t in done.results.tests} == {("random", "drop")}
+    kept = percent(rows["drop"].averages["overall"].value, 1)  # type: ignore[union-attr]
+    assert f"drop keeps {kept} of the unpruned score" in findings(done.results)[-1]
     for row in done.results.rows:
         assert row.speedup == pytest.approx(rows[VANILLA].seconds / row.seconds)
     assert rows[VANILLA].speedup == 1

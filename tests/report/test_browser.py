@@ -84,7 +84,7 @@ def test_nothing_is_loaded_and_nothing_complains(opened: Any, url: str) -> None:
     assert [r for r in opened.requests() if not r.startswith("data:")] == [url]
     assert opened.complaints() == []
     assert opened.evaluate("[...document.images].every(i => !i.complete || i.naturalWidth > 0)")
-    assert opened.evaluate("document.querySelectorAll('figure svg').length") >= 7
+    assert opened.evaluate("document.querySelectorAll('figure svg').length") >= 6
 
 
 def test_filters_show_exactly_the_cards_that_fit(opened: Any, page: Any) -> None:
