@@ -150,15 +150,21 @@ def starts(
         tuple(range(3, max(4, round(0.8 * num_layers)), 2)),
         tuple(sorted(best[:count])),
         tuple(sorted({3, *best[:count]})),
+        tuple(sorted({3, *best[: 2 * count]})),
         tuple(sorted({3, *paper.layers, round(num_layers / 2)})),
     ):
         if not layers or layers[-1] >= num_layers:
             continue
-        flat = Candidate(tuple(layers), (1.0,) * len(layers), paper.merge, "before", 0.0)
-        found += [flat, replace(flat, spread=0.35)]
+        falling = Candidate(tuple(layers), _falling(len(layers)), paper.merge, "before", 0.0)
+        found += [falling, replace(falling, spread=0.35)]
     found.append(replace(paper, first="before"))
     found.append(Candidate((1,), (1.0,), 0.0, "after", 1.0))  # a sample of the picture, once
     return list(dict.fromkeys(found))
+
+
+def _falling(count: int) -> tuple[float, ...]:
+    """Each stage has the same share of the one before, the last one a fifth of the first."""
+    return tuple(round(0.2 ** (j / max(1, count - 1)), 4) for j in range(count))
 
 
 def neighbour(candidate: Candidate, num_layers: int, rng: random.Random) -> Candidate:
