@@ -60,19 +60,20 @@ class Race:
         calm = 0
         while not self.over and calm < PATIENCE:
             before = leading[0]
-            children = self._new(self._neighbours(leading))
+            children = self._new(self._neighbours(leading, calm))
             if not children:
                 calm += 1
                 continue
             leading = self._rounds(children, keep=PARENTS, incumbents=leading)
             calm = 0 if leading[0] != before else calm + 1
 
-    def _neighbours(self, parents: Sequence[Candidate]) -> list[Candidate]:
+    def _neighbours(self, parents: Sequence[Candidate], calm: int) -> list[Candidate]:
+        """A step or two from the parents, more after calm rounds: that leaves a hollow."""
         depth = self.pricing.paper.model.num_layers
         found = []
         for number in range(CHILDREN):
-            moved = neighbour(parents[number % len(parents)], depth, self._rng)
-            if self._rng.random() < 0.3:  # two steps at once leave a hollow
+            moved = parents[number % len(parents)]
+            for _ in range(1 + calm // 3 + (self._rng.random() < 0.3)):
                 moved = neighbour(moved, depth, self._rng)
             found.append(moved)
         return found
