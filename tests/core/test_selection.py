@@ -57,7 +57,7 @@ def test_attention_row_in_half_precision_is_computed_in_single() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_compact_keeps_order_and_aligns_right(keep: list[bool], extra: int) -> None:
     kept = [i for i, flag in enumerate(keep) if flag]
     length = min(len(keep), len(kept) + extra)
@@ -86,7 +86,7 @@ def test_gather_rope_keeps_leading_dimensions() -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_evenly_spaced_picks_the_exact_count_with_even_gaps(total: int, count: int) -> None:
     count = min(count, total)
     picked = evenly_spaced(torch.ones(1, total, dtype=torch.bool), torch.tensor([[count]]))

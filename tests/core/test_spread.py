@@ -49,7 +49,7 @@ def together(
     return [row.nonzero()[:, 0].tolist() for row in chosen]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     case=st.integers(0, 10_000),
     columns=st.integers(3, 40),

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swiftprof.data.base import Dataset
@@ -30,7 +30,6 @@ class Numbers(Dataset):
         raise NotImplementedError
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 700), block=st.integers(1, 130), seed=st.integers(0, 3))
 def test_a_whole_draw_is_a_permutation_and_every_draw_its_start(size, block, seed):
     numbers = Numbers(block=block, sizes={"train": size})

@@ -31,7 +31,6 @@ from swiftprof.runs.part import Damaged, Stamp, read_part, write_part
 PUBLISHED = shipped_plans()["llava-1.5-7b"]
 FEW = settings(
     max_examples=80,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
