@@ -16,8 +16,8 @@ import warnings
 from pathlib import Path
 
 import swiftprof
+from swiftprof.data.asking import prompt_sizes
 from swiftprof.data.drawing import draw
-from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.api import evaluate
@@ -29,7 +29,6 @@ from swiftprof.methods import create
 from swiftprof.planning.fill import Cost, Target
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile
-from swiftprof.runs.settings import model_info
 from swiftprof.tiny import bundled_profiles
 
 PAPER = "swiftvlm"
@@ -142,7 +141,7 @@ def main() -> None:
         vlm = swiftprof.load(model)
         profile = Profile.load(bundled_profiles()[model])
         drawn = [(d, "test", draw(d, "test", args.samples, 0)) for d in get_datasets(BUNDLED)]
-        cost = Cost(model_info(vlm), vlm.decoder_shape, prompt_sizes(vlm, drawn)[1])
+        cost = Cost(vlm.info, vlm.decoder_shape, prompt_sizes(vlm, drawn)[1])
         planner = Planner(cost, profile)
         for ratio in args.ratios.split(","):
             with warnings.catch_warnings():

@@ -17,7 +17,8 @@ from swiftprof.data.base import Dataset, Sample
 from swiftprof.methods.base import Method
 from swiftprof.methods.view import StageView
 from swiftprof.models.loading import VLM
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.runtime.prune import prune
 
 

@@ -33,18 +33,16 @@ from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
-from swiftprof.models.batch_size import Prompt, most_rows, profiling
 from swiftprof.models.loading import VLM, load
+from swiftprof.models.memory import Prompt, most_rows, profiling
 from swiftprof.models.registry import BUNDLED_MODEL, find_model
-from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.decode import decode, end_tokens
 from swiftprof.profiling.job import Request, prepare
-from swiftprof.profiling.measure import batches, candidates, measure_batch
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import Rows, run_prompts
-from swiftprof.profiling.rows import Row
-from swiftprof.profiling.settings import Settings
-from swiftprof.profiling.steps import Steps
+from swiftprof.profiling.rows import Row, Settings
+from swiftprof.profiling.steps import Steps, check_steps
+from swiftprof.profiling.worker import batches, candidates, measure_batch
 
 _SIDE = 2048
 """Side of the matrix product whose speed stands for the device's."""

@@ -29,9 +29,9 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 import swiftprof
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
+from swiftprof.profiling.steps import check_steps
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 

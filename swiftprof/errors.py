@@ -41,6 +41,21 @@ class BadParameter(SwiftprofError):
         return f"{names}: {self.message}" if value is None else f"{names} {value}: {self.message}"
 
 
+class BadSample(SwiftprofError):
+    """One sample cannot be used; the message says why. It is skipped, counted and listed."""
+
+
+def reason(error: BaseException) -> str:
+    """Any exception in one line.
+
+    Examples:
+        >>> reason(ValueError("no such\\nthing"))
+        'ValueError: no such thing'
+    """
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of an error about an unknown `name`: the nearest known names, else all of them.
 

@@ -1,4 +1,4 @@
-"""Reading strangers' JSON and writing files that are either whole or absent."""
+"""Reading strangers' JSON, checking it, and writing files that are either whole or absent."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
+from pydantic import BaseModel, ValidationError
+
 from swiftprof.errors import SwiftprofError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_json_object(path: Path, what: str, max_bytes: int = 1 << 20) -> dict[str, Any]:
@@ -70,6 +74,42 @@ def read_json_object(path: Path, what: str, max_bytes: int = 1 << 20) -> dict[st
             f"{path}: holds a JSON {_kind(document)}, but a {what} is a JSON object {{…}}"
         )
     return document
+
+
+def validated(kind: type[Model], document: object, where: object, advice: str = "") -> Model:
+    """A document as a pydantic model.
+
+    Raises:
+        SwiftprofError: `where`, the field and what is wrong with it, then `advice`.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise SwiftprofError(f"{where}: {first_error(error)}{advice and f'; {advice}'}") from None
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of pydantic as `stages[1].keep: what is wrong (got 1.2)`."""
+    detail = error.errors(include_url=False)[0]
+    field = ""
+    for part in detail["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f"{'.' if field else ''}{_short(part)}"
+    if detail["type"] == "extra_forbidden":
+        return f"{field}: no such field"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    value = detail.get("input")
+    got = (
+        f" (got {_short(value)})"
+        if isinstance(value, int | float | str) and detail["type"] != "value_error"
+        else ""
+    )
+    return f"{field}: {message}{got}" if field else f"{message}{got}"
+
+
+def _short(value: object) -> str:
+    """A key or value from a file that may come from anyone, in one line."""
+    return str(value)[:60].encode("unicode_escape").decode()
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -199,11 +199,10 @@ def made_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     from swiftprof.data.drawing import draw
     from swiftprof.data.registry import get_dataset
+    from swiftprof.models.registry import ModelInfo
     from swiftprof.planning.curve import combine
-    from swiftprof.planning.plan_file import ModelInfo
-    from swiftprof.profiling.rows import Row, parts_of, read_scores, series_of
-    from swiftprof.profiling.settings import Settings
-    from swiftprof.profiling.store import Profile, Summary, write_summary
+    from swiftprof.profiling.rows import Row, Settings, parts_of, read_scores, series_of
+    from swiftprof.profiling.store import Profile, Summary
     from swiftprof.runs.folder import Run, open_run
 
     depth, visual, size = bundled.num_layers, bundled.visual_tokens, 30
@@ -266,5 +265,5 @@ def made_profile(bundled: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         seconds=1.0,
         versions={},
     )
-    write_summary(folder, summary)
+    (folder / "profile.json").write_text(summary.model_dump_json(by_alias=True))
     return Profile.load(folder)

@@ -84,10 +84,9 @@ class Subject:
         """Makes plans with so many pruning layers."""
         from swiftprof.evaluation.specs import Planner
         from swiftprof.planning.fill import Cost
-        from swiftprof.runs.settings import model_info
 
         profile, vlm = self.needed_profile, self.vlm
-        cost = Cost(model_info(vlm), vlm.decoder_shape, profile.text_tokens)
+        cost = Cost(vlm.info, vlm.decoder_shape, profile.text_tokens)
         return Planner(cost, profile, None, budget)
 
 

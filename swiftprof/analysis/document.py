@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from swiftprof.analysis import NAMES, analysis
-from swiftprof.errors import SwiftprofError
-from swiftprof.files import read_json_object, write_text_atomic
-from swiftprof.planning.checks import first_error
+from swiftprof.files import read_json_object, validated, write_text_atomic
 from swiftprof.tables import Table, html_text, markdown_text
 
 if TYPE_CHECKING:
@@ -121,10 +119,7 @@ class Document(BaseModel):
     @classmethod
     def load(cls, path: Path) -> Document:
         """Read a document. Raises SwiftprofError, one line naming file and field."""
-        try:
-            return cls.model_validate(read_json_object(path, "analysis", MAX_BYTES))
-        except ValidationError as error:
-            raise SwiftprofError(f"{path}: {first_error(error)}; analyse again") from None
+        return validated(cls, read_json_object(path, "analysis", MAX_BYTES), path, "analyse again")
 
     def parsed(self) -> Data | None:
         """What was measured, as the analysis' own `Data`; None for an analysis not known here.
@@ -134,12 +129,8 @@ class Document(BaseModel):
         """
         if self.analysis not in NAMES:
             return None
-        try:
-            return analysis(self.analysis).data.model_validate(self.data)
-        except ValidationError as error:
-            raise SwiftprofError(
-                f"analysis {self.analysis}: data: {first_error(error)}; analyse again"
-            ) from None
+        where = f"analysis {self.analysis}: data"
+        return validated(analysis(self.analysis).data, self.data, where, "analyse again")
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain JSON values."""

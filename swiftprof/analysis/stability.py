@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from swiftprof.analysis.base import Analysis, BudgetOpt, SeedOpt, Subject, called
 from swiftprof.analysis.document import Data, Description
 from swiftprof.core.stages import BASE_LAYER
-from swiftprof.planning.curve import Curve, combine
+from swiftprof.planning.curve import Curve, bootstrap_curves, combine
 from swiftprof.planning.plan_file import Stability as PlanStability
 from swiftprof.planning.program import solve, solve_all
-from swiftprof.planning.stability import bootstrap_curves, plan_stability
+from swiftprof.planning.stability import plan_stability
 from swiftprof.tables import Table, percent, samples_text
 
 if TYPE_CHECKING:

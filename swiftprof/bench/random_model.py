@@ -15,9 +15,8 @@ import torch
 from swiftprof.costs.flops import PAPER_TEXT_TOKENS, DecoderShape
 from swiftprof.errors import BadParameter
 from swiftprof.models.families.llava import LLAVA
-from swiftprof.models.registry import ALIASES
+from swiftprof.models.registry import ModelInfo, own_models
 from swiftprof.planning.fill import Cost
-from swiftprof.planning.plan_file import ModelInfo
 
 if TYPE_CHECKING:
     from swiftprof.models.loading import VLM
@@ -115,7 +114,7 @@ def random_model(
         )
     if not 0 < scale <= 4:
         raise BadParameter("scale", scale, "must lie in (0, 4]; 1 is the true size")
-    true = ALIASES[name].shape
+    true = own_models()[name].shape
     assert true is not None
     shape = _scaled(true, scale)
     if layers is not None:

@@ -24,8 +24,8 @@ from swiftprof.bench.phases import (
 from swiftprof.bench.random_model import Subject
 from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.methods import create
+from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.faults import free_memory, out_of_memory
 
 VANILLA = "vanilla"
 
@@ -163,5 +163,5 @@ def _attempt(each: Measured, work: Callable[[], _Made]) -> _Made | None:
         if not out_of_memory(error):
             raise
         each.failed, each.runs = "out of memory", []
-        free_memory()
+        release_memory()
         return None

@@ -20,7 +20,7 @@ from swiftprof.cli.options import (
     ProfileOpt,
     grouped,
 )
-from swiftprof.cli.output import Output
+from swiftprof.cli.output import Output, check_out
 
 if TYPE_CHECKING:
     from swiftprof.analysis.base import Analysis, Subject
@@ -181,7 +181,7 @@ def _show(output: Output, document: Document, out: Path, short: bool) -> None:
 def _subject(output: Output, load: LoadOptions, data: Data, read: Read) -> Subject:
     """Model, profile and data of an analysis, by the rule of `resolve`."""
     from swiftprof.analysis.base import Subject
-    from swiftprof.cli.resolve import check_out, newest_profile, read_profile, resolve
+    from swiftprof.cli.resolve import newest_profile, read_profile, resolve
 
     check_out(read.out, folder=True)
     asked = DataOptions(datasets=data.datasets, data_root=data.data_root)

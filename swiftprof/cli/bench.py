@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftprof.cli import complete
-from swiftprof.cli.options import BudgetOptions, JsonOpt, LoadOptions, grouped
-from swiftprof.cli.output import Output, command
-from swiftprof.cli.values import numbers, split_list
+from swiftprof.cli.options import (
+    BudgetOptions,
+    JsonOpt,
+    LoadOptions,
+    complete_methods,
+    grouped,
+    numbers,
+    split_list,
+)
+from swiftprof.cli.output import Output, check_out, command
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ def bench(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods with commas, as for eval, or plan files.", autocompletion=complete.methods
+            help="Methods with commas, as for eval, or plan files.", autocompletion=complete_methods
         ),
     ] = METHODS,
     sizes: Annotated[
@@ -71,7 +77,6 @@ def bench(
     ratio of FLOPs (paper eq. 17-19), and their quotient, the efficiency.
     """
     output = Output(json)
-    from swiftprof.cli.resolve import check_out
 
     if config is None and scale != 1.0:
         raise BadParameter("scale", None, "goes with `config` NAME")

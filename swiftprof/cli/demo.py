@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftprof.cli import complete
-from swiftprof.cli.options import JsonOpt, SeedOpt
-from swiftprof.cli.output import Output, command
+from swiftprof.cli.options import (
+    JsonOpt,
+    SeedOpt,
+    complete_words,
+)
+from swiftprof.cli.output import Output, check_out, command
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("swiftprof demo", "swiftprof demo --quick", "swiftprof demo --model tiny-llava-plain")
 BUDGET, RATIO = 3, 1 / 3
-SAMPLES, QUICK, PROBE = 200, 20, 4
+SAMPLES, QUICK = 200, 20
 ASK = "How many signs are there?"
 PAPER, OURS = "paper's plan", "often (ours)"
 SAME = "FLOPs of the paper's plan"
@@ -38,7 +41,7 @@ def demo(
         str,
         typer.Option(
             help="tiny-llava, or tiny-llava-plain, which nobody taught where to look.",
-            autocompletion=complete.words("tiny-llava", "tiny-llava-plain"),
+            autocompletion=complete_words("tiny-llava", "tiny-llava-plain"),
         ),
     ] = "tiny-llava",
     quick: Annotated[
@@ -64,7 +67,7 @@ def demo(
     """
     output = Output(json)
     from swiftprof.cli.options import LoadOptions
-    from swiftprof.cli.resolve import check_out, resolve
+    from swiftprof.cli.resolve import resolve
 
     check_out(out, folder=True)
     count = samples or (QUICK if quick else SAMPLES)
@@ -102,31 +105,16 @@ def demo(
 
 
 def _profiled(output: Output, vlm: VLM, folder: Path, samples: int, seed: int) -> Profile:
-    """The profile. A few samples first, which stay: they tell how long the rest takes here."""
-    import time
-
     from swiftprof.data.registry import BUNDLED
     from swiftprof.profiling.api import profile
 
     output.print(
         f"[bold]1. Profile[/bold]  {samples} samples of each of {', '.join(BUNDLED)} "
         f"(synthetic scenes): one vanilla run and {vlm.num_layers - 1} re-runs per sample, "
-        f"each on one layer's top 20 % of {vlm.visual_tokens} visual tokens"
+        f"each on one layer's top 20 % of {vlm.visual_tokens} visual tokens\n"
     )
-    began = time.monotonic()
-    if samples > PROBE:
-        profile(vlm, BUNDLED, samples=PROBE, seed=seed, out=folder)
-        per_sample = (time.monotonic() - began) / PROBE
-        output.print(f"[dim]about {_span(per_sample * (samples - PROBE))} on this machine[/dim]")
-    output.print()
     with output.progress("profiling") as step:
         return profile(vlm, BUNDLED, samples=samples, seed=seed, out=folder, progress=step)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} seconds"
-    return f"{seconds / 60:.0f} minutes"
 
 
 def _planned(output: Output, measured: Profile, out: Path) -> dict[str, Plan]:

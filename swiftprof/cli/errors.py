@@ -7,14 +7,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from swiftprof.cli.output import one_line, option
+from swiftprof.cli.output import Output, one_line, option
 from swiftprof.errors import BadParameter, SwiftprofError
+
+if TYPE_CHECKING:
+    from swiftprof.data.asking import Skipped
 
 DONE = 0
 UNEXPECTED = 1
@@ -112,3 +115,36 @@ def _usage_message(error: Any) -> str:
 
 def _say(message: str) -> None:
     print("swiftprof: " + one_line(message), file=sys.stderr)
+
+
+NAMED = 5
+
+
+def show_skipped(
+    output: Output,
+    skipped: Mapping[str, Sequence[Skipped]],
+    used: Mapping[str, int],
+    where: str,
+    left_out: Mapping[str, str],
+) -> int:
+    """Warn of skipped samples and of data sets left out; the exit code.
+
+    Args:
+        skipped: data set → its broken samples.
+        used: data set → samples that were used.
+        where: where all reasons are, for messages.
+        left_out: data set → why it is not in the results.
+    """
+    code = SOME_FAILED if left_out else DONE
+    for name, why in left_out.items():
+        output.warn(f"{name}: left out: {why}")
+    for name, each in skipped.items():
+        if not each:
+            continue
+        code = SOME_FAILED
+        output.warn(f"{name}: {len(each)} of {len(each) + used.get(name, 0)} samples skipped")
+        for one in each[:NAMED]:
+            output.note(f"  {name} {one.index}: {one.reason}")
+        if len(each) > NAMED:
+            output.note(f"  … and {len(each) - NAMED} more: see {where}")
+    return code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftprof.cli import complete
+from swiftprof.cli.errors import show_skipped
 from swiftprof.cli.options import (
     BatchSizeOpt,
     BudgetOpt,
@@ -19,10 +19,12 @@ from swiftprof.cli.options import (
     LoadOptions,
     ProfileOpt,
     SeedOpt,
+    batch_size,
+    complete_methods,
     grouped,
+    split_list,
 )
-from swiftprof.cli.output import Output
-from swiftprof.cli.values import batch_size, split_list
+from swiftprof.cli.output import Output, check_out
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def evaluate(
             help="Methods with commas: NAME, NAME@LAYERS, NAME:option=value, often (the preset of "
             "swiftprof plan), or a plan.json.",
             show_default="the peers, swiftvlm and often",
-            autocompletion=complete.methods,
+            autocompletion=complete_methods,
         ),
     ] = None,
     ablation: Annotated[
@@ -94,7 +96,7 @@ def evaluate(
     results.md. After an interruption the same command goes on where it stopped.
     """
     output = Output(json)
-    from swiftprof.cli.resolve import check_out, newest_profile, read_plan, read_profile, resolve
+    from swiftprof.cli.resolve import newest_profile, read_plan, read_profile, resolve
     from swiftprof.data.registry import BUNDLED
     from swiftprof.evaluation.specs import ABLATION, parse_spec
 
@@ -149,8 +151,6 @@ def evaluate(
 
 def show_done(output: Output, done: Evaluation) -> int:
     """Print a finished evaluation; the exit code tells of skipped samples and sets left out."""
-    from swiftprof.cli.show_skipped import show_skipped
-
     results = done.results
     output.document({"path": str(done.path), **results.model_dump(mode="json", by_alias=True)})
     show_tables(output, results)

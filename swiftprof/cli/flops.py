@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftprof.cli import complete
 from swiftprof.cli.options import (
     BudgetOptions,
     JsonOpt,
     LoadOptions,
     ModelOpt,
     VisualTokensOpt,
+    complete_methods,
     grouped,
+    split_list,
 )
 from swiftprof.cli.output import Output
-from swiftprof.cli.values import layer_numbers, split_list
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
-    from swiftprof.models.known import KnownModel
+    from swiftprof.models.registry import KnownModel
     from swiftprof.planning.plan_file import Plan
     from swiftprof.tables import Table
 
@@ -29,7 +29,7 @@ EXAMPLES = (
     "swiftprof flops --model llava-1.5-7b",
     "swiftprof flops --model llava-1.5-7b --methods fastv --retain 192",
     "swiftprof flops --model llava-1.5-7b --methods all --retain 192,128",
-    "swiftprof flops --model llava-1.5-7b --layers 3,11,15 --ratio 1/4 --text-tokens 40 --json",
+    "swiftprof flops --methods swiftvlm@3+11+15 --ratio 1/4 --text-tokens 40 --json",
     "swiftprof flops --plan plan.json",
 )
 
@@ -45,12 +45,8 @@ def flops(
             "--method",
             help="What prunes, with commas, as for swiftprof eval; or all.",
             show_default="swiftvlm",
-            autocompletion=complete.methods,
+            autocompletion=complete_methods,
         ),
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(help="Pruning layers, as 3,11,15.", show_default="the method's published"),
     ] = None,
     plan: Annotated[str | None, typer.Option(help="A plan.json; it brings its model.")] = None,
     visual_tokens: VisualTokensOpt = None,
@@ -65,12 +61,11 @@ def flops(
     a budget or --plan, the cost of the unpruned model.
     """
     from swiftprof.cli.resolve import read_plan, resolve
-    from swiftprof.models.known import known_model
-    from swiftprof.models.registry import BUNDLED_MODEL
+    from swiftprof.models.registry import BUNDLED_MODEL, known_model
 
     found = None
     if plan is not None:
-        for name, value in {"methods": methods, "layers": layers, **vars(tokens)}.items():
+        for name, value in {"methods": methods, **vars(tokens)}.items():
             if value is not None:
                 raise BadParameter(name, None, "does not go with `plan`, which says it already")
         found = read_plan(plan)
@@ -83,7 +78,7 @@ def flops(
         raise BadParameter(
             "visual_tokens", None, f"needed: {known.name} has as many as the image asks for"
         )
-    plans = {found[1].method: found[1]} if found else _plans(known, methods, layers, tokens)
+    plans = {found[1].method: found[1]} if found else _plans(known, methods, tokens)
     rows = [_row(known, *each) for each in plans.items() or [("vanilla", None)]]
     output = Output(json)
     several = {"model": known.name, "formula": rows[0]["formula"], "rows": rows}
@@ -91,27 +86,23 @@ def flops(
     output.tables(_table(rows))
 
 
-def _plans(
-    known: KnownModel, methods: str | None, layers: str | None, tokens: BudgetOptions
-) -> dict[str, Plan]:
+def _plans(known: KnownModel, methods: str | None, tokens: BudgetOptions) -> dict[str, Plan]:
     """Every method at every budget, by name; none where there is no budget."""
     from swiftprof.evaluation.specs import plans_at
     from swiftprof.methods import REGISTRY
     from swiftprof.planning.fill import Cost
-    from swiftprof.planning.plan_file import ModelInfo
 
     targets = tokens.targets()
     if not targets:
-        if layers is not None or methods not in (None, "vanilla"):
+        if methods not in (None, "vanilla"):
             raise BadParameter(
                 "retain", None, "missing; say how many tokens are retained (or `ratio`)"
             )
         return {}
     every = [name for name in REGISTRY if name != "vanilla"]
     names = every if methods == "all" else split_list(methods or "swiftvlm")
-    at = layer_numbers(layers) if layers is not None else "own"
-    cost = Cost(ModelInfo.of(known), known.shape, known.text_tokens)
-    return plans_at(cost, names, targets, at)
+    cost = Cost(known.info, known.shape, known.text_tokens)
+    return plans_at(cost, names, targets)
 
 
 def _row(known: KnownModel, name: str, plan: Plan | None) -> dict[str, Any]:

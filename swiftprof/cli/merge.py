@@ -30,6 +30,6 @@ def merge(
     """
     output = Output(json)
     from swiftprof.cli.profile import show_done
-    from swiftprof.profiling.merge import merge_shards
+    from swiftprof.profiling.api import merge_shards
 
     raise typer.Exit(show_done(output, merge_shards(folders, out)))

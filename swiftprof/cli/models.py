@@ -43,7 +43,7 @@ def models(json: JsonOpt = False) -> None:
 
 
 def _row(source: ModelSource) -> dict[str, Any]:
-    from swiftprof.models.known import known_model
+    from swiftprof.models.registry import known_model
 
     shape, tokens = source.shape, source.nominal_tokens
     if shape is None and source.bundled:

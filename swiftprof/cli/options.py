@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -12,12 +12,79 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_h
 
 import typer
 
-from swiftprof.cli import complete
-from swiftprof.cli.values import numbers, split_list
 from swiftprof.errors import BadParameter
+from swiftprof.models.conventions import PromptStyle
 
 if TYPE_CHECKING:
     from swiftprof.evaluation.specs import TargetText
+
+Complete = Callable[[str], list[str]]
+
+
+def complete_words(*known: str) -> Complete:
+    """Completes one of some words."""
+    return lambda incomplete: [each for each in known if each.startswith(incomplete)]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Short names of models."""
+    from swiftprof.models.registry import known_models
+
+    return complete_words(*known_models())(incomplete)
+
+
+def complete_datasets(incomplete: str) -> list[str]:
+    """Names of data sets, the last one of a list."""
+    from swiftprof.data.registry import dataset_names
+
+    return _last(incomplete, dataset_names())
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Names of methods and presets, the last one of a list."""
+    from swiftprof.methods import REGISTRY
+    from swiftprof.planning.preset import PRESETS
+
+    return _last(incomplete, [*REGISTRY, *PRESETS])
+
+
+def _last(incomplete: str, known: Iterable[str]) -> list[str]:
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{each}" for each in complete_words(*known)(last)]
+
+
+def split_list(text: str) -> list[str]:
+    """`"a, b"` as `["a", "b"]`, each once, in order."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def count_or_auto(parameter: str, text: str) -> int | None:
+    """A whole number above 0; None for auto: the program chooses. Raises SwiftprofError."""
+    if text == "auto":
+        return None
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise BadParameter(parameter, text, "must be a whole number above 0, or auto")
+
+
+def batch_size(text: str) -> int | None:
+    """The value of `--batch-size`; None for auto. Raises SwiftprofError."""
+    return count_or_auto("batch_size", text)
+
+
+def numbers(parameter: str, text: str | None) -> list[float]:
+    """`"192, 128"` or `"1/3"` as numbers; empty for None. Raises SwiftprofError."""
+    found = []
+    try:
+        for part in split_list(text or ""):
+            above, sign, below = part.partition("/")
+            found.append(float(above) / float(below) if sign else float(above))
+    except (ValueError, ZeroDivisionError):
+        raise BadParameter(parameter, text, "must be numbers, as 192 or 1/3") from None
+    if text is not None and not found:
+        raise BadParameter(parameter, None, "no number given, as in 192 or 1/3")
+    return found
+
 
 JsonOpt = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
@@ -27,7 +94,7 @@ ModelOpt = Annotated[
     typer.Option(
         help="Short name, Hugging Face id or local folder.",
         show_default="the plan's or profile's, else the bundled model",
-        autocompletion=complete.models,
+        autocompletion=complete_models,
     ),
 ]
 DatasetsOpt = Annotated[
@@ -35,7 +102,7 @@ DatasetsOpt = Annotated[
     typer.Option(
         help="Data sets, or files and folders of your own, with commas.",
         show_default="the plan's or profile's, else the bundled ones",
-        autocompletion=complete.datasets,
+        autocompletion=complete_datasets,
     ),
 ]
 DataRootOpt = Annotated[
@@ -81,13 +148,10 @@ class DataOptions:
     ] = None
     data_root: DataRootOpt = None
     prompt_style: Annotated[
-        str | None,
+        PromptStyle | None,
         typer.Option(
-            help="Wording of prompts: llava, llava-eval (with its system prompt), lmms, qwen2.5 …",
+            help="Wording of prompts; llava-eval is LLaVA-1.5's with its system prompt.",
             show_default="the model family's own",
-            autocompletion=complete.words(
-                "llava", "llava-eval", "lmms", "qwen2.5", "qwen3", "internvl"
-            ),
         ),
     ] = None
 

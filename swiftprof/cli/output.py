@@ -13,7 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
+
+from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +28,8 @@ _OPTIONS = {"merge_share": "merge", "model_args": "model_arg", "options": "optio
 """Parameters of the library whose option has another name."""
 _PARAMETER = re.compile("`([a-z][a-z0-9_]*)`")
 _LONGEST = 600
+PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+"""Endings of files that a picture can be drawn into."""
 
 Step = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -170,3 +176,29 @@ class Output:
         with Progress(*columns, console=self._side, transient=True) as bar:
             task = bar.add_task(label, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def check_out(
+    path: Path | None,
+    parameter: str = "out",
+    *,
+    folder: bool = False,
+    suffixes: tuple[str, ...] = (),
+) -> None:
+    """Refuse a path that cannot be written, before the work. Raises SwiftprofError."""
+    if path is None:
+        return
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise BadParameter(parameter, path, f"must end in {', '.join(suffixes)}")
+    if not folder and (path.is_dir() or not path.name):
+        raise BadParameter(parameter, f"{str(path)!r}", "is a folder; give the path of a file")
+    if folder and path.exists() and not path.is_dir():
+        raise BadParameter(parameter, path, "is a file; give a folder")
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    try:
+        with TemporaryFile(dir=there if there.is_dir() else there.parent):
+            if there.is_file() and there != path:
+                raise NotADirectoryError(f"{there} is a file")
+    except OSError as error:
+        why = error.strerror or error
+        raise BadParameter(parameter, path, f"cannot be written ({why}); choose another") from None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from swiftprof.cli import complete
 from swiftprof.cli.options import (
     BudgetOpt,
     BudgetOptions,
@@ -16,12 +15,16 @@ from swiftprof.cli.options import (
     LoadOptions,
     SeedOpt,
     VisualTokensOpt,
+    complete_methods,
+    complete_models,
+    complete_words,
     grouped,
+    split_list,
 )
-from swiftprof.cli.output import Output
-from swiftprof.cli.values import layer_numbers, option_values
+from swiftprof.cli.output import PICTURES, Output, check_out
 from swiftprof.errors import BadParameter
 from swiftprof.hub import CURVE, fetch, is_shared
+from swiftprof.methods.options import read_value
 
 if TYPE_CHECKING:
     from swiftprof.planning.curve import Curve
@@ -46,7 +49,7 @@ class Pruning:
     panel: ClassVar[str] = "Method"
 
     method: Annotated[
-        str, typer.Option(help="The method that prunes.", autocompletion=complete.methods)
+        str, typer.Option(help="The method that prunes.", autocompletion=complete_methods)
     ] = "swiftvlm"
     layers: Annotated[
         str | None,
@@ -54,7 +57,7 @@ class Pruning:
             help="Where to prune: planned, own (the method's published layers), equal (equal "
             "depths), or layers as 3,11,15.",
             show_default="planned, or the method's own",
-            autocompletion=complete.words("planned", "own", "equal"),
+            autocompletion=complete_words("planned", "own", "equal"),
         ),
     ] = None
     schedule: Annotated[
@@ -63,7 +66,7 @@ class Pruning:
             help="How tokens fall from stage to stage: uniform, gentle, geometric, steep, a tilt "
             "(0 is uniform, 1 geometric), or published.",
             show_default="the method's",
-            autocompletion=complete.words("uniform", "gentle", "geometric", "steep", "published"),
+            autocompletion=complete_words("uniform", "gentle", "geometric", "steep", "published"),
         ),
     ] = None
     merge: Annotated[
@@ -75,17 +78,21 @@ class Pruning:
     ] = None
 
     def setting(self) -> dict[str, Any]:
-        """As the planner takes it. Raises SwiftprofError."""
-        from swiftprof.planning.api import LAYER_RULES
-
-        rule = self.layers is None or self.layers in LAYER_RULES
+        """As the planner takes it, without the layers. Raises SwiftprofError."""
         return {
             "method": self.method,
-            "layers": self.layers if rule else layer_numbers(str(self.layers)),
             "schedule": self.schedule,
             "merge_share": self.merge,
-            "options": option_values(self.option),
+            "options": _option_values(self.option),
         }
+
+    def at(self) -> str | tuple[int, ...] | None:
+        """Where to prune: a rule, or layers. Raises SwiftprofError."""
+        from swiftprof.planning.api import LAYER_RULES
+
+        if self.layers is None or self.layers in LAYER_RULES:
+            return self.layers
+        return _layer_numbers(self.layers)
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,8 @@ class Searching:
         ),
     ] = None
     equal: Annotated[
-        str,
-        typer.Option(
-            help="What candidates have in common with the paper's plan: flops or tokens.",
-            autocompletion=complete.words("flops", "tokens"),
-        ),
+        Literal["flops", "tokens"],
+        typer.Option(help="What candidates have in common with the paper's plan."),
     ] = "flops"
     samples: Annotated[
         int, typer.Option(min=10, help="Calibration samples a set for --search.")
@@ -115,10 +119,7 @@ class Searching:
         Path | None, typer.Option(help="Keeps what --search measured, so that it can go on.")
     ] = None
     preset: Annotated[
-        str | None,
-        typer.Option(
-            help="A plan that needs no profile: often.", autocompletion=complete.words("often")
-        ),
+        Literal["often"] | None, typer.Option(help="A plan that needs no profile.")
     ] = None
 
 
@@ -143,7 +144,7 @@ def plan(
         str | None,
         typer.Option(
             help="Take this model's newest profile; with --curve, the model it belongs to.",
-            autocompletion=complete.models,
+            autocompletion=complete_models,
         ),
     ] = None,
     visual_tokens: VisualTokensOpt = None,
@@ -151,11 +152,7 @@ def plan(
         int, typer.Option(min=0, help="Resamples for error bars; 0 for none.")
     ] = 1000,
     normalize: Annotated[
-        str,
-        typer.Option(
-            help="Scale of a data set's scores: relative or minmax.",
-            autocompletion=complete.words("relative", "minmax"),
-        ),
+        Literal["relative", "minmax"], typer.Option(help="Scale of a data set's scores.")
     ] = "relative",
     seed: SeedOpt = 0,
     out: Annotated[Path, typer.Option(help="Where the plan goes.")] = Path("plan.json"),
@@ -171,39 +168,38 @@ def plan(
     ablations prune at layers of their own.
     """
     output = Output(json)
-    if normalize not in ("relative", "minmax"):
-        raise BadParameter("normalize", normalize, "must be relative or minmax")
-    from swiftprof.cli.resolve import PICTURES, check_out
 
     check_out(out)
     check_out(plot, "plot", suffixes=PICTURES)
-    budgets = {"budget": budget, **tokens.one()}
-    setting = {**budgets, **pruning.setting()}
+    wanted = tokens.one()
     curves: dict[str, Curve] = {}
     if searching.preset is not None:
         given = {"profile": profile, "curve": curve, "search": searching.search, "plot": plot}
         for name in given:
             if given[name] is not None:
                 raise BadParameter(name, None, "does not go with `preset`, which needs no profile")
-        made = _from_preset(searching.preset, model, tokens.one())
+        made = _from_preset(searching.preset, model, wanted)
     elif curve is not None or (profile is not None and is_shared(profile)):
         if curve is not None and profile is not None:
             raise BadParameter("curve", None, f"{profile} is given too; plan from one of them")
         if searching.search is not None:
             raise BadParameter("search", None, "needs a profile, whose model and data sets it uses")
-        curves[ALL], made = _from_curve(curve, profile, model, visual_tokens, setting)
+        curves[ALL], made = _from_curve(
+            curve, profile, model, visual_tokens, budget, wanted, pruning
+        )
         if profile is not None:
             output.note("planned from a shared curve: no samples, hence no error bars")
     else:
         if visual_tokens is not None:
             why = "only goes with `curve`; a profile knows its model"
             raise BadParameter("visual_tokens", None, why)
-        setting |= {"bootstrap": bootstrap, "normalize": normalize, "seed": seed}
+        asked: dict[str, Any] = {"budget": budget, "seed": seed, **wanted}
+        setting = {**pruning.setting(), "layers": pruning.at(), "normalize": normalize, **asked}
         if searching.search is not None and pruning != Pruning():
             raise BadParameter("search", None, "chooses layers, schedule and options itself")
-        curves, made = _from_profile(profile, model, setting)
+        curves, made = _from_profile(profile, model, {**setting, "bootstrap": bootstrap})
         if searching.search is not None:
-            made = _searched(output, profile, model, searching, {**budgets, "seed": seed})
+            made = _searched(output, profile, model, searching, asked)
     made.save(out)
     for note in made.notes:
         output.warn(note)
@@ -212,7 +208,7 @@ def plan(
         from swiftprof.drawing import save
         from swiftprof.planning.drawing import plan_figure
 
-        save(plan_figure(whole, made, curves, normalize), plot)  # type: ignore[arg-type]
+        save(plan_figure(whole, made, curves, normalize), plot)
         output.note(f"wrote {plot}")
     output.document(made.to_dict())
     if not json:
@@ -228,44 +224,42 @@ def _from_curve(
     shared: str | None,
     model: str | None,
     visual_tokens: int | None,
-    setting: dict[str, Any],
+    budget: int,
+    tokens: dict[str, float],
+    pruning: Pruning,
 ) -> tuple[Curve, Plan]:
     """A plan from a curve's file, or from one that somebody shared, which knows its model."""
     import hashlib
 
-    from swiftprof.models.known import known_model
-    from swiftprof.models.registry import known_models
+    from swiftprof.models.registry import ModelInfo, known_model, known_models
     from swiftprof.planning.api import plan_from_curve
     from swiftprof.planning.curve import Curve
-    from swiftprof.planning.plan_file import ModelInfo, Plan, Source
+    from swiftprof.planning.fill import Cost, Setting, Target
+    from swiftprof.planning.plan_file import Plan, Source
 
     path = path or fetch(str(shared), CURVE)
     curve, known = Curve.from_json(path), known_model(model) if model else None
+    if known is not None and visual_tokens is not None:
+        known = replace(known, visual_tokens=visual_tokens)
     info = ModelInfo(name="unnamed", num_layers=curve.num_layers, visual_tokens=visual_tokens)
     if shared is not None:
         info = Plan.load(shared).model
         known = known_model(info.name) if info.name in known_models() else known
     elif known is not None:
-        info = ModelInfo.of(known, visual_tokens=visual_tokens or known.visual_tokens)
-    made = plan_from_curve(
-        curve,
-        model=info,
-        decoder=known.shape if known else None,
-        text_tokens=known.text_tokens if known else 0,
-        source=Source(profile=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()),
-        **setting,
-    )
-    return curve, made
+        info = known.info
+    cost = Cost(info, known.shape if known else None, known.text_tokens if known else 0)
+    source = Source(profile=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    setting = Setting.of(**pruning.setting())
+    target = Target(**tokens)
+    return curve, plan_from_curve(curve, budget, target, cost, setting, pruning.at(), source)
 
 
 def _from_preset(preset: str, model: str | None, tokens: dict[str, Any]) -> Plan:
-    from swiftprof.models.known import known_model
-    from swiftprof.models.registry import BUNDLED_MODEL
-    from swiftprof.planning.plan_file import ModelInfo
+    from swiftprof.models.registry import BUNDLED_MODEL, known_model
     from swiftprof.planning.preset import plan_preset
 
     known = known_model(model or BUNDLED_MODEL)
-    return plan_preset(preset, ModelInfo.of(known), known.shape, known.text_tokens, **tokens)
+    return plan_preset(preset, known.info, known.shape, known.text_tokens, **tokens)
 
 
 def _searched(
@@ -285,7 +279,7 @@ def _searched(
             profile,
             limit=str(how.search),
             datasets=datasets,
-            equal=how.equal,  # type: ignore[arg-type]  # checked there
+            equal=how.equal,
             samples=how.samples,
             folder=how.folder,
             progress=step,
@@ -306,3 +300,22 @@ def _from_profile(
     depth, layers, scale = profile.model.num_layers, profile.layers, setting["normalize"]
     curves = {n: Curve(depth, layers, combine(each, scale)) for n, each in parts.items()}
     return curves, make(profile, **setting)
+
+
+def _option_values(given: list[str] | None) -> dict[str, object]:
+    """`["seeds=even", "spread=0.3"]` as values: true, false, whole numbers, numbers or words."""
+    values: dict[str, object] = {}
+    for each in given or ():
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise BadParameter("options", each, "must be name=value, as seeds=even")
+        values[name] = read_value(text)
+    return values
+
+
+def _layer_numbers(text: str) -> tuple[int, ...]:
+    """`"3, 11"` as layers. Raises SwiftprofError."""
+    parts = split_list(text)
+    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise BadParameter("layers", text, "must be layer numbers with commas, as 3,11,15")
+    return tuple(int(part) for part in parts)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from swiftprof.cli.errors import DONE
-from swiftprof.cli.options import BatchSizeOpt, DataOptions, JsonOpt, LoadOptions, SeedOpt, grouped
-from swiftprof.cli.output import Output
-from swiftprof.cli.values import batch_size, count_or_auto
+from swiftprof.cli.errors import DONE, show_skipped
+from swiftprof.cli.options import (
+    BatchSizeOpt,
+    DataOptions,
+    JsonOpt,
+    LoadOptions,
+    SeedOpt,
+    batch_size,
+    count_or_auto,
+    grouped,
+)
+from swiftprof.cli.output import Output, check_out
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -35,7 +43,9 @@ class Spread:
 
     panel: ClassVar[str] = "Many GPUs or machines"
 
-    engine: Annotated[str, typer.Option(help="local: this process; ray.")] = "local"
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="local: this process; ray.")] = (
+        "local"
+    )
     workers: Annotated[str, typer.Option(help="Models at a time (ray); auto: one per GPU.")] = (
         "auto"
     )
@@ -51,8 +61,6 @@ class Spread:
 
     def check(self) -> None:
         """Refuse options that do not go together. Raises SwiftprofError."""
-        if self.engine not in ("local", "ray"):
-            raise BadParameter("engine", self.engine, "must be local or ray")
         sharded = self.num_shards is not None or self.shard_index is not None
         if self.engine == "ray" and sharded:
             raise BadParameter("num_shards", None, "Ray hands out the work itself; leave it out")
@@ -67,7 +75,7 @@ def profile(
     spread: Spread,
     keep: Annotated[float, typer.Option(help="V: share of visual tokens a selection holds.")] = 0.2,
     score: Annotated[
-        str,
+        Literal["generation", "nll"],
         typer.Option(
             help="generation: answers and the set's metric; nll: likelihood of the reference "
             "answer, without decoding."
@@ -94,10 +102,9 @@ def profile(
     spread.check()
     rows = batch_size(size)
     workers = count_or_auto("workers", spread.workers)
-    from swiftprof.cli.resolve import check_out, resolve
+    from swiftprof.cli.resolve import resolve
     from swiftprof.data.registry import BUNDLED
-    from swiftprof.profiling.job import Request
-    from swiftprof.profiling.sharding import choose_shard
+    from swiftprof.profiling.job import Request, choose_shard
 
     check_out(out, folder=True)
     chosen = resolve(load, data)
@@ -111,11 +118,11 @@ def profile(
         seed,
         data.split,
         data.data_root,
-        score,  # type: ignore[arg-type]  # checked there
+        score,
     )
     on_ray = spread.engine == "ray"
     if on_ray:
-        from swiftprof.profiling.engines.on_ray import profile_on_ray
+        from swiftprof.profiling.on_ray import profile_on_ray
     else:
         from swiftprof.profiling.api import run_shard
 
@@ -157,13 +164,52 @@ def show_done(output: Output, done: Profile) -> int:
     """Print a finished profile; the exit code tells of skipped samples."""
     output.document({"path": str(done.path), **done.summary.model_dump(mode="json", by_alias=True)})
     if not output.as_json:
-        from swiftprof.cli.show_profile import show_profile
-
+        show_profile(output, done)
         show_profile(output, done)
         output.print("\nWrote {path}/", path=done.path)
         output.next("plan", done.path, "--budget", 3)
-    from swiftprof.cli.show_skipped import show_skipped
-
     summary = done.summary
     where = str(done.path / "profile.json")
     return show_skipped(output, summary.skipped, summary.samples, where, summary.left_out)
+
+
+FEW = 100
+"""Samples a set below which x above 1 is called noise."""
+
+
+def show_profile(output: Output, profile: Profile) -> None:
+    """Print the capability of every layer, per data set and combined."""
+    from swiftprof.tables import Table
+
+    summary, names = profile.summary, profile.datasets
+    n = sum(summary.samples.values())
+    every = [str(layer) for layer in summary.settings.layers]
+    records, rows = set(), []
+    best = summary.curve[every[0]]
+    for number, key in enumerate(every):
+        x = summary.curve[key]
+        low, high = summary.interval[key]
+        sure = f"{low:.3f}–{high:.3f}" if n > len(names) else "–"  # one sample has no spread
+        rows.append((key, *(f"{summary.curve_per_dataset[d][key]:.3f}" for d in names),
+                     f"{x:.3f}", sure))  # fmt: skip
+        if x > best:
+            records.add(number)
+            best = x
+    scores = "  ".join(f"{d} {summary.vanilla[d]:.3f}" for d in names)
+    output.tables(
+        Table(
+            ("layer", *names, "x", "95 % interval"),
+            tuple(rows),
+            f"{profile.model.name}: capability x of each layer's top {100 * profile.keep:g} % "
+            f"({n} samples, {summary.seconds:.0f} s)",
+            f"Green: a new record, a possible pruning layer. Vanilla scores: {scores}",
+            left=(),
+            marked=frozenset(records),
+        )
+    )
+    above = sum(summary.curve[key] > 1 for key in every)
+    if above and n < FEW * len(names):
+        output.warn(f"x is above 1 at {above} layers: noise of few samples ({n}); measure more")
+    for name, protocol in summary.settings.protocol.items():
+        split = summary.settings.splits[name]
+        output.print("[dim]{name} {split}: {how}[/dim]", name=name, split=split, how=protocol)

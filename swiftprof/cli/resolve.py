@@ -7,28 +7,25 @@ with both names, before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from swiftprof.cli.misplaced import hinting
-from swiftprof.cli.options import DataOptions, LoadOptions
+from swiftprof.cli.options import DataOptions, LoadOptions, split_list
 from swiftprof.cli.output import Output
-from swiftprof.cli.values import split_list
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.hub import is_shared
 
 if TYPE_CHECKING:
     from swiftprof.data.base import Dataset
     from swiftprof.models.conventions import PromptStyle
     from swiftprof.models.loading import VLM
-    from swiftprof.models.registry import ModelSource
-    from swiftprof.planning.plan_file import ModelInfo, Plan
+    from swiftprof.models.registry import ModelInfo, ModelSource
+    from swiftprof.planning.plan_file import Plan
     from swiftprof.profiling.store import Profile
-
 
 PLAN = "plan.json"
 """Where plans are written and looked for by default."""
@@ -70,13 +67,11 @@ class Chosen:
 
     def loader(self) -> Callable[[], VLM]:
         """A function that loads the model, here or in another process."""
-        from swiftprof.models.conventions import check_prompt_style
         from swiftprof.models.settings import parse_model_args
 
-        style = check_prompt_style(self.data.prompt_style)
         arguments = vars(self.load) | {"model_args": parse_model_args(self.load.model_arg or ())}
         del arguments["model_arg"]
-        return partial(_load, arguments.pop("model"), style, arguments)
+        return partial(_load, arguments.pop("model"), self.data.prompt_style, arguments)
 
     def load_model(self, output: Output) -> VLM:
         """Load the model, said on stderr; refuses one that plan or profile does not fit."""
@@ -113,19 +108,20 @@ def resolve(
 
     data = data or DataOptions()
     origin, info, brought = _record(plan, profile)
-    if load.model is not None or info is None:
+    if load.model is None and info is not None:
+        load, source = _as_recorded(load, origin, info)
+    else:
         load = replace(load, model=load.model or BUNDLED_MODEL)
         with hinting(str(load.model), "model", "hub id"):
             source = find_model(str(load.model))
         if info is not None:
             _check_fit(origin, info, source)
-    else:
-        load = _as_recorded(load, info)
-        source = _find(origin, info, str(load.model))
     if data.datasets is not None:
-        from swiftprof.data.own.naming import with_columns
+        names = tuple(split_list(data.datasets))
+        if data.columns is not None:
+            from swiftprof.data.own.naming import with_columns
 
-        names = tuple(with_columns(split_list(data.datasets), data.columns))
+            names = tuple(with_columns(names, data.columns))
         if not names:
             raise BadParameter("datasets", None, "no name given; see swiftprof datasets")
     else:
@@ -146,23 +142,22 @@ def _record(
     return "", None, ()
 
 
-def _as_recorded(load: LoadOptions, info: ModelInfo) -> LoadOptions:
-    from swiftprof.models.registry import known_models
+def _as_recorded(
+    load: LoadOptions, origin: str, info: ModelInfo
+) -> tuple[LoadOptions, ModelSource]:
+    """The model that a plan or profile was made for."""
+    from swiftprof.models.registry import find_model, known_models
 
     if info.name in known_models():
-        return replace(load, model=info.name)
-    return replace(load, model=info.id or info.name, revision=load.revision or info.revision)
-
-
-def _find(origin: str, info: ModelInfo, name: str) -> ModelSource:
-    from swiftprof.models.registry import find_model
-
+        load = replace(load, model=info.name)
+    else:
+        load = replace(load, model=info.id or info.name, revision=load.revision or info.revision)
     try:
-        return find_model(name)
+        return load, find_model(str(load.model))
     except SwiftprofError:
         raise SwiftprofError(
-            f"{origin}: is for the model {info.name} ({name}), which is not here; "
-            "say where it is with `model`"
+            f"{origin}: is for the model {info.name} ({load.model}), which is not here; say where "
+            "it is with `model`"
         ) from None
 
 
@@ -171,8 +166,7 @@ def _check_fit(origin: str, info: ModelInfo, source: ModelSource) -> None:
 
     Copies and fine-tunings go by names of their own: of them only the depth is compared.
     """
-    from swiftprof.models.known import known_model
-    from swiftprof.models.registry import known_models
+    from swiftprof.models.registry import known_model, known_models
 
     known = known_models()
     try:
@@ -218,8 +212,7 @@ def read_plan(reference: str | None, model: str | None = None) -> tuple[str, Pla
     """
     from swiftprof.methods import create
     from swiftprof.models.registry import BUNDLED_MODEL
-    from swiftprof.planning.plan_file import Plan
-    from swiftprof.planning.shipped import shipped_plans
+    from swiftprof.planning.plan_file import Plan, shipped_plans
 
     if reference is None:
         reference = PLAN if Path(PLAN).exists() else model or BUNDLED_MODEL
@@ -243,6 +236,7 @@ def read_profile(reference: str | None, model: str | None = None) -> Profile:
     Raises:
         SwiftprofError: no such profile.
     """
+    from swiftprof.hub import is_shared
     from swiftprof.profiling.store import Profile
 
     if reference is None:
@@ -269,31 +263,56 @@ def newest_profile(model: str | None) -> Profile | None:
     return find_newest(model=None if model is None else find_model(model).name)
 
 
-PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
-"""Endings of files that a picture can be drawn into."""
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_BELONGS = {
+    "address": "a web address, and nothing is downloaded from there: save it and give the file",
+    "plan": "a plan: give it with `plan`",
+    "profile": "a profile folder: give it with `profile`, or as swiftprof plan FOLDER",
+    "data": "a data file: give it with `datasets`",
+    "picture": "a picture: give it with `image`",
+    "model": "a model's folder: give it with `model`",
+    "hub id": "perhaps a model's id on the hub, which goes with `model`; a plan or profile that "
+    "somebody shared is named hf://owner/name",
+}
+_DATA, _PICTURES = (".csv", ".tsv", ".jsonl", ".parquet"), (".png", ".jpg", ".jpeg", ".webp")
 
 
-def check_out(
-    path: Path | None,
-    parameter: str = "out",
-    *,
-    folder: bool = False,
-    suffixes: tuple[str, ...] = (),
-) -> None:
-    """Refuse a path that cannot be written, before the work. Raises SwiftprofError."""
-    if path is None:
-        return
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise BadParameter(parameter, path, f"must end in {', '.join(suffixes)}")
-    if not folder and (path.is_dir() or not path.name):
-        raise BadParameter(parameter, f"{str(path)!r}", "is a folder; give the path of a file")
-    if folder and path.exists() and not path.is_dir():
-        raise BadParameter(parameter, path, "is a file; give a folder")
-    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+def kind_of(text: str) -> str | None:
+    """What a text names, by its form and by what lies there: a key of `_BELONGS`, or None."""
+    path, suffix = Path(text), Path(text).suffix.lower()
+    if re.match(r"https?:/", text):
+        return "address"
+    if suffix in _DATA:
+        return "data"
+    if suffix in _PICTURES:
+        return "picture"
+    if path.is_dir():
+        if (path / "profile.json").is_file() or (path / "run.json").is_file():
+            return "profile"
+        return "model" if (path / "config.json").is_file() else None
+    if suffix == ".json":
+        return "plan"
+    return "hub id" if _HUB_ID.fullmatch(text) and not path.exists() else None
+
+
+@contextmanager
+def hinting(text: str, *wanted: str) -> Iterator[None]:
+    """Replace a complaint about `text` where it is plainly something else than `wanted`."""
     try:
-        with TemporaryFile(dir=there if there.is_dir() else there.parent):
-            if there.is_file() and there != path:
-                raise NotADirectoryError(f"{there} is a file")
-    except OSError as error:
-        why = error.strerror or error
-        raise BadParameter(parameter, path, f"cannot be written ({why}); choose another") from None
+        yield
+    except SwiftprofError:
+        hint = told(text, *wanted)
+        if hint is None:
+            raise
+        raise SwiftprofError(f"{text}: {hint}") from None
+
+
+def told(text: str, *wanted: str) -> str | None:
+    """The end of a message about `text`, where it is plainly something else than `wanted`.
+
+    Examples:
+        >>> told("plan.json", "profile")
+        'this looks like a plan: give it with `plan`'
+    """
+    kind = kind_of(text)
+    return None if kind is None or kind in wanted else f"this looks like {_BELONGS[kind]}"

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftprof.cli.misplaced import hinting
-from swiftprof.cli.options import BatchSizeOpt, DataOptions, JsonOpt, LoadOptions, SeedOpt, grouped
-from swiftprof.cli.output import Output
-from swiftprof.cli.values import batch_size
+from swiftprof.cli.options import (
+    BatchSizeOpt,
+    DataOptions,
+    JsonOpt,
+    LoadOptions,
+    SeedOpt,
+    batch_size,
+    grouped,
+)
+from swiftprof.cli.output import PICTURES, Output, check_out
+from swiftprof.cli.resolve import hinting
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -71,7 +78,7 @@ def run(
     elif show_tokens is not None or max_new_tokens is not None:
         name = "show_tokens" if show_tokens is not None else "max_new_tokens"
         raise BadParameter(name, None, "goes with `image` FILE and `prompt` TEXT")
-    from swiftprof.cli.resolve import PICTURES, check_out, read_plan, resolve
+    from swiftprof.cli.resolve import read_plan, resolve
 
     if show_tokens is not None:
         check_out(show_tokens, "show_tokens", suffixes=PICTURES)

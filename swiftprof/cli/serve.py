@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftprof.cli.options import JsonOpt, LoadOptions, grouped
+from swiftprof.cli.options import JsonOpt, LoadOptions, grouped, split_list
 from swiftprof.cli.output import Output
-from swiftprof.cli.values import split_list
 from swiftprof.errors import BadParameter, SwiftprofError
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def _plans(given: list[str] | None, model: str | None) -> dict[str, Plan]:
     """Plans by name, all of one model. Raises SwiftprofError."""
     from swiftprof.cli.resolve import PLAN, read_plan
     from swiftprof.models.registry import BUNDLED_MODEL
-    from swiftprof.planning.shipped import shipped_plans
+    from swiftprof.planning.plan_file import shipped_plans
 
     if given is None:
         shipped = model or BUNDLED_MODEL

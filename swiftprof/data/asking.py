@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL.Image import Image
 
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import frame_of
 from swiftprof.data.images import Picture, bytes_held, shrink_factor
+from swiftprof.errors import BadSample, SwiftprofError
 from swiftprof.models.conventions import Conventions
+
+if TYPE_CHECKING:
+    from swiftprof.models.loading import VLM
 
 
 class Asked(Protocol):
@@ -25,6 +28,8 @@ class Asked(Protocol):
     def seen_size(self, width: int, height: int) -> tuple[int, int]: ...
 
 
+LOOKED_AT = 16
+"""Samples of each set; questions of a set are of a kind."""
 LONGEST_REASON = 300
 """Characters of the reason for a skipped sample."""
 
@@ -113,3 +118,33 @@ def _sample(dataset: Dataset, split: str, index: int) -> Sample:
         if readable(text) != text:
             raise BadSample(f"holds half a surrogate pair: {text[:60]}")
     return sample
+
+
+def prompt_sizes(
+    vlm: VLM, draws: Iterable[tuple[Dataset, str, Sequence[int]]]
+) -> tuple[float, float]:
+    """Visual and other tokens of a prompt, averaged over the first samples of each set.
+
+    FLOPs that are asked for are those of the prompts that are run, so a budget in FLOPs is solved
+    with these numbers.
+
+    Args:
+        vlm: the model.
+        draws: data set, split and the samples that will be run.
+
+    Raises:
+        SwiftprofError: no sample can be used.
+    """
+    sizes = []
+    for dataset, split, indices in draws:
+        samples, _ = ask_all(dataset, split, indices[:LOOKED_AT], vlm)
+        for sample in samples:
+            given = vlm.inputs([sample.images], [sample.question])
+            visual = int((given["input_ids"] == vlm.image_token_id).sum())
+            sizes.append((visual, int(given["attention_mask"].sum()) - visual))
+    if not sizes:
+        raise SwiftprofError("none of the samples can be used; see swiftprof data")
+    return (
+        sum(visual for visual, _ in sizes) / len(sizes),
+        sum(text for _, text in sizes) / len(sizes),
+    )

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swiftprof.data.base import Sample
-from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in
 from swiftprof.data.scoring.exact import gqa_match
 from swiftprof.data.sources.find import Part
-from swiftprof.data.wording import SHORT_ANSWER
+from swiftprof.errors import BadSample
 
 QUESTIONS = ("id", "imageId", "question", "answer")
 IMAGES = ("id", "image")
@@ -54,9 +53,6 @@ class GQA(HostedDataset):
             question=text_in(row, "question"),
             answers=(text_in(row, "answer"),),
         )
-
-    def prompt(self, sample: Sample, style: str) -> str:
-        return sample.question + SHORT_ANSWER
 
     def score(self, prediction: str, sample: Sample) -> float:
         return gqa_match(prediction, sample.answers[0])

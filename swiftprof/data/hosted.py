@@ -9,12 +9,13 @@ from typing import Any
 
 from PIL.Image import Image
 
-from swiftprof.data.base import Dataset
-from swiftprof.data.errors import BadSample
+from swiftprof.data.base import Dataset, Sample
 from swiftprof.data.images import Picture, picture
 from swiftprof.data.own.values import shown
 from swiftprof.data.sources.find import Part, find
 from swiftprof.data.sources.parquet import Rows
+from swiftprof.data.wording import SHORT_ANSWER
+from swiftprof.errors import BadSample
 
 
 def hub(name: str) -> tuple[str, str]:
@@ -64,6 +65,10 @@ class HostedDataset(Dataset):
 
     def size(self, split: str) -> int:
         return len(self.rows(split))
+
+    def prompt(self, sample: Sample, style: str) -> str:
+        """Most of these sets want short answers."""
+        return sample.question + SHORT_ANSWER
 
     def source(self, split: str) -> str:
         return self.rows(split).found.source

@@ -21,8 +21,8 @@ from PIL import Image as Images
 from PIL import ImageOps, UnidentifiedImageError
 from PIL.Image import DecompressionBombError, Image
 
-from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import pad_to_square
+from swiftprof.errors import BadSample
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Others are not tried: some of Pillow's readers start other programs."""

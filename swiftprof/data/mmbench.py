@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftprof.data.base import Sample, Scored
-from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in
 from swiftprof.data.scoring.choices import circular_metrics, option_letter
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import OPTION_LETTER, lettered
+from swiftprof.errors import BadSample
 from swiftprof.models.conventions import LLAVA_STYLES
 
 OPTIONS = ("A", "B", "C", "D")

@@ -12,7 +12,6 @@ from swiftprof.data.base import Sample, Scored
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, yes_no_in
 from swiftprof.data.scoring.yes_no import pope_answer, pope_metrics
 from swiftprof.data.sources.find import Part
-from swiftprof.data.wording import SHORT_ANSWER
 
 COLUMNS = ("question_id", "image", "question", "answer", "category")
 SUBSETS = ("adversarial", "popular", "random")
@@ -45,9 +44,6 @@ class POPE(HostedDataset):
             answers=(yes_no_in(row, "answer"),),
             kind=subset,
         )
-
-    def prompt(self, sample: Sample, style: str) -> str:
-        return sample.question + SHORT_ANSWER
 
     def score(self, prediction: str, sample: Sample) -> float:
         return float(pope_answer(prediction) == sample.answers[0])

@@ -22,7 +22,6 @@ from itertools import accumulate
 from typing import Any
 
 from swiftprof.data.base import Sample
-from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import Box
 from swiftprof.data.hosted import HostedDataset, hub, image_in, texts_in
 from swiftprof.data.own.values import numbers_of
@@ -30,6 +29,7 @@ from swiftprof.data.scoring.boxes import score_box
 from swiftprof.data.sources.coco import CocoImages
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import box_prompt
+from swiftprof.errors import BadSample
 
 ANNOTATED = ("ref_id", "sentences", "bbox", "image_path", "raw_anns")
 WITH_PIXELS = ("question_id", "image", "answer", "bbox")

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swiftprof.data.base import Sample
-from swiftprof.data.errors import BadSample
 from swiftprof.data.hosted import HostedDataset, image_in, text_in, texts_in
 from swiftprof.data.scoring.choices import LETTERS, llava_letter, option_letter
 from swiftprof.data.sources.find import Part
 from swiftprof.data.wording import OPTION_LETTER, lettered
+from swiftprof.errors import BadSample
 from swiftprof.models.conventions import LLAVA_STYLES, Conventions
 
 COLUMNS = ("image", "question", "choices", "answer", "hint")

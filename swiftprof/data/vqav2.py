@@ -13,7 +13,6 @@ from swiftprof.data.base import Sample
 from swiftprof.data.hosted import HostedDataset, hub, image_in, text_in, texts_in
 from swiftprof.data.scoring.vqa import old_vqa_accuracy, vqa_accuracy
 from swiftprof.data.sources.find import Part
-from swiftprof.data.wording import SHORT_ANSWER
 
 COLUMNS = ("question_id", "question", "image", "answers")
 
@@ -39,9 +38,6 @@ class VQAv2(HostedDataset):
             question=text_in(row, "question"),
             answers=texts_in(row, "answers"),
         )
-
-    def prompt(self, sample: Sample, style: str) -> str:
-        return sample.question + SHORT_ANSWER
 
     def score(self, prediction: str, sample: Sample) -> float:
         return vqa_accuracy(prediction, sample.answers)

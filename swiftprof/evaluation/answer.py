@@ -20,8 +20,8 @@ from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
 from swiftprof.methods import create
 from swiftprof.models.loading import VLM
+from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.faults import free_memory, out_of_memory
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 
@@ -110,7 +110,7 @@ def answer_samples(
                 if not out_of_memory(error):
                     raise
                 batch_size = len(batch) // 2
-                free_memory()
+                release_memory()
                 continue
             pairs = after
             answers += found

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from swiftprof.data.asking import prompt_sizes
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
-from swiftprof.data.prompts import prompt_sizes
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import BadParameter, SwiftprofError
 from swiftprof.evaluation.answer import Progress
@@ -24,14 +24,14 @@ from swiftprof.evaluation.store import FOLDER, Answers
 from swiftprof.evaluation.table import averages_table, markdown, shown_groups
 from swiftprof.files import write_text_atomic
 from swiftprof.methods.base import Method
-from swiftprof.models.batch_size import Prompt, answering
 from swiftprof.models.loading import VLM
+from swiftprof.models.memory import Prompt, answering
 from swiftprof.planning.api import ProfileLike
 from swiftprof.planning.fill import Cost
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile, find_newest
 from swiftprof.runs.folder import Run, open_run
-from swiftprof.runs.settings import common_settings, model_info, versions
+from swiftprof.runs.settings import common_settings, versions
 from swiftprof.runtime.prune import prune
 from swiftprof.tables import Table, html_text
 
@@ -218,7 +218,7 @@ def _variants(
         )
     by_flops = any(each.target.flops is not None for each in targets)
     text = text_tokens() if by_flops else 0.0 if profile is None else profile.text_tokens
-    cost = Cost(model_info(vlm), vlm.decoder_shape, text)
+    cost = Cost(vlm.info, vlm.decoder_shape, text)
     planner = Planner(cost, profile, tuple(layers) if layers is not None else None, budget)
     made = planner.variants(specs, targets)
     made += [each for each in methods if isinstance(each, VariantSettings)]

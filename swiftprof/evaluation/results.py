@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from swiftprof.costs.flops import FORMULA
 from swiftprof.data.asking import Skipped
@@ -16,8 +16,7 @@ from swiftprof.evaluation.answer import VANILLA, Answer
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate, Floats, Scores, compare_paired, estimate, holm
 from swiftprof.evaluation.store import Answers, read_answers
-from swiftprof.files import read_json_object
-from swiftprof.planning.checks import first_error
+from swiftprof.files import read_json_object, validated
 from swiftprof.runs.folder import MAX_BYTES, Index, Run
 
 SCHEMA = "swiftprof.eval/1"
@@ -135,10 +134,7 @@ class Results(_Frozen):
                 f"{file}: schema is {str(schema)[:60]!r}, so this is no evaluation; swiftprof eval "
                 "makes one"
             )
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            raise SwiftprofError(f"{file}: {first_error(error)}; evaluate again") from None
+        return validated(cls, document, file, "evaluate again")
 
     @model_validator(mode="after")
     def _rows_are_whole(self) -> Results:

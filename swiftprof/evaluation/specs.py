@@ -154,16 +154,10 @@ def parse_spec(text: str | Method | Plan) -> Spec:
     return Spec(text, name, layers, options, planning, preset=preset)
 
 
-def plans_at(
-    cost: Cost,
-    methods: Sequence[str],
-    targets: Sequence[TargetText],
-    layers: str | tuple[int, ...] = "own",
-) -> dict[str, Plan]:
-    """`fastv | 192` → its plan, at layers that need no profile; the unpruned model has none.
+def plans_at(cost: Cost, methods: Sequence[str], targets: Sequence[TargetText]) -> dict[str, Plan]:
+    """`fastv | 192` → its plan, at the published layers of a method that names none.
 
-    Args:
-        layers: of the methods that name none.
+    The unpruned model has no plan.
 
     Raises:
         SwiftprofError: unknown methods or impossible budgets.
@@ -171,7 +165,7 @@ def plans_at(
     if not methods:
         raise BadParameter("methods", None, "no name given, as in fastv,swiftvlm")
     specs = [
-        s if s.preset else replace(s, layers=s.layers or layers) for s in map(parse_spec, methods)
+        s if s.preset else replace(s, layers=s.layers or "own") for s in map(parse_spec, methods)
     ]
     loaded = {each.name: each.load() for each in Planner(cost).variants(specs, targets)}
     return {

@@ -50,7 +50,7 @@ class Method(ABC):
         pools: kept tokens take in others, see `pool`; judged by the `next` layer.
         earliest: the least layer of the first stage; 0 is before the decoder.
         schedule: how tokens fall from stage to stage unless said otherwise: a name in
-            `swiftprof.planning.schedules.SCHEDULES`, or `published` (see `published_shares`).
+            `swiftprof.planning.budget.SCHEDULES`, or `published` (see `published_shares`).
         published: pruning layers in LLaVA-1.5-7B (32 layers), in the numbering of plans: the first
             stage cuts after its layer, the later ones before theirs.
         reads_grid: the method needs rows and columns of the images (`StageView.row`).

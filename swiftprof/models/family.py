@@ -25,8 +25,6 @@ class Alias:
         licence: of the weights, as their card names it.
         shape: the decoder, from the published configuration; costs need no download.
         revision: commit to pin; None follows the hub's main branch.
-        nominal_tokens: visual tokens of one image: what every image has or, where that varies, what
-            published tables count with; None where there is no such number.
     """
 
     name: str
@@ -34,7 +32,6 @@ class Alias:
     licence: str
     shape: DecoderShape
     revision: str | None = None
-    nominal_tokens: int | None = None
 
 
 def _none(config: Any) -> int:
@@ -56,6 +53,8 @@ class Family:
         image_tokens: configuration → visual tokens of one image, newline tokens included; where
             that varies, of a large image (memory is estimated for it). Takes a transformers
             configuration or the mapping of a `config.json` (see `read`).
+        nominal_tokens: visual tokens of one image: what every image has or, where that varies, what
+            published tables count with; None where there is no such number.
         varies: the number of visual tokens depends on the image. A plan's `visual_tokens` is then
             null, and budgets are ratios.
         counting: one sentence for people: what makes the number of visual tokens.
@@ -68,8 +67,7 @@ class Family:
             once more (DeepStack); pruning starts behind them.
         seen_size: processor, width, height → the size at which the model sees an image; matters
             where boxes are in pixels.
-        conventions: prompts, images and boxes; None looks the model type up in
-            `swiftprof.models.conventions`.
+        conventions: prompts, images and boxes.
         aliases: short names of its checkpoints.
     """
 
@@ -91,7 +89,8 @@ class Family:
     )
     vision_layers: Callable[[Any], int] = _none
     seen_size: Callable[[Any, int, int], tuple[int, int]] = _as_given
-    conventions: Conventions | None = None
+    conventions: Conventions = field(default=Conventions())
+    nominal_tokens: int | None = None
     aliases: tuple[Alias, ...] = field(default=(), repr=False)
 
     def visual_tokens(self, config: Any) -> int | None:

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.models.conventions import Conventions, PromptStyle, conventions_of
+from swiftprof.models.conventions import Conventions, PromptStyle
 from swiftprof.models.family import Family, read
-from swiftprof.models.registry import ModelSource, find_family, find_model
+from swiftprof.models.registry import ModelInfo, ModelSource, find_family, find_model
+from swiftprof.models.settings import LoadSettings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,6 +56,17 @@ class VLM:
         return int(self.model.config.get_text_config().num_hidden_layers)
 
     @property
+    def info(self) -> ModelInfo:
+        """What files say of the model."""
+        return ModelInfo(
+            name=self.name,
+            id=self.source.id,
+            revision=self.source.revision,
+            num_layers=self.num_layers,
+            visual_tokens=self.visual_tokens,
+        )
+
+    @property
     def decoder_shape(self) -> DecoderShape:
         """Sizes of the decoder, for FLOPs."""
         return DecoderShape.from_config(self.model.config.get_text_config())
@@ -75,7 +88,7 @@ class VLM:
 
         Raises SwiftprofError where the prompt style is another family's.
         """
-        own = self.family.conventions or conventions_of(str(self.model.config.model_type))
+        own = self.family.conventions
         if self.prompt_style is None:
             return replace(own, prompt_style="scenes") if self.source.bundled else own
         if self.prompt_style == "llava-eval" and self.model.config.model_type != "llava":
@@ -152,11 +165,11 @@ def family_of(config: Any, where: str) -> Family:
     Raises:
         SwiftprofError: no family has its model type.
     """
-    from swiftprof.models.failures import unsupported
-
     kind = str(read(config, "model_type", default=""))
     family = find_family(kind)
     if family is None:
+        from swiftprof.models.failures import unsupported
+
         raise unsupported(kind, where)
     return family
 
@@ -198,8 +211,6 @@ def load(
         SwiftprofError: unknown name, unknown option value, a model that is not supported or does
             not fit, weights that cannot be read.
     """
-    from swiftprof.models.settings import LoadSettings
-
     source = find_model(name)
     settings = LoadSettings(
         dtype=dtype,
@@ -212,30 +223,39 @@ def load(
         load_in_4bit=load_in_4bit,
         model_args=dict(model_args or {}),
     ).checked()
-    from swiftprof.models.failures import one_line
+    try:
+        with _quiet(source.bundled):
+            model, processor = _read(source, settings, ignore_memory)
+    except SwiftprofError:
+        raise
+    except Exception as error:  # the libraries' own kinds
+        from swiftprof.models.failures import explain
 
-    with one_line(source, settings.revision), _quiet(source.bundled):
-        from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
-
-        from swiftprof.models.processors import load_processor
-
-        raw, _ = PretrainedConfig.get_config_dict(source.location, **settings.shared())
-        family = family_of(raw, source.id)
-        config = AutoConfig.from_pretrained(source.location, **settings.shared())
-        processor = load_processor(source.location, settings.shared(), settings.processor_args())
-        if not ignore_memory and not source.bundled:
-            from swiftprof.models.memory import check_fits
-
-            check_fits(source, config, family, settings)
-        model = AutoModelForImageTextToText.from_pretrained(
-            source.location, **settings.shared(), **settings.model_options()
-        )
-        if settings.moves_itself:
-            model = model.to(cast(Any, settings.device))
+        raise SwiftprofError(explain(error, source, settings.revision)) from error
     commit = getattr(model.config, "_commit_hash", None)
     if commit and not source.local:
         source = replace(source, revision=str(commit))  # what was read, not what was asked for
     return VLM(source, model.eval(), processor, loading=settings.said())
+
+
+def _read(
+    source: ModelSource, settings: LoadSettings, ignore_memory: bool
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+
+    place, shared = source.location, settings.shared()
+    raw, _ = PretrainedConfig.get_config_dict(place, **shared)
+    family = family_of(raw, source.id)
+    config = AutoConfig.from_pretrained(place, **shared)
+    processor = load_processor(place, shared, settings.processor_args())
+    if not ignore_memory and not source.bundled:
+        from swiftprof.models.memory import check_fits
+
+        check_fits(source, config, family, settings)
+    model = AutoModelForImageTextToText.from_pretrained(place, **shared, **settings.model_options())
+    if settings.moves_itself:
+        model = model.to(cast(Any, settings.device))
+    return model, processor
 
 
 @contextmanager
@@ -251,3 +271,66 @@ def _quiet(active: bool) -> Iterator[None]:
     finally:
         if active:
             logging.enable_progress_bar()
+
+
+def load_processor(location: str, shared: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """A checkpoint's processor.
+
+    Processors of families that also take videos want a video processor, and that one wants
+    torchvision. We never give videos, so without torchvision it is left out.
+
+    Args:
+        location: hub id or folder.
+        shared: arguments of every `from_pretrained`.
+        options: further arguments of the processor's.
+    """
+    from transformers import AutoProcessor
+
+    if find_spec("torchvision") is not None:
+        return AutoProcessor.from_pretrained(location, **shared, **options)
+    try:
+        return AutoProcessor.from_pretrained(location, **shared, **options)
+    except (ImportError, ValueError) as error:
+        if "torchvision" not in str(error).lower():
+            raise
+        return _without_videos(location, shared, options)
+
+
+def images_only(base: type) -> type:
+    """A processor class that does without a video processor (pass None for it)."""
+    from transformers import ProcessorMixin
+
+    class ImagesOnly(base):  # type: ignore[misc]
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if argument is None:
+                return type(None)
+            return super().check_argument_for_proper_class(argument_name, argument)
+
+        def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
+            # Some families' own method asks the video processor for its defaults.
+            return ProcessorMixin.apply_chat_template(self, *args, **kwargs)
+
+    ImagesOnly.__name__ = ImagesOnly.__qualname__ = base.__name__
+    return ImagesOnly
+
+
+def _without_videos(location: str, shared: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    import transformers
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, ProcessorMixin
+    from transformers.models.auto import processing_auto
+
+    settings, _ = ProcessorMixin.get_processor_dict(location, **shared)
+    name = settings.get("processor_class")
+    if name is None:
+        model_type = AutoConfig.from_pretrained(location, **shared).model_type
+        name = processing_auto.PROCESSOR_MAPPING_NAMES[model_type]  # type: ignore[attr-defined]
+    kind: Any = images_only(getattr(transformers, name))
+    parts = {
+        "image_processor": lambda: AutoImageProcessor.from_pretrained(
+            location, **shared, **options
+        ),
+        "tokenizer": lambda: AutoTokenizer.from_pretrained(location, **shared),
+        "video_processor": lambda: None,
+    }
+    arguments = [parts[part]() for part in kind.get_attributes()]
+    return kind.from_args_and_dict(arguments, settings)

@@ -11,8 +11,9 @@ from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 from swiftprof.methods.base import Method
 from swiftprof.methods.depths import equal_depths
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.budget import MERGE_SHARE
-from swiftprof.planning.curve import Curve, Normalize, SampleScores, combine
+from swiftprof.planning.curve import Curve, Normalize, SampleScores, bootstrap_curves, combine
 from swiftprof.planning.fill import (
     DEFAULT_RATIO,
     Cost,
@@ -22,9 +23,9 @@ from swiftprof.planning.fill import (
     fill_plan,
     tokens_for,
 )
-from swiftprof.planning.plan_file import ModelInfo, Plan, Source
+from swiftprof.planning.plan_file import Plan, Source
 from swiftprof.planning.program import area, solve
-from swiftprof.planning.stability import bootstrap_curves, plan_stability
+from swiftprof.planning.stability import plan_stability
 
 LAYER_RULES = ("planned", "own", "equal")
 """Where to prune, beside layers named one by one."""
@@ -81,7 +82,7 @@ def plan(
         bootstrap: resamples for the plan's error bars; 0 for none.
         seed: of the bootstrap.
         normalize: how data sets are brought to one scale, "relative" or "minmax".
-        schedule: how tokens fall from stage to stage (`swiftprof.planning.schedules`); the method's
+        schedule: how tokens fall from stage to stage (`shares_of`); the method's
             default if None.
         merge_share: Z as a fraction of the visual tokens, for methods that leave it open.
         options: the method's own options.
@@ -109,9 +110,9 @@ def plan(
     )
     setting = Setting.of(method, options, schedule=schedule, merge_share=merge_share)
     target = Target(retain, ratio, flops)
-    made = _make(curve, budget, target, cost, setting, layers, source)
     if bootstrap < 0:
         raise BadParameter("bootstrap", bootstrap, "must be 0 (none) or more")
+    made = plan_from_curve(curve, budget, target, cost, setting, layers, source)
     chosen = setting.method.planned and layers in (None, "planned")
     if not bootstrap or not chosen or setting.method.scoring != "own":
         return made
@@ -122,18 +123,10 @@ def plan(
 
 def plan_from_curve(
     curve: Curve,
-    budget: int = 3,
-    retain: float | None = None,
-    ratio: float | None = None,
-    flops: float | None = None,
-    *,
-    model: ModelInfo | None = None,
-    decoder: DecoderShape | None = None,
-    text_tokens: float = 0.0,
-    method: str | Method = "swiftvlm",
-    schedule: str | None = None,
-    merge_share: float = MERGE_SHARE,
-    options: Mapping[str, Any] | None = None,
+    budget: int,
+    target: Target,
+    cost: Cost,
+    setting: Setting,
     layers: str | Sequence[int] | None = None,
     source: Source | None = None,
 ) -> Plan:
@@ -141,35 +134,22 @@ def plan_from_curve(
 
     Args:
         curve: capabilities by layer.
-        model: the model the curve belongs to. Without its `visual_tokens` only `ratio` can be
-            asked for, and the expected tokens and FLOPs are null.
-        decoder: its decoder, for FLOPs.
-        text_tokens: tokens of a prompt beside the visual ones, for FLOPs.
+        budget: m.
+        target: the token budget; a third of the tokens where none is given.
+        cost: the model that the curve belongs to. Where its `visual_tokens` are not known, only a
+            ratio can be asked for, and the expected tokens and FLOPs are null.
+        setting: what will prune.
+        layers: as for `plan`.
         source: where the curve came from.
 
-    The other arguments, the result and the errors are those of `plan`.
+    Raises:
+        SwiftprofError: as `plan`, and for a model of another depth than the curve.
     """
-    info = model or ModelInfo(name="unnamed", num_layers=curve.num_layers)
-    if info.num_layers != curve.num_layers:
+    if cost.model.num_layers != curve.num_layers:
         raise SwiftprofError(
-            f"curve: has num_layers {curve.num_layers}, but {info.name} has {info.num_layers}; "
-            "give the model that the curve was measured on"
+            f"curve: has num_layers {curve.num_layers}, but {cost.model.name} has "
+            f"{cost.model.num_layers}; give the model that the curve was measured on"
         )
-    target, cost = Target(retain, ratio, flops), Cost(info, decoder, text_tokens)
-    setting = Setting.of(method, options, schedule=schedule, merge_share=merge_share)
-    return _make(curve, budget, target, cost, setting, layers, source or Source())
-
-
-def _make(
-    curve: Curve,
-    budget: int,
-    target: Target,
-    cost: Cost,
-    setting: Setting,
-    layers: str | Sequence[int] | None,
-    source: Source,
-) -> Plan:
-    """Choose layers, fill them, and say what is worth knowing."""
     method, notes = setting.method, list[str]()
 
     def planned() -> tuple[int, ...]:

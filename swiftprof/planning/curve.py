@@ -1,7 +1,9 @@
-"""Capability curves: what the planner reads, and how scores of single samples become one."""
+"""Capability curves: what the planner reads, how scores of single samples become one, and how far
+another draw of the samples would change it."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,11 +16,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
-from swiftprof.files import read_json_object
-from swiftprof.planning.checks import first_error
+from swiftprof.files import first_error, read_json_object
 
 Floats = NDArray[np.float64]
 Normalize = Literal["relative", "minmax"]
+REPLICATES = 1000
 
 
 class _Document(BaseModel):
@@ -166,3 +168,66 @@ def normalise(reruns: Floats, vanilla: Any, how: Normalize) -> Floats:
         span = reruns.max(axis=-1, keepdims=True) - low
         return np.where(span > 0, (reruns - low) / np.where(span > 0, span, 1), 0.0)
     raise BadParameter("normalize", how, did_you_mean(str(how), ["relative", "minmax"]))
+
+
+def bootstrap_curves(
+    samples: Mapping[str, SampleScores],
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    normalize: Normalize = "relative",
+) -> Floats:
+    """Curves of resampled data: each data set's samples are drawn again, the data sets stay.
+
+    A data set's draws depend on the seed and its name only, so adding another does not change them.
+    A resample in which some unpruned score is not above 0 has no relative curve and is left out.
+
+    Returns:
+        Curves, shape (B, C), B <= `replicates`.
+
+    Raises:
+        SwiftprofError: fewer than 1 replicate, or no resample has a curve.
+    """
+    if replicates < 1:
+        raise BadParameter(
+            "bootstrap", replicates, "must be at least 1 (0 on the command line: none)"
+        )
+    curves, usable = [], np.ones(replicates, dtype=bool)
+    for name in sorted(samples):
+        scores = samples[name]
+        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        size = len(scores.vanilla)
+        # How often each sample is drawn is all that a mean needs: one matrix product per data set.
+        times = random.multinomial(size, np.full(size, 1 / size), size=replicates).astype(
+            np.float64
+        )
+        vanilla = times @ scores.vanilla / size
+        if normalize == "relative":
+            usable &= vanilla > 0
+            vanilla = np.where(vanilla > 0, vanilla, 1.0)
+        curves.append(normalise(times @ scores.reruns / size, vanilla, normalize))
+    if not usable.any():
+        raise SwiftprofError(
+            "bootstrap: the unpruned model scores 0 in every resample; profile more samples"
+        )
+    result: Floats = np.mean(curves, axis=0)[usable]
+    return result
+
+
+def curve_intervals(
+    samples: Mapping[str, SampleScores],
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    normalize: Normalize = "relative",
+    level: float = 0.95,
+) -> tuple[Floats, Floats]:
+    """Percentile interval of every x_i: (low, high), each of shape (C,)."""
+    curves = bootstrap_curves(samples, replicates=replicates, seed=seed, normalize=normalize)
+    return interval(curves, level)
+
+
+def interval(curves: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Percentile interval of every x_i of curves, (B, C): low and high."""
+    low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high

@@ -12,8 +12,9 @@ from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.errors import BadParameter
 from swiftprof.methods import create, name_of, options_of
 from swiftprof.methods.base import Method
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.budget import MERGE_SHARE, fill_budget, smallest_retain
-from swiftprof.planning.plan_file import Budget, Expected, ModelInfo, Plan, Source, Stage
+from swiftprof.planning.plan_file import Budget, Expected, Plan, Source, Stage
 
 DEFAULT_RATIO = 1 / 3
 """A third of the visual tokens: the paper's main setting (192 of 576)."""
@@ -92,7 +93,7 @@ class Setting:
         name: the method's name in a plan.
         options: its own options, as in a plan.
         method: the method made of them.
-        schedule: see `swiftprof.planning.schedules`; None for the method's default.
+        schedule: see `shares_of`; None for the method's default.
         merge_share: Z / n_v, for methods that leave Z open.
     """
 
@@ -105,7 +106,7 @@ class Setting:
     @classmethod
     def of(
         cls,
-        given: str | Method,
+        method: str | Method,
         options: Mapping[str, Any] | None = None,
         *,
         schedule: str | None = None,
@@ -114,14 +115,14 @@ class Setting:
         """A method by its name and options, or as it is; unknown ones are a SwiftprofError."""
         if not 0 <= merge_share <= 1:
             raise BadParameter("merge_share", merge_share, "must be a fraction from 0 to 1")
-        if isinstance(given, Method):
+        if isinstance(method, Method):
             if options:
                 raise BadParameter("options", options, "the method brings its own; leave them out")
-            name, options = name_of(given), options_of(given)
+            name, options = name_of(method), options_of(method)
         else:
-            name = given
-        method = create(name, options)
-        return cls(name_of(method), dict(options or {}), method, schedule, merge_share)
+            name = method
+        made = create(name, options)
+        return cls(name_of(made), dict(options or {}), made, schedule, merge_share)
 
     def stages(self, layers: Sequence[int], cost: Cost, tokens: float) -> tuple[Stage, ...]:
         """Stages at these layers with `tokens` retained."""

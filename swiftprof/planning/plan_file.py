@@ -7,27 +7,26 @@ later. So it is checked field by field when it is read, and every refusal names 
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from swiftprof import __version__
 from swiftprof.core.stages import check_layers, tokens_per_layer
 from swiftprof.errors import SwiftprofError
-from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.files import read_json_object, validated, write_text_atomic
 from swiftprof.hub import PLAN, fetch, is_shared
 from swiftprof.methods import REGISTRY, create, method_class
-from swiftprof.planning.checks import FORMAT, check_format, earliest_layer, first_error
-from swiftprof.planning.shipped import shipped_plans
+from swiftprof.models.registry import ModelInfo
 from swiftprof.tables import html_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from swiftprof.models.known import KnownModel
-
+FORMAT = "swiftprof.plan/1"
 MAX_BYTES = 1 << 20
 """No honest plan is near this size: a 128-layer plan with all its statistics has about 20 kB."""
 
@@ -61,22 +60,6 @@ class Stage(_Part):
                 f"keep + merge is {self.keep + self.merge:g}, more than all visual tokens (1)"
             )
         return self
-
-
-class ModelInfo(_Part):
-    """The model a plan or profile is for; `visual_tokens` is null where prompts differ in it."""
-
-    name: str
-    id: str | None = None
-    revision: str | None = None
-    num_layers: Annotated[int, Field(strict=True, ge=1, le=4096)]
-    visual_tokens: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = None
-
-    @classmethod
-    def of(cls, known: KnownModel, **changes: Any) -> ModelInfo:
-        """A model whose sizes are known without loading it."""
-        facts = {"name": known.name, "id": known.id, "visual_tokens": known.visual_tokens}
-        return cls(**{**facts, "num_layers": known.shape.num_layers, **changes})
 
 
 class Budget(_Part):
@@ -209,7 +192,12 @@ class Plan(_Part):
         """Check the version first; take absent `pruning_layers` from the stages."""
         if not isinstance(values, dict):
             return values
-        check_format(values.get("schema", values.get("format", FORMAT)))
+        found = values.get("schema", values.get("format", FORMAT))
+        if found != FORMAT:
+            raise ValueError(
+                f"schema: {str(found)[:60]!r} is not {FORMAT!r}, which swiftprof {__version__} "
+                "reads; plan again"
+            )
         stages = values.get("stages")
         if "pruning_layers" not in values and isinstance(stages, list | tuple):
             layers = [
@@ -228,7 +216,9 @@ class Plan(_Part):
                 f"pruning_layers: {list(self.pruning_layers)} are not the layers of stages, "
                 f"{list(layers)}"
             )
-        check_layers(layers, self.model.num_layers, earliest_layer(self.method))
+        known = method_class(self.method) if self.method in REGISTRY else None
+        # Layer 0 is "before the decoder"; a method of a later version may start there.
+        check_layers(layers, self.model.num_layers, known.earliest if known else 0)
         for number, (before, stage) in enumerate(pairwise(self.stages), start=1):
             if stage.keep + stage.merge > before.keep + before.merge + 1e-9:
                 raise ValueError(
@@ -236,8 +226,7 @@ class Plan(_Part):
                     f"{stage.keep + stage.merge:g}; a later stage cannot have more tokens"
                 )
         # Bypass merges only what a later stage restores; others may merge for good, at the end too.
-        bypass = self.method in REGISTRY and method_class(self.method).bypass
-        if bypass and self.stages[-1].merge > 0:
+        if known and known.bypass and self.stages[-1].merge > 0:
             raise ValueError(
                 f"stages[{len(self.stages) - 1}].merge: the last stage drops the rest, so it must "
                 "be 0"
@@ -258,10 +247,7 @@ class Plan(_Part):
             raise SwiftprofError(
                 f"{path}: schema: missing, so this is not a plan; `swiftprof plan` writes one"
             )
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            raise SwiftprofError(f"{path}: {first_error(error)}") from None
+        return validated(cls, document, path)
 
     def save(self, path: str | Path) -> Path:
         """Write the plan atomically; returns the path."""
@@ -319,6 +305,16 @@ class Plan(_Part):
 def schema_text() -> str:
     """The JSON Schema of plan.json as it is published beside this module."""
     return json.dumps(Plan.model_json_schema(by_alias=True, mode="validation"), indent=2) + "\n"
+
+
+def shipped_plans() -> dict[str, Path]:
+    """Plans that come with swiftprof: short name of a model → its file.
+
+    `llava-1.5-7b` has the layers that arXiv 2602.03134 publishes; the plans of the bundled models
+    were made from the profiles beside them (`swiftprof.tiny`).
+    """
+    folder = Path(str(files("swiftprof.planning").joinpath("plans")))
+    return {file.stem: file for file in sorted(folder.glob("*.json"))}
 
 
 def _located(reference: str | Path) -> Path:

@@ -8,8 +8,9 @@ from typing import Any
 
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import BadParameter, did_you_mean
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.fill import DEFAULT_RATIO, Cost, Setting, Target, fill_plan, tokens_for
-from swiftprof.planning.plan_file import ModelInfo, Plan
+from swiftprof.planning.plan_file import Plan
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
-from swiftprof.profiling.engines.local import run_units
-from swiftprof.profiling.job import Request, Unit, missing_units, prepare, units
-from swiftprof.profiling.settings import Score, Settings
-from swiftprof.profiling.sharding import Shard
-from swiftprof.profiling.store import FOLDER, Profile
-from swiftprof.profiling.summary import write_profile
-from swiftprof.profiling.worker import Worker
-from swiftprof.runs.folder import Run, open_run
+from swiftprof.profiling.job import Request, Shard, Unit, missing_units, prepare, units
+from swiftprof.profiling.rows import Score, Settings, parts_of, series_of
+from swiftprof.profiling.store import FOLDER, Profile, write_profile
+from swiftprof.profiling.worker import NothingWorks, Worker
+from swiftprof.runs.folder import Run, open_run, read_run
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
@@ -61,7 +59,7 @@ def profile(
         split: by default each set's own train split.
         data_root: folder with local copies of data sets.
         score: "generation" decodes an answer and scores it with the set's metric; "nll" scores how
-            likely the reference answer is (see ``likelihood``), which needs no decoding.
+            likely the reference answer is (see ``rerun``), which needs no decoding.
         batch_size: samples that run together; by default what memory allows. Halved where memory
             runs out. No result depends on it.
         out: folder; by default ``profiles/<model>-<digest of the settings>``. Samples that were
@@ -97,7 +95,7 @@ def run_shard(
     """Measure one shard's units in this process.
 
     The shards may share a folder: the one that finds all parts there writes ``profile.json``.
-    Otherwise `swiftprof.profiling.merge.merge` brings the folders together.
+    Otherwise `merge_shards` brings the folders together.
     """
     began, shard, note = time.monotonic(), shard or Shard(), note or (lambda text: None)
     run = prepare(vlm, request)
@@ -162,3 +160,92 @@ class _Counter:
     def add(self, samples: int) -> None:
         self._done += samples
         self._progress(self._done, self._total)
+
+
+def run_units(
+    worker: Worker,
+    folder: Path,
+    run: Run[Settings],
+    work: Sequence[Unit],
+    on_batch: Callable[[int], None],
+    note: Callable[[str], None],
+) -> None:
+    """Measure units and write their parts; what is written stays whatever happens later.
+
+    Raises:
+        Exception: the first unit of every data set failed as a whole.
+    """
+    put_off = _pass(worker, folder, run, work, on_batch, note)
+    # Other units have worked, so what was put off is a matter of its samples, which are skipped.
+    _pass(worker, folder, run, put_off, on_batch, note)
+
+
+def _pass(
+    worker: Worker,
+    folder: Path,
+    run: Run[Settings],
+    work: Sequence[Unit],
+    on_batch: Callable[[int], None],
+    note: Callable[[str], None],
+) -> list[Unit]:
+    """Measure units; the ones that failed as a whole before anything else had worked."""
+    put_off: list[Unit] = []
+    if not work:
+        return put_off
+    loader = ThreadPoolExecutor(1, thread_name_prefix="swiftprof-images")
+    try:
+        coming = loader.submit(worker.ask, work[0])
+        for number, unit in enumerate(work):
+            asked = coming.result()
+            if number + 1 < len(work):
+                coming = loader.submit(worker.ask, work[number + 1])
+            try:
+                done = worker.measure(asked, on_batch)
+            except NothingWorks as error:
+                put_off.append(unit)
+                if {u.dataset for u in put_off} == {u.dataset for u in work}:
+                    raise error.__cause__ or error from None
+                on_batch(-len(unit.indices))
+                continue
+            done.write(folder, run)
+            if unit.number == 0:
+                note(done.first_look())
+    finally:
+        loader.shutdown(wait=True, cancel_futures=True)
+    return put_off
+
+
+def merge_shards(folders: Sequence[str | Path], out: str | Path | None = None) -> Profile:
+    """Make one profile of the parts in several folders, or of shards that shared one folder.
+
+    Args:
+        folders: what the shards wrote.
+        out: where the whole goes; by default the first folder.
+
+    Raises:
+        SwiftprofError: other settings in one of them, or parts are missing; what has been merged
+            stays.
+    """
+    began = time.monotonic()
+    sources = [Path(each) for each in folders]
+    if not sources:
+        raise SwiftprofError("no folder named: give the folders that the shards wrote")
+    run = read_run(sources[0], Run[Settings])
+    target = Path(out) if out is not None else sources[0]
+    for source in sources:
+        if why := run.difference(read_run(source, Run[Settings])):
+            raise SwiftprofError(f"{source}: holds another run than {sources[0]} ({why})")
+    open_run(target, run)
+    parts = parts_of(target)
+    for name in run.settings.datasets:
+        for source in (each for each in sources if each != target):
+            parts.take(parts_of(source), series_of(run, name))
+    missing = missing_units(target, run)
+    if missing:
+        first = parts.path(missing[0].dataset, missing[0].number).name
+        raise SwiftprofError(
+            f"{target}: {len(missing)} of {len(units(run))} parts are missing, the first is "
+            f"{first}; run their shards again, or swiftprof profile with this `out` for the rest"
+        )
+    write_profile(target, run, time.monotonic() - began)
+    return Profile.load(target)

@@ -1,4 +1,8 @@
-"""A decoder run layer by layer, on rows of tokens: what vanilla runs and re-runs are made of."""
+"""A decoder run layer by layer, on rows of tokens: what vanilla runs and re-runs are made of.
+
+A family that does more between embedding and logits (scales embeddings, adds features, caps logits)
+would be measured wrongly without a sign of it; `check_steps` finds that out.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ from torch import Tensor, nn
 
 from swiftprof.core.masks import attention_mask
 from swiftprof.core.stages import BASE_LAYER
+from swiftprof.errors import SwiftprofError
 from swiftprof.profiling.plain_layer import PlainLayer, plain_layers
 from swiftprof.profiling.row_cache import RowCache
 from swiftprof.runtime.attention import queries, rotary_tables
+from swiftprof.runtime.conformance import check_scores
 from swiftprof.runtime.decoder import Decoder, locate
 
 Rope = tuple[Tensor, Tensor]
@@ -163,3 +169,41 @@ class Steps:
     def logits(self, hidden: Tensor) -> Tensor:
         out: Tensor = self.model.get_output_embeddings()(self.decoder.norm(hidden))
         return out
+
+
+_TOKENS = 8
+
+
+@torch.inference_mode()
+def check_steps(model: nn.Module) -> Steps:
+    """Compare the layers run one by one with the model's own forward, on eight made-up tokens.
+
+    The scores of every layer are compared with its eager attention map as well.
+
+    Raises:
+        SwiftprofError: the model is not supported, or the two differ.
+    """
+    steps = Steps(model)
+    decoder = steps.decoder
+    for index in range(len(decoder.layers)):
+        check_scores(decoder, index)
+    weight = steps.model.get_input_embeddings().weight
+    taken = {*decoder.visual_ids, getattr(decoder.config, "pad_token_id", None)}
+    words = [i for i in range(min(len(weight), 3 * _TOKENS)) if i not in taken][-_TOKENS:]
+    ids = torch.tensor([words], device=weight.device)
+    wanted = steps.model(input_ids=ids, use_cache=False).logits[:, -1].float()
+    everyone = torch.ones_like(ids, dtype=torch.bool)
+    rope = steps.rope(steps.embed(ids), torch.arange(len(words), device=ids.device)[None])
+    cache = RowCache(1, [len(words)] * len(decoder.layers))
+    hidden = steps.through(steps.embed(ids), rope, (everyone, everyone), cache)
+    got = steps.logits(hidden)[:, -1].float().to(wanted.device)
+    scale = wanted.std().clamp_min(1e-6)
+    tolerance = 1e-3 if hidden.dtype == torch.float32 else 0.1
+    difference = ((got - wanted).abs().max() / scale).item()
+    if not difference <= tolerance:
+        raise SwiftprofError(
+            f"{type(model).__name__} cannot be profiled: its layers run one by one do not give "
+            f"its own logits (they differ by {difference:.2g} standard deviations), so it does "
+            "something between them that swiftprof does not know"
+        )
+    return steps

@@ -4,27 +4,33 @@ and ``profile.json`` (the curve, written last: a folder without it is unfinished
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
-from swiftprof.files import read_json_object, write_text_atomic
-from swiftprof.models.registry import BUNDLED_MODEL
-from swiftprof.planning.curve import Curve, SampleScores, combine
-from swiftprof.planning.plan_file import ModelInfo
-from swiftprof.planning.stability import curve_intervals
-from swiftprof.profiling.rows import parts_of, read_rows, read_scores, series_of
-from swiftprof.profiling.settings import Settings
+from swiftprof.files import read_json_object, validated, write_text_atomic
+from swiftprof.models.registry import BUNDLED_MODEL, ModelInfo
+from swiftprof.planning.curve import Curve, SampleScores, combine, curve_intervals
+from swiftprof.profiling.rows import (
+    Settings,
+    parts_of,
+    read_rows,
+    read_scores,
+    read_skipped,
+    series_of,
+)
 from swiftprof.runs.folder import MAX_BYTES, Index, Run, chunks
+from swiftprof.runs.settings import versions
 from swiftprof.tiny import bundled_profiles
 
 if TYPE_CHECKING:
@@ -124,7 +130,8 @@ class Profile:
                 f"{file}: schema is {str(document.get('schema'))[:80]!r}, this version reads "
                 f"{SCHEMA!r}; make the profile again"
             )
-        profile = cls(folder, _validated(document, file), _sha256(file))
+        summary = validated(Summary, document, file, "make it again")
+        profile = cls(folder, summary, hashlib.sha256(file.read_bytes()).hexdigest())
         for part in profile.parts():
             if not part.is_file():
                 raise SwiftprofError(
@@ -247,25 +254,69 @@ def find_newest(root: Path = FOLDER, model: str | None = None) -> Profile | None
     return None if folder is None else Profile.load(folder)
 
 
-def write_summary(folder: Path, summary: Summary) -> None:
-    write_text_atomic(
-        folder / "profile.json", summary.model_dump_json(indent=1, by_alias=True) + "\n"
-    )
+def write_profile(folder: Path, run: Run[Settings], seconds: float) -> None:
+    """Write ``profile.json`` from a folder whose parts are all there.
 
+    A data set of which no sample can be used, or on which the unpruned model scores 0, says nothing
+    of any layer and is left out.
 
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _validated(document: dict[str, Any], file: Path) -> Summary:
-    try:
-        return Summary.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
+    Raises:
+        SwiftprofError: no data set is left.
+    """
+    parts, every = parts_of(folder), {n: series_of(run, n) for n in run.settings.datasets}
+    skipped = {name: read_skipped(parts, series) for name, series in every.items()}
+    left_out = {
+        name: f"none of {len(run.draw[name])} samples can be used; the first: {each[0].reason}"
+        for name, each in skipped.items()
+        if len(each) == len(run.draw[name])
+    }
+    size = len(run.settings.layers)
+    scores = {n: read_scores(parts, s, size) for n, s in every.items() if n not in left_out}
+    for name in [n for n, each in scores.items() if not each.vanilla.mean() > 0]:
+        del scores[name]
+        left_out[name] = "the unpruned model scores 0 on it, so no layer can be compared with it"
+    if not scores:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise SwiftprofError(
-            f"{file}: field {where}: {what}; make it again"
-            if where
-            else f"{file}: {what}; make it again"
-        ) from error
+            f"no data set says anything of the layers ({why}): check the model and the data sets"
+        )
+    text, rows = 0, 0
+    for name in scores:
+        table = read_rows(parts, every[name], ["prompt_tokens", "n_visual"])
+        text += sum(table["prompt_tokens"].to_pylist()) - sum(table["n_visual"].to_pylist())
+        rows += len(table)
+    summary = _summary(run, scores, skipped, left_out, text / rows, seconds)
+    text_of = summary.model_dump_json(indent=1, by_alias=True) + "\n"
+    write_text_atomic(folder / "profile.json", text_of)
+
+
+def _summary(
+    run: Run[Settings],
+    scores: Mapping[str, SampleScores],
+    skipped: Mapping[str, list[Skipped]],
+    left_out: dict[str, str],
+    text_tokens: float,
+    seconds: float,
+) -> Summary:
+    settings = run.settings.only(scores)
+
+    def by_layer(values: Iterable[float]) -> dict[str, float]:
+        return {str(i): round(float(v), 6) for i, v in zip(settings.layers, values, strict=True)}
+
+    low, high = (by_layer(ends) for ends in curve_intervals(scores, seed=settings.seed))
+    return Summary(
+        schema=SCHEMA,
+        settings=settings,
+        draw={name: run.draw[name] for name in scores},
+        samples={name: len(each.vanilla) for name, each in scores.items()},
+        text_tokens=text_tokens,
+        vanilla={name: float(each.vanilla.mean()) for name, each in scores.items()},
+        curve=by_layer(combine(scores)),
+        curve_per_dataset={n: by_layer(combine({n: each})) for n, each in scores.items()},
+        interval={layer: (low[layer], high[layer]) for layer in low},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        versions=versions(),
+        skipped={name: each for name, each in skipped.items() if each},
+        left_out=left_out,
+    )

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from swiftprof.data.asking import Skipped
 from swiftprof.errors import SwiftprofError
-from swiftprof.files import read_json_object, write_text_atomic
+from swiftprof.files import read_json_object, validated, write_text_atomic
 from swiftprof.runs.part import Damaged, Part, Stamp, read_part, write_part
 from swiftprof.runs.settings import RunSettings
 
@@ -232,13 +232,7 @@ def read_run(folder: Path, kind: type[Run[S]]) -> Run[S]:
     file = folder / "run.json"
     if not file.is_file():
         raise SwiftprofError(f"{folder}: holds no run (no run.json); check the path")
-    document = read_json_object(file, "run", MAX_BYTES)
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise SwiftprofError(f"{file}: field {where}: {first['msg']}; make it again") from error
+    return validated(kind, read_json_object(file, "run", MAX_BYTES), file, "make it again")
 
 
 def sweep(folder: Path) -> None:

@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
 
 from swiftprof import __version__
 from swiftprof.data.base import Dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import VLM
-from swiftprof.models.weights import check_weights, fingerprint
-from swiftprof.planning.plan_file import ModelInfo
+from swiftprof.models.registry import ModelInfo
 
 SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 SetName = Annotated[str, Field(pattern=f"^{SET_NAME.pattern}$")]
@@ -126,7 +126,7 @@ def common_settings(
     check_weights(vlm.model)
     local = vlm.source.local and not vlm.source.bundled
     return {
-        "model": model_info(vlm),
+        "model": vlm.info,
         "datasets": tuple(d.name for d in sets),
         "splits": dict(splits),
         "dtype": str(vlm.model.dtype).removeprefix("torch."),
@@ -137,17 +137,6 @@ def common_settings(
         "sources": {d.name: s for d in sets if (s := d.source(splits[d.name]))},
         "given": {d.name: origin for d in sets if (origin := getattr(d, "origin", ""))},
     }
-
-
-def model_info(vlm: VLM) -> ModelInfo:
-    """What files say of a model."""
-    return ModelInfo(
-        name=vlm.name,
-        id=vlm.source.id,
-        revision=vlm.source.revision,
-        num_layers=vlm.num_layers,
-        visual_tokens=vlm.visual_tokens,
-    )
 
 
 def versions() -> dict[str, str]:
@@ -171,3 +160,43 @@ def digest(document: Mapping[str, Any]) -> str:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+_LOOKED_AT = 64
+"""Numbers of each tensor that a fingerprint is made of."""
+
+
+@torch.no_grad()
+def check_weights(model: nn.Module) -> None:
+    """Refuse weights with NaN or infinite numbers, which answer nonsense without a sign of it.
+
+    Raises:
+        SwiftprofError: with the name of the first such tensor.
+    """
+    for name, weight in model.named_parameters():
+        if weight.is_meta or not weight.is_floating_point() or weight.element_size() < 2:
+            continue
+        # One number tells: a sum is finite exactly if all are, up to what float32 can hold.
+        if bool(weight.sum(dtype=torch.float32).isfinite()) or bool(weight.isfinite().all()):
+            continue
+        raise SwiftprofError(
+            f"{type(model).__name__}: the weights of {name} hold NaN or infinite numbers, so no "
+            "answer means anything; download or convert the checkpoint again"
+        )
+
+
+@torch.no_grad()
+def fingerprint(model: nn.Module) -> str:
+    """A short name of some weights: another one for a model that was trained further.
+
+    A few numbers of every tensor, evenly spread. The same on every device.
+    """
+    found = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        found.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        if weight.is_meta or not weight.numel():
+            continue
+        flat = weight.detach().reshape(-1)
+        some = flat[:: max(1, len(flat) // _LOOKED_AT)]
+        found.update(some.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]

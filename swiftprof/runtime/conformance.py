@@ -17,7 +17,6 @@ from swiftprof.core.masks import attention_mask
 from swiftprof.errors import SwiftprofError
 from swiftprof.runtime.attention import Judge, rotary_tables
 from swiftprof.runtime.decoder import Decoder
-from swiftprof.runtime.prefill import Prefill
 
 _TOKENS = 8
 
@@ -100,7 +99,7 @@ def _difference(decoder: Decoder, layer: Any, weight: Tensor) -> float:
     return (maps[0, :, -1].float().mean(0) - scores[0]).abs().max().item()
 
 
-def check_mask(layer: nn.Module, mask: Any, call: Prefill) -> None:
+def check_mask(layer: nn.Module, mask: Any, valid: Tensor, before: int) -> None:
     """Refuse a model whose tokens see what comes after them.
 
     Asked of families that nobody has looked at: a causal mask would change what they compute.
@@ -108,24 +107,20 @@ def check_mask(layer: nn.Module, mask: Any, call: Prefill) -> None:
     Args:
         layer: a decoder layer.
         mask: what Hugging Face made for it.
-        call: the prefill; remembers which masks were compared.
+        valid: `(B, L)` bool, tokens of the call that are no padding.
+        before: tokens of the conversation that are in the cache.
 
     Raises:
         SwiftprofError: the mask is not causal, or cannot be read.
     """
-    if id(mask) in call.compared:
-        return
-    call.compared.add(id(mask))
     kind = type(layer).__name__
     if mask is None or (isinstance(mask, Tensor) and mask.ndim == 2):
         causal = getattr(layer.self_attn, "is_causal", True)
     elif isinstance(mask, Tensor) and mask.ndim == 4:
         seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-        valid = call.prompt.valid.to(mask.device)
-        length, before = call.length, call.before.length
-        key = torch.arange(before + length, device=mask.device)
-        later = key > torch.arange(before, before + length, device=mask.device)[:, None]
-        real = valid[:, None, :, None] & later
+        key = torch.arange(before + valid.shape[1], device=mask.device)
+        later = key > key[before:, None]
+        real = valid.to(mask.device)[:, None, :, None] & later
         causal = not bool((seen[..., : later.shape[1]] & real).any())
     else:
         raise SwiftprofError(

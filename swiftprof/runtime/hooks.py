@@ -231,8 +231,10 @@ class Hooks(NotCopied):
             raise SwiftprofError(
                 f"{type(layer).__name__} cannot be pruned: it is not given position_embeddings"
             )
-        if not self._decoder.known:
-            check_mask(layer, kwargs.get("attention_mask"), call)
+        mask = kwargs.get("attention_mask")
+        if not self._decoder.known and id(mask) not in call.compared:
+            check_mask(layer, mask, call.prompt.valid, call.before.length)
+            call.compared.add(id(mask))
         call.move(hidden.device)
         if i == 0 and self._prepares:
             call.memo = self._method.prepare(call.prompt_view(hidden))

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swiftprof.data.asking import ask_all
+from swiftprof.data.asking import ask_all, prompt_sizes
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.data.prompts import prompt_sizes
 from swiftprof.evaluation.answer import VANILLA, answer_samples, common
 from swiftprof.models.loading import VLM
+from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.planning.plan_file import Plan
-from swiftprof.profiling.faults import free_memory, out_of_memory
-from swiftprof.profiling.likelihood import answer_tokens
+from swiftprof.profiling.rerun import answer_tokens
 from swiftprof.profiling.steps import Steps
 from swiftprof.search.likelihood import answer_likelihood, begins, run_shared
 from swiftprof.search.race import Floats, relative
@@ -162,7 +161,7 @@ class Meter:
         except Exception as error:
             if len(samples) == 1 or not out_of_memory(error):
                 raise
-        free_memory()
+        release_memory()
         middle = len(samples) // 2
         halves = (
             self._scores(dataset, part, plans) for part in (samples[:middle], samples[middle:])

@@ -16,8 +16,9 @@ from transformers import StoppingCriteriaList as Criteria
 
 from swiftprof.analysis.patches import patch_grid, stage_patches
 from swiftprof.costs.flops import vanilla_flops
+from swiftprof.errors import reason
 from swiftprof.evaluation.answer import spent
-from swiftprof.profiling.faults import free_memory, out_of_memory, reason
+from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.runtime.prune import prune
 from swiftprof.runtime.trace import Trace
 from swiftprof.serve.errors import ApiError
@@ -101,7 +102,7 @@ def generate(vlm: VLM, plan: Plan | None, jobs: Sequence[Job]) -> None:
         return
     except Exception as error:  # whatever a model may raise: the server lives on
         if out_of_memory(error):
-            free_memory()
+            release_memory()
         if len(jobs) == 1 or any(row.begun for row in rows):
             ended = {id(row.job) for row in rows if row.done}
             for job in jobs:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from swiftprof.data.asking import fitted
-from swiftprof.data.errors import BadSample
 from swiftprof.data.images import Picture, decode_base64, picture
+from swiftprof.errors import BadSample
 from swiftprof.serve.errors import ApiError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from swiftprof.evaluation.drawing import front, front_of
 from swiftprof.evaluation.results import SCHEMA, Results, Retained, SetScore, VariantResult
 from swiftprof.evaluation.settings import EvalSettings, VariantSettings
 from swiftprof.evaluation.statistics import Estimate
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.api import plan as make_plan
-from swiftprof.planning.plan_file import ModelInfo
 
 
 def test_a_point_is_on_the_front_unless_another_is_as_good_for_less() -> None:

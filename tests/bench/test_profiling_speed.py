@@ -10,11 +10,10 @@ from benchmarks.profile_speed import random_vlm
 from swiftprof.bench.memory import peak_bytes
 from swiftprof.data.asking import ask_all
 from swiftprof.data.registry import get_dataset
-from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.job import Request, prepare
-from swiftprof.profiling.measure import measure_batch
 from swiftprof.profiling.record import record
-from swiftprof.profiling.steps import Steps
+from swiftprof.profiling.steps import Steps, check_steps
+from swiftprof.profiling.worker import measure_batch
 
 
 def test_answers_are_those_of_one_generate_call_per_layer(bundled):

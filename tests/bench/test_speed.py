@@ -16,8 +16,8 @@ from swiftprof.cli.app import main
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
-from swiftprof.models.registry import ALIASES
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo, own_models
+from swiftprof.planning.plan_file import Plan, Stage
 
 CPU = torch.device("cpu")
 
@@ -129,7 +129,7 @@ def test_a_batch_that_does_not_fit_fails_alone(subject, plan, monkeypatch):
 
 
 def test_sizes_are_those_of_the_checkpoint():
-    shape = ALIASES["llava-1.5-7b"].shape
+    shape = own_models()["llava-1.5-7b"].shape
     with torch.device("meta"):
         made = random_model("llava-1.5-7b", device=torch.device("meta"), dtype=torch.bfloat16)
     assert DecoderShape.from_config(made.model.config.get_text_config()) == shape == made.shape
@@ -141,7 +141,7 @@ def test_sizes_are_those_of_the_checkpoint():
 def test_scaled_model_runs_with_all_its_visual_tokens():
     made = random_model("llava-1.5-7b", scale=1 / 32, layers=3)
     assert made.shape == dataclasses.replace(
-        ALIASES["llava-1.5-7b"].shape,
+        own_models()["llava-1.5-7b"].shape,
         num_layers=3,
         hidden_size=128,
         intermediate_size=352,

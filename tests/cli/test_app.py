@@ -13,8 +13,8 @@ import typer
 
 from swiftprof import __version__
 from swiftprof.cli import errors
+from swiftprof.cli.options import batch_size, split_list
 from swiftprof.cli.output import Output
-from swiftprof.cli.values import batch_size, split_list
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 
 Run = Callable[..., Any]

@@ -12,7 +12,8 @@ import pytest
 
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_dataset
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.profiling.rows import SCHEMA
 from swiftprof.runs.part import read_part
 
@@ -201,7 +202,7 @@ def test_bad_input_is_one_line(swiftprof, plan_path, data_root, tmp_path):
     assert "no such folder" in complaint(
         "run", "--plan", plan_path, "--dataset", "pope", "--data-root", "nowhere"
     )
-    assert "did you mean 'llava'" in complaint(*run, "scenes-qa", "--prompt-style", "lava")
+    assert "'lava' is not one of" in complaint(*run, "scenes-qa", "--prompt-style", "lava")
     assert "no such file" in complaint(*run, tmp_path / "none.jsonl")
     assert "--dataset" in complaint(*run, ",")
 

@@ -68,7 +68,7 @@ def test_text_tokens_and_layers_count(swiftprof: Run) -> None:
     many = swiftprof(*LLAVA, "--text-tokens", 500, "--json").document
     assert few["text_tokens"] == 10
     assert few["tflops"] < many["tflops"]
-    moved = swiftprof(*LLAVA, "--layers", "2, 9", "--retain", 192, "--json").document
+    moved = swiftprof(*LLAVA, "--methods", "swiftvlm@2+9", "--retain", 192, "--json").document
     assert moved["pruning_layers"] == [2, 9]
 
 
@@ -99,13 +99,12 @@ def test_people_get_a_comparison(swiftprof: Run) -> None:
         (["--model", "owner/unknown"], "downloads nothing"),
         (["--model", "llava-1.5-7b", "--method", "fastvv", "--retain", "9"], "'fastv'"),
         (["--model", "llava-1.5-7b", "--method", "fastv"], "--retain: missing"),
-        (["--model", "llava-1.5-7b", "--layers", "3"], "--retain: missing"),
         (["--model", "llava-1.5-7b", "--retain", "1"], "smallest possible"),
         (["--model", "llava-1.5-7b", "--retain", "9", "--ratio", ".5"], "--retain and --ratio"),
         (["--model", "llava-1.5-7b", "--ratio", "2"], "--ratio 2"),
-        (["--model", "llava-1.5-7b", "--layers", "a", "--retain", "99"], "--layers a"),
-        (["--model", "llava-1.5-7b", "--layers", "9,3", "--retain", "99"], "must increase"),
-        (["--model", "llava-1.5-7b", "--layers", "40", "--retain", "99"], "outside 1..32"),
+        (["--model", "llava-1.5-7b", "--methods", "drop@a", "--retain", "99"], "--methods drop@a"),
+        (["--model", "llava-1.5-7b", "--methods", "drop@9+3", "--retain", "99"], "must increase"),
+        (["--model", "llava-1.5-7b", "--methods", "drop@40", "--retain", "99"], "outside 1..32"),
         (["--model", "llava-1.5-7b", "--plan", "no.json"], "no.json: no such plan file"),
         (["--model", "llava-1.5-7b", "--plan", "p", "--retain", "9"], "--retain: does not go"),
         (["--model", "llava-1.5-7b", "--text-tokens", "-1"], "--text-tokens"),

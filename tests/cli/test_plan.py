@@ -13,8 +13,9 @@ import pytest
 import swiftprof.profiling.store as store
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.curve import SampleScores
-from swiftprof.planning.plan_file import ModelInfo, Plan
+from swiftprof.planning.plan_file import Plan
 
 
 class FakeProfile:
@@ -156,7 +157,7 @@ def test_plot_draws_a_picture(swiftprof: Run, newest: FakeProfile) -> None:
         (["--retain", "144"], "--retain 144"),
         (["--ratio", "1.5"], "--ratio 1.5"),
         (["--flops", "1e9"], "--flops"),
-        (["--normalize", "max"], "--normalize max"),
+        (["--normalize", "max"], "--normalize"),
         (["--method", "swiftvml"], "did you mean 'swiftvlm'"),
         (["--schedule", "cubic"], "--schedule cubic"),
         (["--bootstrap", "-1"], "--bootstrap"),
@@ -251,7 +252,7 @@ def test_a_preset_needs_no_profile(swiftprof: Run) -> None:
     shown = swiftprof("plan", "--preset", "often", "--model", "llava-1.5-7b").out
     assert "1–3" in shown  # the first stage acts before its layer 4
     refused = swiftprof("plan", "--preset", "oft")
-    assert "--preset oft: did you mean 'often'?" in refused.err
+    assert "'--preset': 'oft' is not 'often'" in refused.err
 
 
 def test_a_search_is_asked_for_as_it_stands(

@@ -12,10 +12,11 @@ import pytest
 
 import swiftprof.models.loading as loading
 from swiftprof.cli.options import DataOptions, LoadOptions
-from swiftprof.cli.resolve import check_out, read_plan, resolve
+from swiftprof.cli.output import check_out
+from swiftprof.cli.resolve import read_plan, resolve
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.models.registry import find_model
-from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stage
+from swiftprof.models.registry import ModelInfo, find_model
+from swiftprof.planning.plan_file import Plan, Source, Stage
 
 Run = Callable[..., Any]
 

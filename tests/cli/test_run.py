@@ -9,7 +9,8 @@ from PIL import Image
 
 from swiftprof.cli.app import main
 from swiftprof.data.registry import get_dataset
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 
 
 @pytest.fixture(scope="module")

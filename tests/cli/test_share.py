@@ -151,8 +151,8 @@ def test_a_dry_run_shows_everything_and_sends_nothing(
     ("reference", "wanted"),
     [
         ("hf://owner/name", "holds no plan.json"),
-        ("hf://owner/name@v9", "has no revision v9"),
-        ("hf://owner/other", "no such repository"),
+        ("hf://owner/name@v9", "has no such commit, tag or branch"),
+        ("hf://owner/other", "the hub has no owner/other"),
         ("hf://owner", "must be hf://owner/name"),
     ],
 )

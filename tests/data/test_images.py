@@ -14,7 +14,6 @@ from PIL import Image
 from swiftprof.cli.app import main
 from swiftprof.data.asking import ask, ask_all, shown
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.data.errors import BadSample
 from swiftprof.data.images import (
     Picture,
     decode_base64,
@@ -23,6 +22,7 @@ from swiftprof.data.images import (
     picture,
     shrink_factor,
 )
+from swiftprof.errors import BadSample
 from swiftprof.models.conventions import Conventions
 
 
@@ -110,7 +110,8 @@ def test_pipes_and_folders_are_no_images(tmp_path):
 
 
 def test_run_opens_images_the_same_way(tmp_path, capsys, monkeypatch):
-    from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+    from swiftprof.models.registry import ModelInfo
+    from swiftprof.planning.plan_file import Plan, Stage
 
     monkeypatch.chdir(tmp_path)
     info = ModelInfo(name="tiny-llava", id="tiny-llava", num_layers=24, visual_tokens=144)

@@ -191,7 +191,7 @@ def test_columns_go_with_own_data_only():
         "a.csv?question=q&answer=a",
         "b.json?id=x&question=q&answer=a",
     ]
-    assert with_columns(["pope"], None) == ["pope"]
+    assert with_columns(["pope"], "") == ["pope"]
     for names, columns in ((["pope"], "question=q"), (["a.csv"], "question")):
         with pytest.raises(SwiftprofError, match="columns"):
             with_columns(names, columns)

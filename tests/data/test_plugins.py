@@ -59,7 +59,8 @@ def test_the_documented_example_is_a_data_set_everywhere(package, capsys, tmp_pa
 
 
 def test_it_is_run_beside_our_own(package, bundled, capsys, tmp_path, monkeypatch):
-    from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+    from swiftprof.models.registry import ModelInfo
+    from swiftprof.planning.plan_file import Plan, Stage
 
     monkeypatch.chdir(tmp_path)
     model = ModelInfo(

@@ -22,8 +22,9 @@ from swiftprof.evaluation.api import evaluate
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.table import findings
-from swiftprof.models.batch_size import MOST_SAMPLES
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.memory import MOST_SAMPLES
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.runs import folder
 from swiftprof.runtime.prune import Pruning
 from swiftprof.tables import percent

@@ -13,9 +13,10 @@ from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.specs import ABLATION, Planner, TargetText, parse_spec, targets_of
 from swiftprof.methods import REGISTRY, create
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.curve import SampleScores
 from swiftprof.planning.fill import Cost, Target
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.planning.preset import plan_preset
 
 MODEL = ModelInfo(name="tiny", num_layers=24, visual_tokens=144)

@@ -19,8 +19,7 @@ import torch
 import transformers as hf
 from PIL import Image
 
-from swiftprof.models.loading import VLM
-from swiftprof.models.processors import images_only
+from swiftprof.models.loading import VLM, images_only
 from swiftprof.models.registry import ModelSource
 
 LAYERS = 8

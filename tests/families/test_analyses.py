@@ -14,7 +14,8 @@ from swiftprof.analysis.pictures import PicturesAnalysis
 from swiftprof.analysis.ranks import Ranks
 from swiftprof.data.asking import ask
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 
 SIZES = ((24, 24), (40, 24), (24, 48))
 

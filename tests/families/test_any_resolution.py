@@ -14,10 +14,9 @@ from torch.utils._pytree import tree_iter
 
 from swiftprof.bench.memory import peak_bytes
 from swiftprof.methods import REGISTRY, create
-from swiftprof.profiling.conformance import check_steps
 from swiftprof.profiling.record import record
 from swiftprof.profiling.rerun import rerun
-from swiftprof.profiling.steps import Steps
+from swiftprof.profiling.steps import Steps, check_steps
 from swiftprof.runtime.prune import prune
 
 CPU = torch.device("cpu")

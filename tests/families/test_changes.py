@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling.conformance import check_steps
+from swiftprof.profiling.steps import check_steps
 from swiftprof.runtime.decoder import locate
 from swiftprof.runtime.prune import prune
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from swiftprof.cli.app import main
 from swiftprof.data.registry import get_dataset
-from swiftprof.planning.plan_file import ModelInfo, Plan, Source, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Source, Stage
 
 SIZES = [(40, 24), (24, 40), (44, 20)]
 

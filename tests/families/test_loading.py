@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftprof.models.conventions import CONVENTIONS, conventions_of
-from swiftprof.models.families import BUILT_IN
+from swiftprof.models.families import PLACES, built_in, every_built_in
 from swiftprof.models.loading import load
 
 
@@ -61,7 +60,10 @@ def test_the_size_that_a_model_sees(case: Any) -> None:
     assert (width, height) != (61, 43)
 
 
-def test_every_built_in_family_says_its_conventions() -> None:
-    for family in BUILT_IN:
-        assert set(family.model_types) <= set(CONVENTIONS)
-    assert conventions_of("qwen2_5_vl").box_units == "pixels"
+def test_every_built_in_family_is_found_by_its_types() -> None:
+    kinds = [kind for family in every_built_in() for kind in family.model_types]
+    assert sorted(kinds) == sorted(PLACES)
+    for kind in kinds:
+        family = built_in(kind)
+        assert family is not None
+        assert kind in family.model_types

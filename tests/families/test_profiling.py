@@ -10,9 +10,8 @@ import torch
 from swiftprof.core.counts import kept_count
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.profiling.decode import end_tokens
-from swiftprof.profiling.likelihood import answer_scores, rerun_scores
 from swiftprof.profiling.record import record
-from swiftprof.profiling.rerun import rerun
+from swiftprof.profiling.rerun import answer_scores, rerun, rerun_scores
 from swiftprof.profiling.steps import Steps
 
 NEW = 4

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from curves import plan_of_curve
 from mutate import Reader
 from PIL import Image
 
@@ -22,7 +23,6 @@ from swiftprof.data.registry import BUNDLED, DATASETS, get_dataset
 from swiftprof.data.sources.find import Found, Part
 from swiftprof.data.sources.parquet import Rows
 from swiftprof.models.conventions import Conventions
-from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.plan_file import Plan
 
@@ -74,7 +74,7 @@ def _at(folder: Path, name: str, content: bytes | str) -> Path:
 
 def _documents(folder: Path) -> dict[str, Reader]:
     def curve(path: Path) -> None:
-        plan_from_curve(Curve.from_json(path), 3, ratio=0.5)
+        plan_of_curve(Curve.from_json(path), ratio=0.5)
 
     def plan(path: Path) -> None:
         Plan.load(path).tokens_per_layer(576)

@@ -17,7 +17,8 @@ import torch
 
 from swiftprof.data.registry import get_dataset
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.runtime.prune import prune
 
 REAL = find_spec("lmms_eval") is not None

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.data.registry import get_dataset
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 
 pytest.importorskip("lmms_eval.evaluator")
 

@@ -10,10 +10,10 @@ import torch
 from swiftprof.bench.memory import peak_bytes
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.data.registry import get_dataset
-from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES, Prompt, answering, profiling
-from swiftprof.profiling.conformance import check_steps
+from swiftprof.models.memory import MOST_ROWS, MOST_SAMPLES, Prompt, answering, profiling
 from swiftprof.profiling.job import Request, prepare
-from swiftprof.profiling.measure import measure_batch
+from swiftprof.profiling.steps import check_steps
+from swiftprof.profiling.worker import measure_batch
 
 GIB = 2**30
 SEVEN_B = Prompt(

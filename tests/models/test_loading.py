@@ -8,9 +8,9 @@ import torch
 from swiftprof.data.registry import get_dataset
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import load
-from swiftprof.models.registry import bundled_folder, find_model
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.profiling.conformance import check_steps
+from swiftprof.models.registry import ModelInfo, bundled_folder, find_model
+from swiftprof.planning.plan_file import Plan, Stage
+from swiftprof.profiling.steps import check_steps
 from swiftprof.runtime.prune import prune
 
 

@@ -17,7 +17,7 @@ from swiftprof.cli.app import main
 from swiftprof.errors import SwiftprofError
 from swiftprof.models.loading import load
 from swiftprof.models.registry import bundled_folder, find_model, plugins
-from swiftprof.profiling.conformance import check_steps
+from swiftprof.profiling.steps import check_steps
 from swiftprof.runtime.prune import prune
 
 GUIDE = Path(__file__).parents[2] / "docs" / "models.md"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.models.weights import check_weights, fingerprint
+from swiftprof.runs.settings import check_weights, fingerprint
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -13,9 +13,9 @@ import pytest
 import swiftprof
 from swiftprof.costs.flops import DecoderShape
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.api import plan_from_curve
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.curve import Curve, SampleScores
-from swiftprof.planning.plan_file import ModelInfo
+from tests.helpers.curves import plan_of_curve
 
 DECODER = DecoderShape(12, 128, 384, 4, 4, 32)
 LAYERS = tuple(range(2, 13))
@@ -182,9 +182,9 @@ def test_a_bare_curve_gives_the_same_layers_and_no_error_bars() -> None:
     curve = Curve(12, LAYERS, np.array([0.3, 0.5, 0.3, 0.8, 0.3, 0.3, 0.95, *[0.3] * 4]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plan = plan_from_curve(curve, 3, ratio=0.4)
+        plan = plan_of_curve(curve, ratio=0.4)
     assert plan.pruning_layers == (3, 5, 8)
     assert plan.stability is None
     assert plan.expected.tflops is None
     with pytest.raises(SwiftprofError, match="has num_layers 12, but other has 40"):
-        plan_from_curve(curve, model=ModelInfo(name="other", num_layers=40))
+        plan_of_curve(curve, ModelInfo(name="other", num_layers=40))

@@ -13,14 +13,15 @@ from swiftprof.core.counts import kept_count, merged_count
 from swiftprof.core.stages import tokens_per_layer
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import REGISTRY, create
+from swiftprof.models.registry import ModelInfo
 from swiftprof.planning.budget import (
     MERGE_SHARE,
+    SCHEDULES,
     fill_budget,
     smallest_retain,
     stage_lengths,
 )
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
-from swiftprof.planning.schedules import SCHEDULES
+from swiftprof.planning.plan_file import Plan, Stage
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from swiftprof.costs.flops import (
 )
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import REGISTRY, create
-from swiftprof.models.known import known_model
+from swiftprof.models.registry import known_model
 from swiftprof.planning.budget import fill_budget
 from swiftprof.planning.plan_file import Stage
 

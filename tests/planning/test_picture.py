@@ -12,12 +12,12 @@ import pytest
 
 from swiftprof.drawing import ACCENT, save
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
 from swiftprof.planning.drawing import curve_figure, plan_figure, schedule_figure
+from tests.helpers.curves import plan_of_curve
 
 CURVE = Curve(12, tuple(range(2, 13)), np.array([0.3, 0.5, 0.3, 0.8, 0.3, 0.3, 0.95, *[0.3] * 4]))
-PLAN = plan_from_curve(CURVE, 3, ratio=0.4)
+PLAN = plan_of_curve(CURVE, ratio=0.4)
 
 
 def test_the_step_curve_shows_what_the_plan_has_reached_at_each_layer() -> None:

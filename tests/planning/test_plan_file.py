@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import swiftprof.planning.plan_file as plan_file
 from swiftprof.core.stages import tokens_per_layer
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stability, Stage, schema_text
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stability, Stage, schema_text
 
 DESIGN_EXAMPLE: dict[str, Any] = {
     "schema": "swiftprof.plan/1",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.curve import Curve, SampleScores, combine
+from swiftprof.planning.curve import Curve, SampleScores, bootstrap_curves, combine, curve_intervals
 from swiftprof.planning.program import solve
-from swiftprof.planning.stability import bootstrap_curves, curve_intervals, plan_stability
+from swiftprof.planning.stability import plan_stability
 
 LAYERS = tuple(range(2, 13))
 

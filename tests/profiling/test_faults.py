@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.models.batch_size import MOST_ROWS, MOST_SAMPLES
+from swiftprof.models.memory import MOST_ROWS, MOST_SAMPLES
 from swiftprof.profiling import api, worker
 from swiftprof.profiling.job import Request, prepare, units
 from swiftprof.profiling.rows import SCHEMA, parts_of

@@ -11,8 +11,8 @@ from swiftprof.data.base import Sample
 from swiftprof.data.frames import frame_of
 from swiftprof.data.registry import get_dataset
 from swiftprof.profiling import api
-from swiftprof.profiling.likelihood import answer_scores, rerun_scores
 from swiftprof.profiling.record import record
+from swiftprof.profiling.rerun import answer_scores, rerun_scores
 from swiftprof.profiling.steps import Steps
 
 IMAGE = 127

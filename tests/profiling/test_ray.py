@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.models.loading import load
-from swiftprof.profiling import api
-from swiftprof.profiling.engines import on_ray
-from swiftprof.profiling.engines.on_ray import profile_on_ray
+from swiftprof.profiling import api, on_ray
 from swiftprof.profiling.job import Request
+from swiftprof.profiling.on_ray import profile_on_ray
 
 pytest.importorskip("ray")
 
@@ -108,7 +107,7 @@ ON_RAY = """
 import sys
 from functools import partial
 from swiftprof.models.loading import load
-from swiftprof.profiling.engines.on_ray import profile_on_ray
+from swiftprof.profiling.on_ray import profile_on_ray
 from swiftprof.profiling.job import Request
 from swiftprof.runs import folder
 folder.PART_SAMPLES = 3
@@ -154,7 +153,7 @@ DRIVER = """
 import sys
 from functools import partial
 from swiftprof.models.loading import load
-from swiftprof.profiling.engines.on_ray import profile_on_ray
+from swiftprof.profiling.on_ray import profile_on_ray
 from swiftprof.profiling.job import Request
 hired = lambda pid: print(pid, flush=True)
 request = Request(("scenes-qa",), samples=500)

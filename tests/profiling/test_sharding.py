@@ -8,10 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftprof.errors import SwiftprofError
-from swiftprof.profiling.api import Unfinished, run_shard
-from swiftprof.profiling.job import Request
-from swiftprof.profiling.merge import merge_shards
-from swiftprof.profiling.sharding import Shard, choose_shard
+from swiftprof.profiling.api import Unfinished, merge_shards, run_shard
+from swiftprof.profiling.job import Request, Shard, choose_shard
 from swiftprof.profiling.store import Profile
 from swiftprof.runs import folder
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.profiling.steps import Steps
 from swiftprof.runtime.prune import prune
 from swiftprof.search.likelihood import answer_likelihood, begins, run_shared

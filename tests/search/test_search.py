@@ -13,7 +13,6 @@ from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
 from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.preset import plan_preset
-from swiftprof.runs.settings import model_info
 from swiftprof.search import measure
 from swiftprof.search.likelihood import run_shared
 from swiftprof.search.measure import Drawn, Meter
@@ -107,7 +106,7 @@ def test_a_search_tries_the_preset_as_the_planner_fills_it(
     paper = swiftprof.plan(made_profile, ratio=0.3, bootstrap=0)
     budget = {"ratio": 0.3} if equal == "tokens" else {"flops": paper.expected.tflops}
     text = made_profile.text_tokens
-    wanted = plan_preset("often", model_info(bundled), bundled.decoder_shape, text, **budget)
+    wanted = plan_preset("often", bundled.info, bundled.decoder_shape, text, **budget)
 
     def like(plan):
         return plan.options == wanted.options and all(
@@ -147,7 +146,7 @@ def test_where_the_paper_has_no_plan_the_preset_takes_its_place(bundled, made_pr
 def test_a_block_that_runs_out_of_memory_is_measured_in_parts(bundled, monkeypatch):
     dataset = get_datasets(["scenes-qa"])[0]
     drawn = [Drawn(dataset, "train", tuple(range(5)), (), ())]
-    plan = plan_preset("often", model_info(bundled), ratio=0.3)
+    plan = plan_preset("often", bundled.info, ratio=0.3)
     whole = Meter(bundled, drawn, Store(None, {})).likelihood([plan], 1, lambda: None)
 
     def short(model, inputs, *rest):

@@ -13,7 +13,8 @@ from swiftprof.core.counts import kept_count, merged_count
 from swiftprof.core.stages import cut_layers, tokens_per_layer
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.plan_file import ModelInfo, Plan
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan
 from swiftprof.planning.preset import PRESETS
 from swiftprof.search.limit import Limit
 from swiftprof.search.space import Candidate, fill, neighbour, starts

@@ -17,16 +17,14 @@ from hypothesis import strategies as st
 
 from swiftprof.cli.app import main
 from swiftprof.errors import SwiftprofError
-from swiftprof.planning.api import plan_from_curve
 from swiftprof.planning.curve import Curve
-from swiftprof.planning.plan_file import Plan
-from swiftprof.planning.shipped import shipped_plans
-from swiftprof.profiling.rows import SCHEMA
-from swiftprof.profiling.settings import Settings
+from swiftprof.planning.plan_file import Plan, shipped_plans
+from swiftprof.profiling.rows import SCHEMA, Settings
 from swiftprof.profiling.store import Profile
 from swiftprof.runs import part
 from swiftprof.runs.folder import Run, read_run
 from swiftprof.runs.part import Damaged, Stamp, read_part, write_part
+from tests.helpers.curves import plan_of_curve
 
 PUBLISHED = shipped_plans()["llava-1.5-7b"]
 FEW = settings(
@@ -103,7 +101,7 @@ def test_plans(tmp_path, document):
 def test_curves(tmp_path, document):
     curve = one_line_or(lambda: Curve.from_json(write(tmp_path / "curve.json", document)))
     if curve is not None:
-        one_line_or(lambda: plan_from_curve(curve, 3, ratio=0.5))
+        one_line_or(lambda: plan_of_curve(curve, ratio=0.5))
 
 
 @FEW

@@ -16,7 +16,8 @@ import pytest
 import uvicorn
 
 from swiftprof.data.registry import get_dataset
-from swiftprof.planning.plan_file import ModelInfo, Plan, Stage
+from swiftprof.models.registry import ModelInfo
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.serve.app import create_app
 from swiftprof.serve.catalog import catalog
 from swiftprof.serve.server import allowed_hosts, listen

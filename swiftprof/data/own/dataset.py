@@ -14,6 +14,7 @@ a path must stay inside the data's folder or ``--data-root``, symbolic links fol
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,19 +22,24 @@ from pathlib import Path
 from typing import Any
 
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.data.errors import BadSample
 from swiftprof.data.frames import Box
-from swiftprof.data.own.columns import find_columns, options_in, turns
-from swiftprof.data.own.digest import digest_of
-from swiftprof.data.own.naming import OwnName, parse
-from swiftprof.data.own.pictures import pictures_of
+from swiftprof.data.own.naming import OwnName, find_columns, options_in, parse, turns
 from swiftprof.data.own.tables import ALL, Table, open_tables
 from swiftprof.data.own.task import BOXES, CHOICE, METRICS, TRIED, task_of
-from swiftprof.data.own.values import box_of, choices_of, chosen, shown, text_of, texts_of
+from swiftprof.data.own.values import (
+    box_of,
+    choices_of,
+    chosen,
+    pictures_of,
+    shown,
+    text_of,
+    texts_of,
+)
 from swiftprof.data.scoring.boxes import score_box
 from swiftprof.data.scoring.choices import option_letter
 from swiftprof.data.sources.parquet import Rows
 from swiftprof.data.wording import OPTION_LETTER, box_prompt, lettered
+from swiftprof.errors import BadSample
 from swiftprof.models.conventions import Conventions
 
 _IMAGE_MARK = re.compile(r"\s*<image>\s*")
@@ -174,8 +180,9 @@ class OwnDataset(Dataset):
         )
 
     def _digest(self) -> str:
+        """Short name of the content, so that a run does not go on with data that have changed."""
         if not self.own.on_hub:
-            return digest_of(self.own.path)
+            return _digest_of(self.own.path)
         (rows,) = (each.table for each in self._tables.values())
         return rows.found.source.rpartition("@")[2] if isinstance(rows, Rows) else ""
 
@@ -221,3 +228,16 @@ def _name(own: OwnName) -> str:
 
 def _first(splits: Mapping[str, Split], *wanted: str) -> str:
     return next((split for split in wanted if split in splits), next(iter(splits), ALL))
+
+
+def _digest_of(path: Path) -> str:
+    """``sha256:…`` of a file, or of a folder's data files with their names."""
+    sha = hashlib.sha256()
+    kinds = (".arrow", ".parquet", ".json")
+    files = [f for f in sorted(path.rglob("*")) if f.suffix in kinds] if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            sha.update(f"{file.relative_to(path)} {file.stat().st_size}".encode(errors="replace"))
+        with file.open("rb") as opened:
+            hashlib.file_digest(opened, lambda: sha)
+    return f"sha256:{sha.hexdigest()[:16]}"

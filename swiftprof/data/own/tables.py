@@ -15,13 +15,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from swiftprof.data.errors import BadSample
 from swiftprof.data.own.naming import HUB, SUFFIXES, OwnName
 from swiftprof.data.own.values import from_cell
 from swiftprof.data.sources.arrow import ArrowRows
 from swiftprof.data.sources.find import Found, Part, find
 from swiftprof.data.sources.parquet import Rows
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadSample, SwiftprofError
 
 ALL = "all"
 """The one split of data that have no splits."""

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swiftprof.data.errors import BadSample
-from swiftprof.data.own.columns import options_in
-from swiftprof.data.own.naming import OwnName
+from swiftprof.data.own.naming import OwnName, options_in
 from swiftprof.data.own.values import BOX_FORMATS, numbers_of
 from swiftprof.data.scoring.exact import exact_match, gqa_match
 from swiftprof.data.scoring.vqa import old_vqa_accuracy, textvqa_accuracy, vqa_accuracy
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadSample, SwiftprofError, did_you_mean
 
 BOXES, CHOICE = "acc@0.5", "choice"
 METRICS: Mapping[str, Callable[[str, tuple[str, ...]], float]] = {

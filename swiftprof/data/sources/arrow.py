@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from swiftprof.data.errors import BadSample
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadSample, SwiftprofError
 
 
 class ArrowRows:

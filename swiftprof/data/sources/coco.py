@@ -14,10 +14,9 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from swiftprof.data.errors import BadSample
 from swiftprof.data.images import Picture, picture
 from swiftprof.data.sources.find import cache_root
-from swiftprof.errors import SwiftprofError
+from swiftprof.errors import BadSample, SwiftprofError
 
 SITE = "http://images.cocodataset.org/train2014/"
 _NAME = re.compile(r"COCO_train2014_\d{12}\.jpg")

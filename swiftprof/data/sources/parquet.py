@@ -24,10 +24,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swiftprof.data.errors import BadSample
 from swiftprof.data.sources.find import Found
 from swiftprof.data.sources.footer import read_footer
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import BadSample, SwiftprofError, did_you_mean
 from swiftprof.files import write_text_atomic
 
 HELD = 2

@@ -1,24 +1,41 @@
-"""The families that come with swiftprof: one file each, one line here."""
+"""The families that come with swiftprof: one file each, one line here for each `model_type`.
+
+A family's file is read when a model needs it.
+"""
 
 from __future__ import annotations
 
-from swiftprof.models.families.internvl import INTERNVL
-from swiftprof.models.families.llava import LLAVA
-from swiftprof.models.families.llava_next import LLAVA_NEXT
-from swiftprof.models.families.llava_onevision import LLAVA_ONEVISION
-from swiftprof.models.families.qwen2_vl import QWEN2_5_VL, QWEN2_VL
-from swiftprof.models.families.qwen3_vl import QWEN3_VL
-from swiftprof.models.families.smolvlm import SMOLVLM
+from collections.abc import Mapping
+from importlib import import_module
 
-__all__ = ["BUILT_IN"]
+from swiftprof.models.family import Family
 
-BUILT_IN = (
-    LLAVA,
-    LLAVA_NEXT,
-    LLAVA_ONEVISION,
-    QWEN2_5_VL,
-    QWEN3_VL,
-    INTERNVL,
-    SMOLVLM,
-    QWEN2_VL,
-)
+PLACES: Mapping[str, str] = {
+    "llava": "llava:LLAVA",
+    "llava_next": "llava_next:LLAVA_NEXT",
+    "llava_onevision": "llava_onevision:LLAVA_ONEVISION",
+    "qwen2_5_vl": "qwen2_vl:QWEN2_5_VL",
+    "qwen3_vl": "qwen3_vl:QWEN3_VL",
+    "qwen3_vl_moe": "qwen3_vl:QWEN3_VL",
+    "internvl": "internvl:INTERNVL",
+    "smolvlm": "smolvlm:SMOLVLM",
+    "idefics3": "smolvlm:SMOLVLM",
+    "qwen2_vl": "qwen2_vl:QWEN2_VL",
+}
+"""`config.model_type` → the file here and the family's name in it."""
+
+
+def built_in(model_type: str) -> Family | None:
+    """The family of a model type; None where none of these has it."""
+    return _read(PLACES[model_type]) if model_type in PLACES else None
+
+
+def every_built_in() -> tuple[Family, ...]:
+    """All of them."""
+    return tuple(_read(place) for place in dict.fromkeys(PLACES.values()))
+
+
+def _read(place: str) -> Family:
+    file, _, name = place.partition(":")
+    family: Family = getattr(import_module(f"{__name__}.{file}"), name)
+    return family

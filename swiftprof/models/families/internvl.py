@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftprof.costs.flops import DecoderShape
+from swiftprof.models.conventions import Conventions
 from swiftprof.models.families.llava import patches_per_side
 from swiftprof.models.family import Alias, Family, read
 
@@ -27,6 +28,7 @@ INTERNVL = Family(
     image_tokens=_most,
     varies=True,
     counting="256 per tile of the image, 256 of the thumbnail: up to 3,328",
+    conventions=Conventions(prompt_style="internvl", box_units="thousandths"),
     aliases=(
         _alias("1B", DecoderShape(24, 896, 4864, 14, 2, 64)),
         _alias("2B", DecoderShape(28, 1536, 8960, 12, 2, 128)),

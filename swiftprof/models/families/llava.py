@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftprof.costs.flops import DecoderShape
+from swiftprof.models.conventions import Conventions
 from swiftprof.models.family import Alias, Family, read
 
 VICUNA_7B = DecoderShape(32, 4096, 11008, 32, 32, 128)
@@ -32,10 +33,11 @@ LLAVA = Family(
     image_tokens=_patches,
     varies=False,
     counting="one per image patch: 576 for every image",
+    # The bundled model is a LLaVA too; its scenes are square, so padding leaves them alone.
+    conventions=Conventions(image_fit="pad"),
+    nominal_tokens=576,
     aliases=(
-        Alias("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf", "llama2", VICUNA_7B, nominal_tokens=576),
-        Alias(
-            "llava-1.5-13b", "llava-hf/llava-1.5-13b-hf", "llama2", VICUNA_13B, nominal_tokens=576
-        ),
+        Alias("llava-1.5-7b", "llava-hf/llava-1.5-7b-hf", "llama2", VICUNA_7B),
+        Alias("llava-1.5-13b", "llava-hf/llava-1.5-13b-hf", "llama2", VICUNA_13B),
     ),
 )

@@ -9,8 +9,6 @@ from swiftprof.models.families.llava import VICUNA_7B, VICUNA_13B, patches_per_s
 from swiftprof.models.family import Alias, Family, read
 
 _MISTRAL_7B = DecoderShape(32, 4096, 14336, 32, 8, 128)
-_NOMINAL = 5 * 576
-"""The whole image and four tiles, without newlines: what papers count with."""
 _PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 
 
@@ -22,6 +20,10 @@ def _most(config: Any) -> int:
     return side**2 + max(rows * side * (columns * side + 1) for rows, columns in tiles)
 
 
+def _alias(size: str, text_model: str, licence: str, shape: DecoderShape) -> Alias:
+    return Alias(f"llava-next-{size}", f"llava-hf/llava-v1.6-{text_model}-hf", licence, shape)
+
+
 LLAVA_NEXT = Family(
     name="llava-next",
     title="LLaVA-NeXT",
@@ -29,27 +31,11 @@ LLAVA_NEXT = Family(
     image_tokens=_most,
     varies=True,
     counting="patches of the image and of its tiles, and a newline token per row: up to 2,928",
+    # No publication says which frame its boxes have; the image's.
+    nominal_tokens=5 * 576,  # the image and four tiles, without newlines: what papers count with
     aliases=(
-        Alias(
-            "llava-next-7b",
-            "llava-hf/llava-v1.6-vicuna-7b-hf",
-            "llama2",
-            VICUNA_7B,
-            nominal_tokens=_NOMINAL,
-        ),
-        Alias(
-            "llava-next-7b-mistral",
-            "llava-hf/llava-v1.6-mistral-7b-hf",
-            "apache-2.0",
-            _MISTRAL_7B,
-            nominal_tokens=_NOMINAL,
-        ),
-        Alias(
-            "llava-next-13b",
-            "llava-hf/llava-v1.6-vicuna-13b-hf",
-            "llama2",
-            VICUNA_13B,
-            nominal_tokens=_NOMINAL,
-        ),
+        _alias("7b", "vicuna-7b", "llama2", VICUNA_7B),
+        _alias("7b-mistral", "mistral-7b", "apache-2.0", _MISTRAL_7B),
+        _alias("13b", "vicuna-13b", "llama2", VICUNA_13B),
     ),
 )

@@ -8,9 +8,6 @@ from swiftprof.costs.flops import DecoderShape
 from swiftprof.models.families.llava import patches_per_side
 from swiftprof.models.family import Alias, Family, read
 
-_QWEN2_HALF_B = DecoderShape(24, 896, 4864, 14, 2, 64)
-_QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)
-
 
 def _most(config: Any) -> int:
     side = patches_per_side(config)
@@ -18,6 +15,11 @@ def _most(config: Any) -> int:
     tiles = int(limit) if limit.isdecimal() else 9
     rows = round(tiles**0.5 * side)
     return side**2 + tiles * side**2 + rows
+
+
+def _alias(size: str, shape: DecoderShape) -> Alias:
+    hub = f"llava-hf/llava-onevision-qwen2-{size}-ov-hf"
+    return Alias(f"llava-onevision-{size}", hub, "apache-2.0", shape)
 
 
 LLAVA_ONEVISION = Family(
@@ -28,17 +30,7 @@ LLAVA_ONEVISION = Family(
     varies=True,
     counting="patches of the image and of its tiles, and a newline token per row: up to 7,371",
     aliases=(
-        Alias(
-            "llava-onevision-0.5b",
-            "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
-            "apache-2.0",
-            _QWEN2_HALF_B,
-        ),
-        Alias(
-            "llava-onevision-7b",
-            "llava-hf/llava-onevision-qwen2-7b-ov-hf",
-            "apache-2.0",
-            _QWEN2_7B,
-        ),
+        _alias("0.5b", DecoderShape(24, 896, 4864, 14, 2, 64)),
+        _alias("7b", DecoderShape(28, 3584, 18944, 28, 4, 128)),
     ),
 )

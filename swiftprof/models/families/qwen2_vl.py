@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from swiftprof.costs.flops import DecoderShape
+from swiftprof.models.conventions import Conventions
 from swiftprof.models.family import Alias, Family
 
 _QWEN2_7B = DecoderShape(28, 3584, 18944, 28, 4, 128)
@@ -32,6 +33,11 @@ def resized(processor: Any, width: int, height: int) -> tuple[int, int]:
     return int(wide), int(tall)
 
 
+def _alias(version: str, size: str, licence: str, shape: DecoderShape) -> Alias:
+    name, hub = f"qwen{version}-vl-{size.lower()}", f"Qwen/Qwen{version}-VL-{size}-Instruct"
+    return Alias(name, hub, licence, shape)
+
+
 QWEN2_5_VL = Family(
     name="qwen2.5-vl",
     title="Qwen2.5-VL",
@@ -40,14 +46,10 @@ QWEN2_5_VL = Family(
     varies=True,
     counting="one per 28 × 28 pixels of the image as resized: 391 for 640 × 480",
     seen_size=resized,
+    conventions=Conventions(prompt_style="qwen2.5", box_units="pixels"),
     aliases=(
-        Alias(
-            "qwen2.5-vl-3b",
-            "Qwen/Qwen2.5-VL-3B-Instruct",
-            "qwen-research",
-            DecoderShape(36, 2048, 11008, 16, 2, 128),
-        ),
-        Alias("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "apache-2.0", _QWEN2_7B),
+        _alias("2.5", "3B", "qwen-research", DecoderShape(36, 2048, 11008, 16, 2, 128)),
+        _alias("2.5", "7B", "apache-2.0", _QWEN2_7B),
     ),
 )
 
@@ -56,13 +58,9 @@ QWEN2_VL = replace(
     name="qwen2-vl",
     title="Qwen2-VL",
     model_types=("qwen2_vl",),
+    conventions=Conventions(prompt_style="qwen2", box_units="thousandths"),
     aliases=(
-        Alias(
-            "qwen2-vl-2b",
-            "Qwen/Qwen2-VL-2B-Instruct",
-            "apache-2.0",
-            DecoderShape(28, 1536, 8960, 12, 2, 128),
-        ),
-        Alias("qwen2-vl-7b", "Qwen/Qwen2-VL-7B-Instruct", "apache-2.0", _QWEN2_7B),
+        _alias("2", "2B", "apache-2.0", DecoderShape(28, 1536, 8960, 12, 2, 128)),
+        _alias("2", "7B", "apache-2.0", _QWEN2_7B),
     ),
 )

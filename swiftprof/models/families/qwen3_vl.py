@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from swiftprof.costs.flops import DecoderShape
+from swiftprof.models.conventions import Conventions
 from swiftprof.models.families.qwen2_vl import large_image, resized
 from swiftprof.models.family import Alias, Family, read
 
@@ -26,6 +27,7 @@ QWEN3_VL = Family(
     counting="one per 32 × 32 pixels of the image as resized: 300 for 640 × 480",
     vision_layers=_deepstack,
     seen_size=resized,
+    conventions=Conventions(prompt_style="qwen3", box_units="thousandths"),
     aliases=(
         _alias("2B", DecoderShape(28, 2048, 6144, 16, 8, 128)),
         _alias("4B", DecoderShape(36, 2560, 9728, 32, 8, 128)),

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftprof.errors import BadParameter, SwiftprofError
+from swiftprof.errors import BadParameter, SwiftprofError, reason
 from swiftprof.models.loading import VLM
 from swiftprof.profiling.api import Progress, begin, count, finish
-from swiftprof.profiling.faults import reason
 from swiftprof.profiling.job import Request, Unit, missing_units, prepare, units
-from swiftprof.profiling.settings import Settings
+from swiftprof.profiling.rows import Settings
 from swiftprof.profiling.store import Profile
 from swiftprof.profiling.worker import NothingWorks, UnitResult, Worker
 from swiftprof.runs.folder import Run

@@ -1,1 +1,0 @@
-"""Who measures the units of a profile: this process, or workers on Ray."""
