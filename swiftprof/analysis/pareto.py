@@ -13,7 +13,7 @@ from swiftprof.analysis.base import AtBudget, MethodsOpt, SamplesOpt, Subject, n
 from swiftprof.analysis.document import Data, Description
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.answer import VANILLA
-from swiftprof.evaluation.drawing import Cost, front_of, read_cost, score_figure
+from swiftprof.evaluation.drawing import Against, front_of, read_against, score_figure
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.table import NAMES, averages_table, findings, shown_groups
 from swiftprof.tables import samples_text
@@ -37,13 +37,17 @@ class Front(Data):
     """
 
     results: Results
-    cost: Cost = "tokens"
+    cost: Against = "tokens"
     left_out: tuple[str, ...] = ()
     evaluation: str = ""
 
     @classmethod
     def of(
-        cls, results: Results, cost: Cost = "tokens", left_out: Sequence[str] = (), where: str = ""
+        cls,
+        results: Results,
+        cost: Against = "tokens",
+        left_out: Sequence[str] = (),
+        where: str = "",
     ) -> Front:
         """From an evaluation's results. Raises SwiftprofError where no score is relative."""
         if not results.groups["overall"]:
@@ -114,7 +118,7 @@ class Pareto(AtBudget):
     ] = None
 
     def run(self, subject: Subject) -> Front:
-        cost = read_cost("cost", self.cost)
+        cost = read_against("cost", self.cost)
         if self.evaluation is not None:
             found = Results.load(self.evaluation)
             return Front.of(found, cost, where=str(self.evaluation))
@@ -129,20 +133,12 @@ class Pareto(AtBudget):
         """
         from swiftprof.evaluation.specs import parse_spec
 
-        planner = subject.planner(self.budget)
-        found: dict[str, VariantSettings] = {}
-        impossible: list[str] = []
-        for target in self.targets(RATIOS):
-            for text in names(self.methods):
-                try:
-                    made = planner.variants([parse_spec(text)], [target])
-                except SwiftprofError as error:
-                    impossible.append(str(error))
-                    continue
-                found |= {each.name: each for each in made}
-        if set(found) <= {VANILLA}:
+        targets, impossible = self.targets(RATIOS), list[str]()
+        specs = [parse_spec(each) for each in names(self.methods)]
+        found = subject.planner(self.budget).variants(specs, targets, impossible)
+        if len(found) == 1:
             raise SwiftprofError(impossible[0] if impossible else "`methods`: name one that prunes")
-        return list(found.values()), impossible
+        return found, impossible
 
 
 ANALYSIS = Pareto

@@ -12,9 +12,9 @@ import typer
 from swiftprof.analysis.base import AtBudget, MethodsOpt, SamplesOpt, Subject, names
 from swiftprof.analysis.document import Data, Description
 from swiftprof.analysis.patches import PATCH, StagePatches, draw_patches, legend
-from swiftprof.analysis.traced import Box, Method, Picture, decode, trace_sample
+from swiftprof.analysis.traced import Box, ShownSample, Traced, decode, trace_sample
 from swiftprof.errors import BadParameter, SwiftprofError
-from swiftprof.evaluation.answer import VANILLA
+from swiftprof.evaluation.answer import VANILLA, common
 from swiftprof.tables import Table, percent, samples_text, shares
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ MOST_STAGES = 4
 """Stages of the reference that a figure shows: the last ones."""
 
 
-class Pictures(Data):
+class Kept(Data):
     """What was measured.
 
     Attributes:
@@ -54,7 +54,7 @@ class Pictures(Data):
     reference: str
     scores: dict[str, dict[str, float]]
     disagreed: int
-    pictures: list[Picture]
+    pictures: list[ShownSample]
 
     def describe(self) -> Description:
         total, sets = sum(self.datasets.values()), list(self.datasets)
@@ -96,7 +96,7 @@ class Pictures(Data):
         figure.supxlabel(f"{legend(stages)}    {boxes}", fontsize=9)
         return figure
 
-    def _panels(self, picture: Picture) -> list[tuple[Method, StagePatches]]:
+    def _panels(self, picture: ShownSample) -> list[tuple[Traced, StagePatches]]:
         pruned = [m for m in picture.methods if m.stages]
         pruned.sort(key=lambda m: m.label != self.reference)
         return [
@@ -107,7 +107,7 @@ class Pictures(Data):
 
 
 def _row(
-    axes: Sequence[Axes], picture: Picture, panels: Sequence[tuple[Method, StagePatches]]
+    axes: Sequence[Axes], picture: ShownSample, panels: Sequence[tuple[Traced, StagePatches]]
 ) -> None:
     """One sample: the whole image, then what each stage leaves."""
     from swiftprof.drawing import ACCENT, INK, brief
@@ -153,24 +153,21 @@ def _box(axes: Axes, box: Box | None, grid: tuple[int, int], colour: str, style:
         )
 
 
-def shared(answers: Answers, dataset: str) -> list[Asked]:
+def shared(answers: Answers, dataset: str) -> Sequence[Asked]:
     """The samples of a data set that every method answered, in the order drawn.
 
     Raises:
         SwiftprofError: there is none.
     """
-    places = {label: {a.place: a for a in sets[dataset]} for label, sets in answers.items()}
-    found: list[Asked] = [
-        {label: mine[place] for label, mine in places.items()}
-        for place in places[VANILLA]
-        if all(place in mine for mine in places.values())
-    ]
+    found: dict[int, dict[str, Answer]] = {}
+    for each in common([a for sets in answers.values() for a in sets[dataset]], answers):
+        found.setdefault(each.place, {})[each.variant] = each
     if not found:
         raise SwiftprofError(f"data set {dataset}: some methods fail on every sample")
-    return found
+    return list(found.values())
 
 
-def chosen(samples: Sequence[Asked], pick: str) -> list[Asked]:
+def chosen(samples: Sequence[Asked], pick: str) -> Sequence[Asked]:
     """The samples that a rule picks: all, or those on which the pruned methods differ in score."""
     return [
         each
@@ -192,7 +189,7 @@ class PicturesAnalysis(AtBudget):
         "swiftprof analyze pictures",
         "swiftprof analyze pictures --methods pdrop,swiftvlm --show 4 --pick first",
     )
-    data: ClassVar[type[Data]] = Pictures
+    data: ClassVar[type[Data]] = Kept
 
     samples: SamplesOpt = 60
     methods: MethodsOpt = "fastv,pdrop,feather,swiftvlm"
@@ -205,7 +202,7 @@ class PicturesAnalysis(AtBudget):
         ),
     ] = "disagree"
 
-    def run(self, subject: Subject) -> Pictures:
+    def run(self, subject: Subject) -> Kept:
         if self.pick not in PICKS:
             raise BadParameter("pick", self.pick[:60], f"must be one of {', '.join(PICKS)}")
         return self.measured(subject, self.plans(subject))
@@ -223,14 +220,14 @@ class PicturesAnalysis(AtBudget):
             raise BadParameter("methods", None, "name at least one that prunes")
         return found
 
-    def measured(self, subject: Subject, plans: Mapping[str, Plan]) -> Pictures:
+    def measured(self, subject: Subject, plans: Mapping[str, Plan]) -> Kept:
         """Answer samples with every plan, choose some by the rule, and trace those."""
         from swiftprof.evaluation.settings import VariantSettings
 
         reference = next((n for n in plans if n.partition(":")[0] == "swiftvlm"), list(plans)[-1])
         done = self.answers(subject, [VariantSettings.of(n, "", p) for n, p in plans.items()])
         counts = plans[reference].tokens_per_layer(10_000)  # as if there were so many
-        results, draw, pictures = done.results, done.results.draw, list[Picture]()
+        results, draw, pictures = done.results, done.results.draw, list[ShownSample]()
         both = {name: shared(done.answers, name) for name in results.samples}
         skipped = {n: lost for n in both if (lost := len(draw[n]) - len(both[n]))}
         room = shares(self.show, list(both))
@@ -239,7 +236,7 @@ class PicturesAnalysis(AtBudget):
             for answers in chosen(both[name], self.pick)[: room[name]]:
                 index = draw[name][answers[VANILLA].place]
                 pictures.append(trace_sample(subject.vlm, dataset, split, index, answers, plans))
-        return Pictures(
+        return Kept(
             datasets={name: len(each) for name, each in both.items()},
             skipped=skipped,
             pick=self.pick,

@@ -13,7 +13,7 @@ from swiftprof.analysis.base import Analysis, BudgetOpt, SeedOpt, Subject, calle
 from swiftprof.analysis.document import Data, Description
 from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.curve import Curve, bootstrap_curves, combine
-from swiftprof.planning.plan_file import Stability as PlanStability
+from swiftprof.planning.plan_file import Stability
 from swiftprof.planning.program import solve, solve_all
 from swiftprof.planning.stability import plan_stability
 from swiftprof.tables import Table, percent, samples_text
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from swiftprof.profiling.store import Profile
 
 
-class Budget(BaseModel):
+class Best(BaseModel):
     """The best plan with at most m pruning layers.
 
     Attributes:
@@ -57,11 +57,11 @@ class Resampled(Data):
     m: int
     profile: str
     base: float
-    stability: PlanStability
-    budgets: list[Budget]
+    stability: Stability
+    budgets: list[Best]
 
     @property
-    def best(self) -> Budget:
+    def best(self) -> Best:
         """The plan in question."""
         return next(b for b in self.budgets if b.m == self.m)
 
@@ -86,7 +86,7 @@ class Resampled(Data):
             best = solve(curve, k)
             low, high = np.quantile([f.area(k) / span for f in found], [0.025, 0.975])
             budgets.append(
-                Budget(
+                Best(
                     m=k,
                     layers=list(best.layers),
                     area=round(best.performance, 6),
@@ -189,7 +189,7 @@ def _list(layers: list[int]) -> str:
 
 
 @dataclass(frozen=True)
-class Stability(Analysis):
+class StabilityAnalysis(Analysis):
     """How much of the plan is luck of the samples, and how many pruning layers pay?
 
     Reads a profile: nothing is run.
@@ -211,4 +211,4 @@ class Stability(Analysis):
         return Resampled.of(profile, self.budget, replicates=self.bootstrap, seed=self.seed)
 
 
-ANALYSIS = Stability
+ANALYSIS = StabilityAnalysis

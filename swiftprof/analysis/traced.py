@@ -28,7 +28,7 @@ MOST_SIDE = 1000
 Box = tuple[float, float, float, float]
 
 
-class Method(BaseModel):
+class Traced(BaseModel):
     """One method's answer to one sample."""
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +40,7 @@ class Method(BaseModel):
     box: Box | None = None
 
 
-class Picture(BaseModel):
+class ShownSample(BaseModel):
     """One sample.
 
     Attributes:
@@ -58,10 +58,10 @@ class Picture(BaseModel):
     image: str
     grid: tuple[int, int] | None
     box: Box | None
-    methods: list[Method]
+    methods: list[Traced]
 
     @model_validator(mode="after")
-    def _fits_its_grid(self) -> Picture:
+    def _fits_its_grid(self) -> ShownSample:
         rows, columns = self.grid or (1, 1)
         if not (0 < rows <= MOST_SIDE and 0 < columns <= MOST_SIDE):
             raise ValueError(f"a grid of {rows} x {columns} patches")
@@ -79,7 +79,7 @@ def trace_sample(
     index: int,
     answers: Mapping[str, Answer],
     plans: Mapping[str, Plan],
-) -> Picture:
+) -> ShownSample:
     """What every plan leaves of a sample; `answers` are what was said with it, by label."""
     import torch
 
@@ -97,7 +97,7 @@ def trace_sample(
             with torch.inference_mode(), prune(vlm.model, plans[label], on_stage=trace):
                 vlm.model.generate(**inputs, **options)  # type: ignore[operator]
         methods.append(
-            Method(
+            Traced(
                 label=label,
                 prediction=answer.prediction,
                 score=answer.score,
@@ -106,7 +106,7 @@ def trace_sample(
             )
         )
     n_visual = int((inputs["input_ids"] == vlm.image_token_id).sum())
-    return Picture(
+    return ShownSample(
         id=sample.id,
         dataset=dataset.name,
         question=sample.question,

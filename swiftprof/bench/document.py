@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from swiftprof.bench.environment import environment
-from swiftprof.bench.random_model import Subject
+from swiftprof.bench.random_model import Benched
 from swiftprof.planning.plan_file import Plan
 from swiftprof.tables import Table, times
 
@@ -15,7 +15,7 @@ SCHEMA = "swiftprof.bench/1"
 
 
 def document(
-    subject: Subject,
+    subject: Benched,
     plans: Mapping[str, Plan],
     rows: Sequence[Row],
     settings: Mapping[str, Any],

@@ -29,7 +29,7 @@ _BEFORE = 35
 
 
 @dataclass(frozen=True)
-class Subject:
+class Benched:
     """What a benchmark runs: a model and a way to make inputs for it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Subject:
         return Cost(info, self.shape, self.text_tokens)
 
 
-def loaded_model(vlm: VLM) -> Subject:
+def loaded_model(vlm: VLM) -> Benched:
     """A real model, asked about noise of 336 x 336 pixels."""
 
     def questions(batch: int) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def loaded_model(vlm: VLM) -> Subject:
     one = questions(1)
     visual = int((one["input_ids"] == vlm.image_token_id).sum())
     text = int(one["input_ids"].shape[1]) - visual
-    return Subject(vlm.name, vlm.model, vlm.decoder_shape, visual, text, False, 1.0, questions)
+    return Benched(vlm.name, vlm.model, vlm.decoder_shape, visual, text, False, 1.0, questions)
 
 
 def sized_models() -> list[str]:
@@ -92,7 +92,7 @@ def random_model(
     seed: int = 0,
     vocabulary: int = _VOCABULARY,
     image_token: int = _IMAGE,
-) -> Subject:
+) -> Benched:
     """A LLaVA of known sizes with random weights, and prompts with one image of 336 x 336.
 
     Args:
@@ -172,7 +172,7 @@ def random_model(
             "pixel_values": pixels.to(device, dtype),
         }
 
-    return Subject(name, model, shape, visual, text_tokens, True, scale, questions)
+    return Benched(name, model, shape, visual, text_tokens, True, scale, questions)
 
 
 def _scaled(shape: DecoderShape, scale: float) -> DecoderShape:

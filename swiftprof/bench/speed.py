@@ -21,7 +21,7 @@ from swiftprof.bench.phases import (
     run_compiled,
     run_phases,
 )
-from swiftprof.bench.random_model import Subject
+from swiftprof.bench.random_model import Benched
 from swiftprof.costs.flops import plan_flops, vanilla_flops
 from swiftprof.methods import create
 from swiftprof.models.memory import out_of_memory, release_memory
@@ -57,7 +57,7 @@ class Measured:
         """Seconds of a phase, one per repeat."""
         return [run.seconds[phase] for run in self.runs]
 
-    def row(self, base: Measured, subject: Subject) -> dict[str, Any]:
+    def row(self, base: Measured, subject: Benched) -> dict[str, Any]:
         """The figures of this variant beside vanilla's."""
         visual, text = subject.visual_tokens, subject.text_tokens
         row: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _retained(plan: Plan, visual: int) -> float:
 
 
 def compare_speed(
-    subject: Subject,
+    subject: Benched,
     variants: Mapping[str, Plan],
     batches: Sequence[int],
     *,

@@ -22,7 +22,7 @@ from swiftprof.cli.output import Output, check_out, command
 from swiftprof.errors import BadParameter
 
 if TYPE_CHECKING:
-    from swiftprof.bench.random_model import Subject
+    from swiftprof.bench.random_model import Benched
 
 METHODS = "fastv,sparsevlm,drop,swiftvlm"
 RATIOS = "1/3,2/9"
@@ -105,14 +105,14 @@ def bench(
     output.tables(*tables(found))
 
 
-def _loaded(output: Output, load: LoadOptions) -> Subject:
+def _loaded(output: Output, load: LoadOptions) -> Benched:
     from swiftprof.bench.random_model import loaded_model
     from swiftprof.cli.resolve import resolve
 
     return loaded_model(resolve(load).load_model(output))
 
 
-def _sized(config: str, scale: float, load: LoadOptions) -> Subject:
+def _sized(config: str, scale: float, load: LoadOptions) -> Benched:
     """A model with random weights, of the type, on the device and with the attention asked for."""
     import torch
 

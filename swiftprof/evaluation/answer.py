@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -124,7 +124,7 @@ def answer_samples(
     return answers, failed
 
 
-def common(answers: Sequence[Answer], variants: Variants) -> list[Answer]:
+def common(answers: Sequence[Answer], variants: Collection[str]) -> list[Answer]:
     """Answers to the samples that every variant answered."""
     count = Counter(each.place for each in answers)
     return [each for each in answers if count[each.place] == len(variants)]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from swiftprof.evaluation.drawing import Cost as CostAxis
+    from swiftprof.evaluation.drawing import Against
 
 
 MethodLike = str | Method | Plan | VariantSettings
@@ -64,7 +64,7 @@ class Evaluation:
         """Averages and costs, as a command prints them."""
         return averages_table(self.results, shown_groups(self.results))
 
-    def plot(self, against: CostAxis = "tokens") -> Figure:
+    def plot(self, against: Against = "tokens") -> Figure:
         """Score against retained `tokens`, or `flops`: one line a method, as a figure."""
         from swiftprof.evaluation.drawing import score_figure
 

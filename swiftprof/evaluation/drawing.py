@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Cost = Literal["tokens", "flops"]
+Against = Literal["tokens", "flops"]
 _AXES = {"tokens": "retained visual tokens", "flops": "FLOPs of the prefill"}
 SAME = 0.005
 """Shares of the cost that differ by less are the same."""
@@ -24,11 +24,11 @@ MOST_LINES = 12
 """Methods up to which lines over budgets can be told apart."""
 
 
-def read_cost(name: str, value: str) -> Cost:
-    """A `Cost` from a parameter. Raises BadParameter."""
-    if value not in get_args(Cost):
+def read_against(name: str, value: str) -> Against:
+    """What scores are set against, from a parameter. Raises BadParameter."""
+    if value not in get_args(Against):
         raise BadParameter(name, value[:60], "must be tokens or flops")
-    return cast(Cost, value)
+    return cast(Against, value)
 
 
 def front(points: Mapping[str, tuple[float, float]]) -> set[str]:
@@ -50,7 +50,7 @@ def front(points: Mapping[str, tuple[float, float]]) -> set[str]:
     return {name for name, point in points.items() if not dominated(*point)}
 
 
-def front_of(results: Results, group: str, against: Cost) -> set[str]:
+def front_of(results: Results, group: str, against: Against) -> set[str]:
     """Names of the variants on the Pareto front of a group of data sets."""
     return front(
         {
@@ -61,7 +61,7 @@ def front_of(results: Results, group: str, against: Cost) -> set[str]:
     )
 
 
-def score_figure(results: Results, against: Cost = "tokens") -> Figure:
+def score_figure(results: Results, against: Against = "tokens") -> Figure:
     """The average over each group of data sets, with its interval, of every method.
 
     A panel per group: lines over the budgets where there are several, else dots by name.
@@ -76,7 +76,7 @@ def score_figure(results: Results, against: Cost = "tokens") -> Figure:
     Raises:
         BadParameter: against something else.
     """
-    read_cost("against", against)
+    read_against("against", against)
     groups = shown_groups(results) or ["overall"]
     rows = [row for row in results.rows if row.variant != VANILLA]
     rows.sort(key=lambda row: row.label != "swiftvlm")  # it has the main colour
@@ -98,7 +98,7 @@ def score_figure(results: Results, against: Cost = "tokens") -> Figure:
 
 
 def _lines(
-    axes: Axes, results: Results, rows: Sequence[VariantResult], group: str, against: Cost
+    axes: Axes, results: Results, rows: Sequence[VariantResult], group: str, against: Against
 ) -> None:
     methods = list(dict.fromkeys(row.label for row in rows))
     short = {m: Path(m).name for m in methods}  # of plans from files
@@ -148,7 +148,7 @@ def _dots(axes: Axes, rows: Sequence[VariantResult], group: str) -> None:
     axes.set_xlabel("score, % of the unpruned model")
 
 
-def _share(results: Results, row: VariantResult, against: Cost) -> float:
+def _share(results: Results, row: VariantResult, against: Against) -> float:
     """What a variant costs, as a share of the unpruned model's cost."""
     whole = results.rows[0].tflops
     return row.retained.share if against == "tokens" or not whole else row.tflops / whole

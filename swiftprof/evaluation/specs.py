@@ -192,9 +192,15 @@ class Planner:
     budget: int = 3
 
     def variants(
-        self, specs: Sequence[Spec], targets: Sequence[TargetText]
+        self,
+        specs: Sequence[Spec],
+        targets: Sequence[TargetText],
+        left_out: list[str] | None = None,
     ) -> list[VariantSettings]:
         """Vanilla first, then every method at every budget; plans once each.
+
+        Args:
+            left_out: takes the reasons why a method cannot have a budget, instead of an error.
 
         Raises:
             SwiftprofError: an impossible budget or option, named with its method.
@@ -207,8 +213,11 @@ class Planner:
                     try:
                         plan = self._plan(spec, target.target)
                     except SwiftprofError as error:
-                        where = f"method {spec.text} at {target.text}"
-                        raise SwiftprofError(f"{where}: {error}") from None
+                        why = f"method {spec.text} at {target.text}: {error}"
+                        if left_out is None:
+                            raise SwiftprofError(why) from None
+                        left_out.append(why)
+                        continue
                     found.append(VariantSettings.of(spec.text, target.text, plan))
         for spec in methods:
             if spec.plan is not None:

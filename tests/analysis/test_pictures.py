@@ -43,7 +43,7 @@ def answers(scores: dict[str, tuple[float | None, ...]]) -> Any:
     return {
         label: {
             "a": [
-                SimpleNamespace(place=place, score=score)
+                SimpleNamespace(variant=label, place=place, score=score)
                 for place, score in enumerate(each)
                 if score is not None
             ]

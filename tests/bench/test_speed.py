@@ -11,7 +11,7 @@ import torch
 from swiftprof.bench import phases, speed
 from swiftprof.bench.clock import Clock
 from swiftprof.bench.phases import run_phases
-from swiftprof.bench.random_model import Subject, random_model, sized_models
+from swiftprof.bench.random_model import Benched, random_model, sized_models
 from swiftprof.cli.app import main
 from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
 from swiftprof.errors import SwiftprofError
@@ -37,7 +37,7 @@ def subject(llava, prompts):
     def questions(batch):
         return prompts.batch(*[0] * batch)
 
-    return Subject("tiny", llava, shape, 36, 14, True, 1.0, questions)
+    return Benched("tiny", llava, shape, 36, 14, True, 1.0, questions)
 
 
 def test_phases_of_one_call(llava, prompts, plan):
