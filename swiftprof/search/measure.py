@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,15 @@ from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.rerun import answer_tokens
 from swiftprof.profiling.steps import Steps
-from swiftprof.search.likelihood import answer_likelihood, begins, run_shared
+from swiftprof.search.likelihood import Forced, answer_likelihood, begins, run_shared
 from swiftprof.search.race import Floats, relative
 from swiftprof.search.store import Store, Unit
 
 BLOCK = 16
 """Samples of a set that run together; a race's levels are numbers of such blocks."""
+ROOM = 2 << 30
+"""Bytes of hidden states that stay from round to round. The first blocks, which every candidate
+runs on, come first; what has no room runs again."""
 
 
 def plan_key(plan: Plan | None) -> str:
@@ -68,6 +71,7 @@ class Meter:
     def __init__(self, vlm: VLM, sets: Sequence[Drawn], store: Store) -> None:
         self._vlm, self._sets, self._store = vlm, tuple(sets), store
         self._steps = Steps(vlm.model)
+        self._shared: dict[Unit, Forced] = {}
 
     @property
     def levels(self) -> int:
@@ -144,27 +148,59 @@ class Meter:
         return [[a.score for a in found if a.variant == key] for key in plans]
 
     def _likelihoods(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> list[list[float]]:
+        unit, wanted = (drawn.dataset.name, some[0]), self._wanted(plans)
+        shared = self._shared.get(unit)
+        if shared is not None and wanted <= shared.hidden.keys():
+            try:
+                return self._under(shared, plans)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                self._shared.clear()
+                release_memory()
         samples, _ = ask_all(drawn.dataset, drawn.split, some, self._vlm)
-        return self._scores(drawn.dataset, samples, plans) if samples else [[] for _ in plans]
+        return self._scores(drawn.dataset, samples, plans, unit) if samples else [[] for _ in plans]
+
+    def _wanted(self, plans: Plans) -> set[int]:
+        """Layers, from 0, whose input some plan starts from."""
+        return {begins(plan, self._vlm.num_layers) for plan in plans.values()}
+
+    def _under(self, shared: Forced, plans: Plans) -> list[list[float]]:
+        return [answer_likelihood(self._steps, shared, plan) for plan in plans.values()]
+
+    def _keep(self, unit: Unit, shared: Forced) -> None:
+        """Keep what every candidate starts from, where there is room."""
+        hidden = {i: h for i, h in shared.hidden.items() if i < self._vlm.num_layers - 1}
+        self._shared.pop(unit, None)
+        if _size(hidden) + sum(_size(each.hidden) for each in self._shared.values()) <= ROOM:
+            self._shared[unit] = replace(shared, hidden=hidden)
 
     def _scores(
-        self, dataset: Dataset, samples: Sequence[Sample], plans: Plans
+        self, dataset: Dataset, samples: Sequence[Sample], plans: Plans, unit: Unit | None
     ) -> list[list[float]]:
-        """Likelihoods of each plan; on halves of the samples where memory runs out."""
-        layers = self._vlm.num_layers
+        """Likelihoods of each plan; on halves of the samples where memory runs out.
+
+        Args:
+            unit: where the samples are a whole one.
+        """
+        known = self._shared.get(unit) if unit else None
         try:
             inputs = self._inputs(samples)
             answers = self._references(dataset, samples, inputs)
-            wanted = {begins(plan, layers) for plan in plans.values()}
+            wanted = self._wanted(plans) | (known.hidden.keys() if known else set())
             shared = run_shared(self._vlm.model, inputs, answers, wanted)
-            return [answer_likelihood(self._steps, shared, plan) for plan in plans.values()]
+            if unit:
+                self._keep(unit, shared)
+            return self._under(shared, plans)
         except Exception as error:
             if len(samples) == 1 or not out_of_memory(error):
                 raise
+        self._shared.clear()
         release_memory()
         middle = len(samples) // 2
         halves = (
-            self._scores(dataset, part, plans) for part in (samples[:middle], samples[middle:])
+            self._scores(dataset, part, plans, None)
+            for part in (samples[:middle], samples[middle:])
         )
         return [one + two for one, two in zip(*halves, strict=True)]
 
@@ -186,3 +222,7 @@ class Meter:
             said = self._vlm.decode(ids[:, inputs["input_ids"].shape[1] :])
             texts = [each or "." for each in said]
         return answer_tokens(texts, tokenizer, self._vlm.model.device)
+
+
+def _size(hidden: dict[int, Tensor]) -> int:
+    return sum(each.nbytes for each in hidden.values())

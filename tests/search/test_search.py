@@ -11,7 +11,7 @@ from swiftprof.costs.flops import plan_flops
 from swiftprof.data.registry import get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.methods import create
-from swiftprof.planning.plan_file import Plan
+from swiftprof.planning.plan_file import Plan, Stage
 from swiftprof.planning.preset import plan_preset
 from swiftprof.search import measure
 from swiftprof.search.likelihood import run_shared
@@ -158,3 +158,26 @@ def test_a_block_that_runs_out_of_memory_is_measured_in_parts(bundled, monkeypat
     parts = Meter(bundled, drawn, Store(None, {})).likelihood([plan], 1, lambda: None)
     assert len(parts[0]) == 5
     assert np.allclose(whole[0], parts[0], atol=1e-4)
+
+
+def test_what_candidates_share_runs_once(bundled, monkeypatch):
+    dataset = get_datasets(["scenes-qa"])[0]
+    drawn = [Drawn(dataset, "train", tuple(range(5)), (), ())]
+    first, second = (plan_preset("often", model_info(bundled), ratio=r) for r in (0.3, 0.25))
+    fresh = Meter(bundled, drawn, Store(None, {})).likelihood([second], 1, lambda: None)
+    meter = Meter(bundled, drawn, Store(None, {}))
+    meter.likelihood([first], 1, lambda: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, "run_shared", lambda *_: pytest.fail("ran again"))
+        again = meter.likelihood([second], 1, lambda: None)
+    assert np.array_equal(fresh[0], again[0])
+
+    earlier = first.model_copy(update={"stages": (Stage(layer=1, keep=0.3),), "options": {}})
+    assert len(meter.likelihood([earlier], 1, lambda: None)[0]) == 5  # begins at another layer
+
+    monkeypatch.setattr(measure, "ROOM", 0)
+    meter, runs = Meter(bundled, drawn, Store(None, {})), []
+    monkeypatch.setattr(measure, "run_shared", lambda *a: (runs.append(a), run_shared(*a))[1])
+    for plan in (first, second):
+        meter.likelihood([plan], 1, lambda: None)
+    assert len(runs) == 2
