@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--ratio", action="append", help=f"budgets; {', '.join(RATIOS)} if none")
     parser.add_argument("--equal", action="append", choices=("flops", "tokens"))
     parser.add_argument("--limit", default="100", help="as in swiftprof plan --search")
-    parser.add_argument("--calibration", type=int, default=400, help="samples a set to search with")
+    parser.add_argument("--calibration", type=int, default=600, help="samples a set to search with")
     parser.add_argument("--samples", type=int, default=250, help="test samples a set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("search", "test"))

@@ -24,9 +24,9 @@ from swiftprof.search.rounds import Bar, Progress, Race
 from swiftprof.search.space import Candidate, starts
 from swiftprof.search.store import Store
 
-SAMPLES = 400
-"""Samples of a set: two fifths to search, a fifth to choose, the rest to report. Searching takes
-the time, and few candidates see all its samples; the rest make a gain of two points visible."""
+SAMPLES, SEARCH, CHOOSE = 600, 160, 80
+"""Samples of a set, and how many of them at most to search and to choose; the rest reports. Answers
+of two plans cost little beside a search, and only many samples show a gain of two points."""
 FINALISTS = 3
 
 
@@ -215,7 +215,8 @@ def _draw(
             raise BadParameter(
                 "samples", samples, f"{dataset.name} {split} gives {len(drawn)}; needs 10 or more"
             )
-        search, choose = len(drawn) * 2 // 5, len(drawn) * 3 // 5
+        search = min(SEARCH, len(drawn) * 2 // 5)
+        choose = search + min(CHOOSE, len(drawn) // 5)
         parts = tuple(drawn[:search]), tuple(drawn[search:choose]), tuple(drawn[choose:])
         found.append(Drawn(dataset, split, *parts))
     return found
