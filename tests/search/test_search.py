@@ -163,7 +163,7 @@ def test_a_block_that_runs_out_of_memory_is_measured_in_parts(bundled, monkeypat
 def test_what_candidates_share_runs_once(bundled, monkeypatch):
     dataset = get_datasets(["scenes-qa"])[0]
     drawn = [Drawn(dataset, "train", tuple(range(5)), (), ())]
-    first, second = (plan_preset("often", model_info(bundled), ratio=r) for r in (0.3, 0.25))
+    first, second = (plan_preset("often", bundled.info, ratio=r) for r in (0.3, 0.25))
     fresh = Meter(bundled, drawn, Store(None, {})).likelihood([second], 1, lambda: None)
     meter = Meter(bundled, drawn, Store(None, {}))
     meter.likelihood([first], 1, lambda: None)
