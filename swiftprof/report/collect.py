@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swiftprof.analysis import NAMES
+from swiftprof.analysis.document import Document
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object
 from swiftprof.planning.plan_file import Plan
 from swiftprof.report.images import Album
-from swiftprof.report.page import Page
-from swiftprof.report.read_analysis import read_analysis
+from swiftprof.report.page import Drawing, Page, Section, typed
 from swiftprof.report.read_eval import read_eval
 from swiftprof.report.read_profile import plan_section, read_profile
+from swiftprof.tables import samples_text
 
 MAX_BYTES = 1 << 26
 MOST_FILES = 200
@@ -53,7 +54,7 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
         elif path.stem == "curve" and "profile" in kinds:
             continue  # the profile's section has this figure
         else:
-            part = Page(sections=[read_analysis(path, f"a{number}-")])
+            part = Page(sections=[_analysis(path, f"a{number}-")])
         page.sections += part.sections
         page.cards += part.cards
         page.total += part.total
@@ -63,6 +64,34 @@ def collect(runs: Sequence[Path], *, samples: int, album: Album, title: str | No
         models = dict.fromkeys(v.split(",")[0] for name, v in facts if name == "model")
         page.title = "swiftprof: " + (", ".join(models) if len(models) < 4 else "report")
     return page
+
+
+def _analysis(path: Path, prefix: str) -> Section:
+    """A document of `swiftprof analyze`; its figure is drawn anew from its data.
+
+    Args:
+        prefix: unique on the page, for ids inside the figure.
+
+    Raises:
+        SwiftprofError: not an analysis, or a damaged one.
+    """
+    document = Document.load(path)
+    data = document.parsed()
+    origin = list(document.origin.items())
+    if data is not None:
+        origin.insert(1, ("samples", samples_text(data.datasets)))
+        origin.append(("skipped", samples_text(data.skipped)))
+    return Section(
+        kind="analysis",
+        title=document.title,
+        findings=document.findings,
+        facts=origin,
+        measured=document.measured,
+        figures=[] if data is None else [Drawing.of(data.plot(), "", prefix)],
+        tables=document.tables,
+        headline=document.findings[0] if document.findings else "",
+        command=document.command or typed("analyze", document.analysis),
+    )
 
 
 def _parts(run: Path, page: Page) -> list[tuple[str, Path]]:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from swiftprof.drawing import ACCENT, FAINT, GRID, INK, MAIN, PAPER, picture_html, svg_text
 from swiftprof.runs.settings import RunSettings
 from swiftprof.tables import Table, samples_text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 LONGEST = 2000
 """Characters of a text from a file that are shown."""
+
+
+COLOURS = {
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    GRID: "var(--line)",
+    PAPER: "var(--card)",
+    MAIN.lower(): "var(--main)",
+    ACCENT.lower(): "var(--warm)",
+}
+"""Colours of figures -> those of the page, which knows light and dark."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,14 @@ class Drawing:
 
     html: str
     caption: str
+
+    @classmethod
+    def of(cls, figure: Figure, caption: str, prefix: str) -> Drawing:
+        """A figure made in this process; `prefix` makes its ids unique on the page."""
+        photographs = sum(len(axes.images) for axes in figure.axes) > 1
+        if photographs:
+            return cls(picture_html(figure, caption), caption)
+        return cls(svg_text(figure, prefix, COLOURS), caption)
 
 
 @dataclass(frozen=True)

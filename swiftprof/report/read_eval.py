@@ -10,9 +10,8 @@ from swiftprof.evaluation.drawing import score_figure
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.store import read_answers
 from swiftprof.evaluation.table import findings, how, tables
-from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
-from swiftprof.report.page import Card, Page, Said, Section, run_facts, short
+from swiftprof.report.page import Card, Drawing, Page, Said, Section, run_facts, short
 from swiftprof.runs.folder import Run
 from swiftprof.tables import shares
 
@@ -33,7 +32,9 @@ def read_eval(folder: Path, shown: int, album: Album, prefix: str = "eval-") -> 
         findings=findings(results),
         facts=facts,
         figures=[
-            drawing(score_figure(results), "Score of each method, with its 95 % interval.", prefix)
+            Drawing.of(
+                score_figure(results), "Score of each method, with its 95 % interval.", prefix
+            )
         ]
         if results.groups["overall"]
         else [],

@@ -13,9 +13,8 @@ from swiftprof.core.stages import BASE_LAYER
 from swiftprof.planning.drawing import schedule_figure
 from swiftprof.planning.plan_file import Plan
 from swiftprof.profiling.store import Profile
-from swiftprof.report.drawing import drawing
 from swiftprof.report.images import Album
-from swiftprof.report.page import Card, Page, Said, Section, run_facts, short, typed
+from swiftprof.report.page import Card, Drawing, Page, Said, Section, run_facts, short, typed
 from swiftprof.tables import Table, percent, shares
 
 _COLUMNS = (
@@ -72,7 +71,7 @@ def profile_section(profile: Profile, layers: Sequence[int], where: str) -> Sect
         findings=said.findings,
         facts=run_facts(settings, summary.samples, summary.versions, where) + facts,
         measured=said.measured,
-        figures=[drawing(data.plot(), "Capability of every layer, with its interval.", "c-")],
+        figures=[Drawing.of(data.plot(), "Capability of every layer, with its interval.", "c-")],
         tables=said.tables,
         headline=said.findings[0],
     )
@@ -115,7 +114,9 @@ def plan_section(plan: Plan, where: str, prefix: str = "p-") -> Section:
             ("method", plan.method),
             ("area P", "" if expected.area is None else f"{expected.area:.4f}"),
         ],
-        figures=[drawing(figure, "Visual tokens that enter each layer.", prefix)] if rows else [],
+        figures=[Drawing.of(figure, "Visual tokens that enter each layer.", prefix)]
+        if rows
+        else [],
         tables=[Table(columns=("stage", "kept visual tokens", "merged tokens"), rows=rows)],
         command=typed("plan", where, *again),
         headline=headline,

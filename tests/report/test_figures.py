@@ -12,7 +12,7 @@ import pytest
 from swiftprof.analysis import NAMES
 from swiftprof.analysis.document import Document
 from swiftprof.drawing import canvas, plain, spread, svg_text
-from swiftprof.report.drawing import drawing
+from swiftprof.report.page import Drawing
 
 DRAWN = [name for name in NAMES if name != "pictures"]
 
@@ -55,7 +55,7 @@ def test_two_figures_on_a_page_share_no_id(made: Any) -> None:
     for prefix in ("a-", "b-"):
         data = Document.load(made.analyses / "stability.json").parsed()
         assert data is not None
-        svg = drawing(data.plot(), "", prefix).html
+        svg = Drawing.of(data.plot(), "", prefix).html
         ElementTree.fromstring(svg)
         ids = set(re.findall(r' id="([^"]+)"', svg))
         used = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
