@@ -226,7 +226,7 @@ class PicturesAnalysis(AtBudget):
 
         reference = next((n for n in plans if n.partition(":")[0] == "swiftvlm"), list(plans)[-1])
         done = self.answers(subject, [VariantSettings.of(n, "", p) for n, p in plans.items()])
-        counts = plans[reference].tokens_per_layer(10_000)  # as if there were so many
+        share = plans[reference].retained(10_000) / 10_000
         results, draw, pictures = done.results, done.results.draw, list[ShownSample]()
         both = {name: shared(done.answers, name) for name in results.samples}
         skipped = {n: lost for n in both if (lost := len(draw[n]) - len(both[n]))}
@@ -240,7 +240,7 @@ class PicturesAnalysis(AtBudget):
             datasets={name: len(each) for name, each in both.items()},
             skipped=skipped,
             pick=self.pick,
-            retain=f"{percent(sum(counts) / len(counts) / 10_000, 1)} of the visual tokens",
+            retain=f"{percent(share, 1)} of the visual tokens",
             reference=reference,
             scores={
                 label: {

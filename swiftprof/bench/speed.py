@@ -22,8 +22,7 @@ from swiftprof.bench.phases import (
     run_phases,
 )
 from swiftprof.bench.random_model import Benched
-from swiftprof.costs.flops import plan_flops, vanilla_flops
-from swiftprof.methods import create
+from swiftprof.costs.flops import vanilla_flops
 from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.planning.plan_file import Plan
 
@@ -60,18 +59,16 @@ class Measured:
     def row(self, base: Measured, subject: Benched) -> dict[str, Any]:
         """The figures of this variant beside vanilla's."""
         visual, text = subject.visual_tokens, subject.text_tokens
+        vanilla, plan = vanilla_flops(subject.shape, visual, text) / 1e12, self.plan
         row: dict[str, Any] = {
             "variant": self.name,
-            "method": VANILLA if self.plan is None else self.plan.method,
-            "retain": float(visual) if self.plan is None else _retained(self.plan, visual),
+            "method": VANILLA if plan is None else plan.method,
+            "retain": float(visual) if plan is None else plan.retained(visual),
             "batch": self.batch,
-            "tflops": vanilla_flops(subject.shape, visual, text) / 1e12,
+            "tflops": vanilla if plan is None else plan.flops(subject.shape, visual, text) / 1e12,
         }
-        if self.plan is not None:
-            method = create(self.plan.method, self.plan.options)
-            flops = plan_flops(subject.shape, self.plan.stages, visual, text, method=method)
-            row["tflops"] = flops / 1e12
-            row["layers"] = list(self.plan.pruning_layers)
+        if plan is not None:
+            row["layers"] = list(plan.pruning_layers)
         if self.failed:
             return {**row, "failed": self.failed}
         have = [name for name in PHASES if name in self.runs[0].seconds]
@@ -80,7 +77,6 @@ class Measured:
         row["kv_bytes"] = self.runs[-1].kv_bytes
         row["kv_tokens"] = self.runs[-1].kv_tokens
         if base.runs:
-            vanilla = vanilla_flops(subject.shape, visual, text) / 1e12
             row["speedup"] = {
                 name: paired_ratio(base.times(name), self.times(name))
                 for name in ("prefill", "decode", "end_to_end")
@@ -90,11 +86,6 @@ class Measured:
             row["efficiency"] = row["speedup"]["prefill"] / row["flops_ratio"]
             row["kv_ratio"] = base.runs[-1].kv_bytes / row["kv_bytes"]
         return row
-
-
-def _retained(plan: Plan, visual: int) -> float:
-    counts = plan.tokens_per_layer(visual)
-    return sum(counts) / len(counts)
 
 
 def compare_speed(

@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from swiftprof.costs.flops import plan_flops, vanilla_flops
+from swiftprof.costs.flops import vanilla_flops
 from swiftprof.data.asking import Skipped, ask_all
 from swiftprof.data.base import Dataset, Sample
-from swiftprof.methods import create
 from swiftprof.models.loading import VLM
 from swiftprof.models.memory import out_of_memory, release_memory
 from swiftprof.planning.plan_file import Plan
@@ -226,9 +225,7 @@ def spent(
     shape = vlm.decoder_shape
     if plan is None or not plan.stages or not trace.prefills or not visual:
         return float(visual), vanilla_flops(shape, visual, text)
-    method = create(plan.method, plan.options)
-    flops = plan_flops(shape, plan.stages, visual, text, method=method)
-    return trace.prefills[0].retained(row, vlm.num_layers), flops
+    return trace.prefills[0].retained(row, vlm.num_layers), plan.flops(shape, visual, text)
 
 
 def _now(vlm: VLM) -> float:

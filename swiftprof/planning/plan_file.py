@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from swiftprof import __version__
 from swiftprof.core.stages import check_layers, tokens_per_layer
+from swiftprof.costs.flops import DecoderShape, plan_flops
 from swiftprof.errors import SwiftprofError
 from swiftprof.files import read_json_object, validated, write_text_atomic
 from swiftprof.hub import PLAN, fetch, is_shared
@@ -287,6 +288,15 @@ class Plan(_Part):
     def tokens_per_layer(self, n_visual: int) -> list[float]:
         """Visual tokens (kept + merged) that enter each layer 1..L of a prompt with `n_visual`."""
         return tokens_per_layer(self.stages, self.model.num_layers, n_visual, self.first)
+
+    def retained(self, n_visual: int) -> float:
+        """N: the visual tokens that enter a layer, averaged over layers."""
+        return sum(self.tokens_per_layer(n_visual)) / self.model.num_layers
+
+    def flops(self, shape: DecoderShape, n_visual: int, n_text: float) -> float:
+        """FLOPs of a prefill, overhead included."""
+        method = create(self.method, self.options)
+        return plan_flops(shape, self.stages, n_visual, n_text, method=method)
 
     def plot(self) -> Figure:
         """The visual tokens that enter each layer, as a matplotlib figure."""

@@ -35,13 +35,12 @@ class Variant:
         if self.plan is None:
             return {"plan": None}
         plan = self.plan
-        mean = plan.tokens_per_layer(1_000_000)
         return {
             "plan": self.family,
             "budget": self.budget,
             "method": plan.method,
             "pruning_layers": list(plan.pruning_layers),
-            "ratio": round(sum(mean) / len(mean) / 1_000_000, 4),
+            "ratio": round(plan.retained(1_000_000) / 1_000_000, 4),
         }
 
 
