@@ -252,7 +252,7 @@ def test_a_preset_needs_no_profile(swiftprof: Run) -> None:
     shown = swiftprof("plan", "--preset", "often", "--model", "llava-1.5-7b").out
     assert "1–3" in shown  # the first stage acts before its layer 4
     refused = swiftprof("plan", "--preset", "oft")
-    assert "'--preset': 'oft' is not 'often'" in refused.err
+    assert "'--preset': 'oft' is not one of 'often'" in refused.err
 
 
 def test_a_search_is_asked_for_as_it_stands(
