@@ -19,8 +19,8 @@ from swiftprof.cli.options import (
     LoadOptions,
     ProfileOpt,
     SeedOpt,
-    batch_size,
     complete_methods,
+    count_or_auto,
     grouped,
     split_list,
 )
@@ -121,7 +121,7 @@ def evaluate(
     for each in sets:
         each.check_split(data.split or each.eval_split)
     bundled = {each.name for each in sets} <= set(BUNDLED)
-    rows = batch_size(size)
+    rows = count_or_auto("batch_size", size)
     if found is None and named is None:
         named = newest_profile(chosen.source.name)
     vlm = chosen.load_model(output)

@@ -67,11 +67,6 @@ def count_or_auto(parameter: str, text: str) -> int | None:
     raise BadParameter(parameter, text, "must be a whole number above 0, or auto")
 
 
-def batch_size(text: str) -> int | None:
-    """The value of `--batch-size`; None for auto. Raises SwiftprofError."""
-    return count_or_auto("batch_size", text)
-
-
 def numbers(parameter: str, text: str | None) -> list[float]:
     """`"192, 128"` or `"1/3"` as numbers; empty for None. Raises SwiftprofError."""
     found = []

@@ -15,7 +15,6 @@ from swiftprof.cli.options import (
     JsonOpt,
     LoadOptions,
     SeedOpt,
-    batch_size,
     count_or_auto,
     grouped,
 )
@@ -55,7 +54,9 @@ class Spread:
     ] = None
     num_shards: Annotated[
         int | None,
-        typer.Option(help="Processes that share the work.", show_default="from torchrun or Slurm"),
+        typer.Option(
+            min=1, help="Processes that share the work.", show_default="from torchrun or Slurm"
+        ),
     ] = None
     shard_index: Annotated[int | None, typer.Option(help="Which one this is, from 0.")] = None
 
@@ -97,10 +98,8 @@ def profile(
     after an interruption the same command goes on where it stopped.
     """
     output = Output(json)
-    if not 0 < keep <= 1:
-        raise BadParameter("keep", keep, "V must lie in (0, 1]; 0.2 keeps a fifth")
     spread.check()
-    rows = batch_size(size)
+    rows = count_or_auto("batch_size", size)
     workers = count_or_auto("workers", spread.workers)
     from swiftprof.cli.resolve import resolve
     from swiftprof.data.registry import BUNDLED

@@ -13,7 +13,7 @@ from swiftprof.cli.options import (
     JsonOpt,
     LoadOptions,
     SeedOpt,
-    batch_size,
+    count_or_auto,
     grouped,
 )
 from swiftprof.cli.output import PICTURES, Output, check_out
@@ -89,7 +89,7 @@ def run(
         limit = max_new_tokens or MAX_NEW_TOKENS
         _answer(output, vlm, loaded, picture, question, compare, show_tokens, limit)
         return
-    raise typer.Exit(_score(output, chosen, loaded, seed, batch_size(size) or 16))
+    raise typer.Exit(_score(output, chosen, loaded, seed, count_or_auto("batch_size", size) or 16))
 
 
 def _question(image: str | None, prompt: str | None, data: DataOptions) -> tuple[str, Any]:

@@ -42,13 +42,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything. Nothing is downloaded, nothing is changed."""
-    return [
-        *_versions(),
-        *_devices(),
-        *_optional(),
-        *_weights(),
-        *_plugins(),
-    ]
+    return [*_versions(), *_devices(), *_optional(), *_weights(), *_plugins()]
 
 
 def _versions() -> Iterator[Finding]:

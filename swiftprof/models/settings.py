@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Any
 
 from swiftprof.errors import BadParameter, did_you_mean
@@ -44,7 +43,7 @@ class LoadSettings:
         """These settings with `auto` resolved.
 
         Raises:
-            SwiftprofError: values that do not exist, do not go together, or need what is not here.
+            SwiftprofError: values that do not exist or do not go together.
         """
         import torch
 
@@ -61,13 +60,8 @@ class LoadSettings:
             dtype = {8: "float16", 4: "bfloat16", None: "float32"}[self.bits]
         if self.load_in_8bit and self.load_in_4bit:
             raise BadParameter("load_in_8bit and load_in_4bit", None, "give only one of them")
-        if self.bits:
-            _need("bitsandbytes", f"load_in_{self.bits}bit")
-            _need("accelerate", f"load_in_{self.bits}bit")
-        if self.device_map is not None:
-            _need("accelerate", "device_map")
-            if self.device != "auto":
-                raise BadParameter("device and device_map", None, "give only one of them")
+        if self.device_map is not None and self.device != "auto":
+            raise BadParameter("device and device_map", None, "give only one of them")
         self._check_attention(device, dtype)
         return replace(self, device=device, dtype=dtype)
 
@@ -95,13 +89,6 @@ class LoadSettings:
         if dtype == "float32":
             raise BadParameter(
                 "attn", attn, "FlashAttention computes in half precision; add `dtype` bfloat16"
-            )
-        if not any(find_spec(package) for package in ("flash_attn", "kernels")):
-            raise BadParameter(
-                "attn",
-                attn,
-                "the package flash-attn is not installed; "
-                "pip install --no-build-isolation 'swiftprof[flash]', or use `attn` sdpa",
             )
 
     def shared(self) -> dict[str, Any]:
@@ -138,15 +125,6 @@ class LoadSettings:
         """What decides results beside dtype and attention, to be recorded with them."""
         quantised = (f"load_in_{self.bits}bit",) if self.bits else ()
         return quantised + tuple(f"{k}={json.dumps(v)}" for k, v in sorted(self.model_args.items()))
-
-
-def _need(package: str, parameter: str) -> None:
-    if find_spec(package) is None:
-        raise BadParameter(
-            parameter,
-            None,
-            f"needs the package {package}, which is not installed; pip install {package}",
-        )
 
 
 def parse_model_args(given: Iterable[str]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def run_shard(
         worker = Worker(vlm, request, run.settings, batch_size, warn)
         note(str(worker.fitting))
         counter = _Counter(count(mine), count(mine) - count(absent), progress)
-        run_units(worker, folder, run, absent, counter.add, note)
+        _run_units(worker, folder, run, absent, counter.add, note)
     return finish(folder, run, bool(absent), time.monotonic() - began)
 
 
@@ -162,57 +162,44 @@ class _Counter:
         self._progress(self._done, self._total)
 
 
-def run_units(
+def _run_units(
     worker: Worker,
     folder: Path,
     run: Run[Settings],
-    work: Sequence[Unit],
+    work: list[Unit],
     on_batch: Callable[[int], None],
     note: Callable[[str], None],
 ) -> None:
-    """Measure units and write their parts; what is written stays whatever happens later.
+    """Measure units and write their parts; the next one's images load meanwhile.
+
+    What is written stays whatever happens later.
 
     Raises:
         Exception: the first unit of every data set failed as a whole.
     """
-    put_off = _pass(worker, folder, run, work, on_batch, note)
-    # Other units have worked, so what was put off is a matter of its samples, which are skipped.
-    _pass(worker, folder, run, put_off, on_batch, note)
-
-
-def _pass(
-    worker: Worker,
-    folder: Path,
-    run: Run[Settings],
-    work: Sequence[Unit],
-    on_batch: Callable[[int], None],
-    note: Callable[[str], None],
-) -> list[Unit]:
-    """Measure units; the ones that failed as a whole before anything else had worked."""
-    put_off: list[Unit] = []
-    if not work:
-        return put_off
     loader = ThreadPoolExecutor(1, thread_name_prefix="swiftprof-images")
     try:
-        coming = loader.submit(worker.ask, work[0])
-        for number, unit in enumerate(work):
-            asked = coming.result()
-            if number + 1 < len(work):
-                coming = loader.submit(worker.ask, work[number + 1])
-            try:
-                done = worker.measure(asked, on_batch)
-            except NothingWorks as error:
-                put_off.append(unit)
-                if {u.dataset for u in put_off} == {u.dataset for u in work}:
-                    raise error.__cause__ or error from None
-                on_batch(-len(unit.indices))
-                continue
-            done.write(folder, run)
-            if unit.number == 0:
-                note(done.first_look())
+        while work:
+            put_off: list[Unit] = []
+            coming = loader.submit(worker.ask, work[0])
+            for number, unit in enumerate(work):
+                asked = coming.result()
+                if number + 1 < len(work):
+                    coming = loader.submit(worker.ask, work[number + 1])
+                try:
+                    done = worker.measure(asked, on_batch)
+                except NothingWorks as error:
+                    put_off.append(unit)
+                    if {u.dataset for u in put_off} == {u.dataset for u in work}:
+                        raise error.__cause__ or error from None
+                    on_batch(-len(unit.indices))
+                    continue
+                done.write(folder, run)
+                if unit.number == 0:
+                    note(done.first_look())
+            work = put_off  # others have worked, so now its samples are at fault, and are skipped
     finally:
         loader.shutdown(wait=True, cancel_futures=True)
-    return put_off
 
 
 def merge_shards(folders: Sequence[str | Path], out: str | Path | None = None) -> Profile:

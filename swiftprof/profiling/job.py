@@ -42,9 +42,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
-            raise SwiftprofError(
-                f"V (keep) is {self.keep:g}: it must lie in (0, 1], 0.2 keeps a fifth"
-            )
+            raise BadParameter("keep", self.keep, "V must lie in (0, 1]; 0.2 keeps a fifth")
         if not self.datasets:
             raise SwiftprofError("no data set named: give at least one, see swiftprof datasets")
         if self.score not in ("generation", "nll"):
@@ -175,31 +173,16 @@ def choose_shard(
     Raises:
         SwiftprofError: one of the options without the other, or an index out of range.
     """
+    if (index is None) != (count is None) and count != 1:
+        raise BadParameter("num_shards and shard_index", None, "give both of them")
     if count is not None:
-        if count < 1:
-            raise BadParameter("num_shards", count, "must be at least 1")
-        if index is None and count > 1:
-            raise BadParameter(
-                "num_shards", count, f"also needs `shard_index`, from 0 to {count - 1}"
-            )
-        index = index or 0
-        if not 0 <= index < count:
+        if not 0 <= (index or 0) < count:
             raise BadParameter("shard_index", index, f"must be from 0 to {count - 1}")
-        return Shard(index, count, origin="`num_shards`")
-    if index is not None:
-        raise BadParameter("shard_index", index, "also needs `num_shards`")
+        return Shard(index or 0, count, origin="`num_shards`")
     variables = os.environ if environment is None else environment
     for name, (rank, size, local) in _LAUNCHERS.items():
         if rank in variables and size in variables:
-            try:
-                found = Shard(
-                    int(variables[rank]),
-                    int(variables[size]),
-                    int(variables.get(local, variables[rank])),
-                    name,
-                )
-            except ValueError:
-                continue
-            if 0 <= found.index < found.count:
-                return found
+            said = variables[rank], variables[size], variables.get(local, variables[rank])
+            if all(map(str.isdecimal, said)) and int(said[0]) < int(said[1]):
+                return Shard(*map(int, said), name)
     return Shard()

@@ -220,7 +220,7 @@ class _Pool:
             self._losses[task.unit] += 1
             if self._losses[task.unit] >= MAX_LOSSES:
                 raise SwiftprofError(_lost(task.unit, error)) from error
-            self._warn(f"a worker was lost ({_first_line(error)}); another one takes over")
+            self._warn(f"a worker was lost ({reason(error)}); another one takes over")
             if task.unit is not None:
                 self._waiting.appendleft(task.unit)
             self._hire()
@@ -289,15 +289,11 @@ def _check_same(run: Run[Settings], seen: Run[Settings]) -> None:
 
 def _lost(unit: Unit | None, error: Exception) -> str:
     if unit is None:
-        return f"three workers were lost while they loaded the model ({_first_line(error)})"
+        return f"three workers were lost while they loaded the model ({reason(error)})"
     return (
         f"part {unit.number} of {unit.dataset} has taken down three workers "
-        f"({_first_line(error)}); try a smaller `batch_size`"
+        f"({reason(error)}); try a smaller `batch_size`"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
 
 
 def _ray() -> Any:
@@ -326,7 +322,7 @@ def _connect(ray: Any, address: str | None) -> bool:
         raise BadParameter(
             "address",
             address or "local",
-            f"Ray cannot be reached ({_first_line(error)}); "
+            f"Ray cannot be reached ({reason(error)}); "
             "start it with ray start --head, or leave `address` out",
         ) from None
     return True

@@ -76,22 +76,15 @@ class Summary(BaseModel):
 
     @model_validator(mode="after")
     def _fits_settings(self) -> Summary:
-        layers = {str(i) for i in self.settings.layers}
-        names = set(self.settings.datasets)
-        by_layer: dict[str, Mapping[str, object]] = {"curve": self.curve, "interval": self.interval}
-        by_layer |= {f"curve_per_dataset.{n}": c for n, c in self.curve_per_dataset.items()}
-        for field, values in by_layer.items():
-            if set(values) != layers:
-                raise ValueError(f"{field}: must have the layers of settings.layers")
-        by_set: dict[str, Mapping[str, object]] = {
-            "draw": self.draw,
-            "samples": self.samples,
-            "vanilla": self.vanilla,
-            "curve_per_dataset": self.curve_per_dataset,
-        }
-        for field, values in by_set.items():
-            if set(values) != names:
+        layers, names = {str(i) for i in self.settings.layers}, set(self.settings.datasets)
+        for field in ("draw", "samples", "vanilla", "curve_per_dataset"):
+            if set(getattr(self, field)) != names:
                 raise ValueError(f"{field}: must have the data sets of settings.datasets")
+        for name, curve in self.curve_per_dataset.items():
+            if set(curve) != layers:
+                raise ValueError(f"curve_per_dataset.{name}: must have the layers of settings")
+        if not set(self.curve) == set(self.interval) == layers:
+            raise ValueError("curve, interval: must have the layers of settings.layers")
         return self
 
 

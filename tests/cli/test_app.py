@@ -13,7 +13,7 @@ import typer
 
 from swiftprof import __version__
 from swiftprof.cli import errors
-from swiftprof.cli.options import batch_size, split_list
+from swiftprof.cli.options import count_or_auto, split_list
 from swiftprof.cli.output import Output
 from swiftprof.errors import BadParameter, SwiftprofError, did_you_mean
 
@@ -144,11 +144,11 @@ def test_a_document_without_a_json_form_is_never_half_printed(
 
 def test_lists_and_batch_sizes_are_read() -> None:
     assert split_list("a, b,,a ,c") == ["a", "b", "c"]
-    assert batch_size("auto") is None
-    assert batch_size("16") == 16
+    assert count_or_auto("batch_size", "auto") is None
+    assert count_or_auto("batch_size", "16") == 16
     for wrong in ("0", "-1", "many", "1.5", ""):
         with pytest.raises(SwiftprofError, match="batch_size"):
-            batch_size(wrong)
+            count_or_auto("batch_size", wrong)
 
 
 def test_the_nearest_name_is_offered_or_all_are() -> None:

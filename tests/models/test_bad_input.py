@@ -200,20 +200,6 @@ def test_options(complaint: Any, arguments: list[str], wanted: str) -> None:
     assert wanted in complaint(*arguments)
 
 
-@pytest.mark.parametrize(
-    ("option", "package"),
-    [("--load-in-4bit", "bitsandbytes"), ("--device-map=auto", "accelerate")],
-)
-def test_packages_that_an_option_needs(
-    complaint: Any, monkeypatch: pytest.MonkeyPatch, option: str, package: str
-) -> None:
-    from swiftprof.models import settings
-
-    monkeypatch.setattr(settings, "find_spec", lambda name: None)
-    said = complaint(option)
-    assert f"needs the package {package}, which is not installed; pip install {package}" in said
-
-
 def test_model_arguments_reach_model_and_processor(folder: Path) -> None:
     from swiftprof.models.loading import load
     from swiftprof.models.settings import parse_model_args
