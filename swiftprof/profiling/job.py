@@ -184,5 +184,6 @@ def choose_shard(
         if rank in variables and size in variables:
             said = variables[rank], variables[size], variables.get(local, variables[rank])
             if all(map(str.isdecimal, said)) and int(said[0]) < int(said[1]):
-                return Shard(*map(int, said), name)
+                index, count, place = map(int, said)
+                return Shard(index, count, place, name)
     return Shard()
