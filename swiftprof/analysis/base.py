@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -91,7 +90,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Analysis(ABC):
+class Analysis:
     """The options of an analysis are the fields of its class; what it finds is a `Data`.
 
     Attributes:
@@ -117,9 +116,9 @@ class Analysis(ABC):
         """The first line of its docstring."""
         return (cls.__doc__ or "").strip().splitlines()[0]
 
-    @abstractmethod
     def run(self, subject: Subject) -> Data:
         """Measure. Raises SwiftprofError, before anything slow starts, where an option is wrong."""
+        raise NotImplementedError
 
     def document(self, subject: Subject) -> Document:
         """Measure, and say where the numbers are from."""

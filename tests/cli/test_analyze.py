@@ -49,6 +49,19 @@ def test_people_get_findings_and_a_table(swiftprof: Callable[..., Any], made_pro
     assert Path("here/curve.png").is_file()
 
 
+def test_all_runs_each_with_the_options_it_has(
+    swiftprof: Callable[..., Any], made_profile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swiftprof.analysis.NAMES", ("curve", "stability", "ranks"))
+    result = swiftprof(
+        "analyze", "all", "--profile", made_profile.path, "--datasets", "scenes-qa",
+        "--budget", 2, "--samples", 2, "--json",
+    )  # fmt: skip
+    curve, stability, ranks = result.document["analyses"]
+    assert len(curve["data"]["plan"]) == stability["data"]["m"] == 2
+    assert ranks["data"]["datasets"] == {"scenes-qa": 2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
