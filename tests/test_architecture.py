@@ -99,3 +99,27 @@ def test_no_file_is_long() -> None:
         if len(path.read_text().splitlines()) > LONGEST
     }
     assert not long
+
+
+def read_with(modules: list[str]) -> set[str]:
+    """Files of the package that importing some modules reads, `__init__`s left out."""
+    seen: set[str] = set()
+    while modules:
+        name = modules.pop()
+        path = ROOT.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if name in seen or not path.is_file():
+            continue
+        seen.add(name)
+        for node in ast.parse(path.read_text()).body:  # not in functions, not only for types
+            if isinstance(node, ast.ImportFrom):
+                modules += [str(node.module), *(f"{node.module}.{a.name}" for a in node.names)]
+    return seen
+
+
+def test_a_profile_reads_what_it_runs_and_little_else() -> None:
+    names = ("cli.app", "cli.profile", "cli.resolve", "profiling.api", "data.scenes")
+    found = read_with([f"swiftprof.{name}" for name in (*names, "models.families.llava")])
+    assert "swiftprof.profiling.record" in found
+    assert len(found) <= 60, sorted(found)
+    for other in ("planning.plan_file", "runtime.prefill", "data.own", "methods", "hub"):
+        assert not {name for name in found if name.startswith(f"swiftprof.{other}")}
