@@ -197,8 +197,9 @@ def _split(table: Table, own: OwnName) -> Split:
     table = table.use(list(dict.fromkeys(columns.values())))
     if "conversations" not in columns:
         return Split(table, columns, None)
+    column = columns["conversations"]
     every: list[tuple[int, int]] = []
-    for number, chat in enumerate(table.column(columns["conversations"])):
+    for number, chat in enumerate(table.use([column]).column(column)):
         try:
             count = len(turns(chat))
         except BadSample:

@@ -15,9 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
+import pyarrow.ipc
+
 from swiftprof.data.own.naming import HUB, SUFFIXES, OwnName
 from swiftprof.data.own.values import from_cell
-from swiftprof.data.sources.arrow import ArrowRows
 from swiftprof.data.sources.find import Found, Part, find
 from swiftprof.data.sources.parquet import Rows
 from swiftprof.errors import BadSample, SwiftprofError
@@ -122,6 +124,39 @@ class Listed:
             except BadSample:
                 continue
         return keys
+
+
+class ArrowTable(Listed):
+    """Rows that are in Arrow's memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        super().__init__(range(len(table)), self._read_row, "row", names=table.column_names)
+
+    def use(self, columns: Sequence[str]) -> ArrowTable:
+        return ArrowTable(self._table.select(columns))
+
+    def _read_row(self, index: int) -> Mapping[str, Any]:
+        try:
+            row: Mapping[str, Any] = self._table.slice(index, 1).to_pylist()[0]
+        except (ValueError, OverflowError, IndexError, pa.ArrowException) as error:
+            raise BadSample(f"cannot be read ({str(error)[:100]})") from None
+        return row
+
+
+def _saved(path: Path) -> ArrowTable:
+    """What ``save_to_disk`` wrote; it stays on disk (memory-mapped)."""
+    try:
+        tables = []
+        for file in sorted(path.glob("*.arrow")):
+            with pa.ipc.open_stream(pa.memory_map(str(file))) as reader:
+                tables.append(reader.read_all())
+        table = pa.concat_tables(tables) if tables else pa.table({})
+        table.validate(full=True)  # offsets that point elsewhere would be followed
+        return ArrowTable(table)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise SwiftprofError(f"{path}: not readable as Arrow files ({first})") from None
 
 
 def _file(path: Path) -> Table:
@@ -231,7 +266,7 @@ def _folder(path: Path) -> dict[str, Table]:
         splits = sorted(p.parent.name for p in path.glob("*/state.json"))
         return {split: _folder(path / split)[ALL] for split in splits}
     if (path / "state.json").is_file():
-        return {ALL: ArrowRows(sorted(path.glob("*.arrow")), path)}
+        return {ALL: _saved(path)}
     files = sorted(str(file) for file in path.glob("*.parquet"))
     if files:
         return {ALL: Rows(Found(tuple(files), path.name), path.name, ())}

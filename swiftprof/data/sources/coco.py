@@ -6,7 +6,6 @@ The RefCOCO sets with a train split carry no pixels. A thousand samples need a t
 
 from __future__ import annotations
 
-import os
 import re
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from PIL.Image import Image
 from swiftprof.data.images import Picture, picture
 from swiftprof.data.sources.find import cache_root
 from swiftprof.errors import BadSample, SwiftprofError
+from swiftprof.files import write_atomic
 
 SITE = "http://images.cocodataset.org/train2014/"
 _NAME = re.compile(r"COCO_train2014_\d{12}\.jpg")
@@ -65,11 +65,8 @@ class CocoImages:
             ) from None
         if len(content) > _MOST_BYTES:
             raise BadSample(f"{name}: COCO's site sends more than {_MOST_BYTES // 10**6} MB")
-        partial = kept.with_name(f".{name}.{os.getpid()}")
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            os.replace(partial, kept)
+            write_atomic(kept, lambda partial: partial.write_bytes(content))
         except OSError as error:
             raise SwiftprofError(
                 f"{kept}: cannot write ({error.strerror}); make room or set SWIFTPROF_CACHE"

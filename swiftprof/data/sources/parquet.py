@@ -11,7 +11,6 @@ read as a dictionary, so it stays small.
 from __future__ import annotations
 
 import json
-import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 from swiftprof.data.sources.find import Found
 from swiftprof.data.sources.footer import read_footer
 from swiftprof.errors import BadSample, SwiftprofError, did_you_mean
-from swiftprof.files import write_text_atomic
+from swiftprof.files import write_atomic, write_text_atomic
 
 HELD = 2
 """Row groups held in memory."""
@@ -242,10 +241,5 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _keep(table: pa.Table, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial)
-        os.replace(partial, path)
-    except OSError:  # a full disk costs the next run time, and this one nothing
-        partial.unlink(missing_ok=True)
+    with suppress(OSError):  # a full disk costs the next run time, and this one nothing
+        write_atomic(path, lambda partial: pq.write_table(table, partial))
