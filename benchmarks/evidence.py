@@ -1,6 +1,7 @@
 """The comparison behind the README's table: both bundled models, every method, several budgets.
 
     python benchmarks/evidence.py --out evidence --samples 250
+    python benchmarks/evidence.py --out evidence --table --pictures evidence
 
 Every budget N is compared twice: at equal tokens, and at the FLOPs that the paper's plan costs at
 that N. Plans found by search are taken from `--plans` where they are there; they are called
@@ -21,6 +22,7 @@ from swiftprof.data.drawing import draw
 from swiftprof.data.registry import BUNDLED, get_datasets
 from swiftprof.errors import SwiftprofError
 from swiftprof.evaluation.api import evaluate
+from swiftprof.evaluation.drawing import score_figure
 from swiftprof.evaluation.results import Results
 from swiftprof.evaluation.settings import VariantSettings
 from swiftprof.evaluation.specs import Planner, TargetText, parse_spec
@@ -58,6 +60,12 @@ OFTEN = "often"
 """Judged often, a share spread, without measuring anything."""
 RATIOS = ("1/2", "1/3", "2/9", "1/6")
 MODELS = ("tiny-llava-plain", "tiny-llava")
+SEARCHED = "swiftvlm, searched"
+SHOWN = (
+    PAPER, OFTEN, SEARCHED, "drop", "pdrop:positions=kept", "divprune", "sparsevlm", "random",
+    "uniform", "pool",
+)  # fmt: skip
+"""Methods in the pictures."""
 
 
 def variants_at(
@@ -84,7 +92,7 @@ def variants_at(
                 print(f"{model}, {budget.text}: {error}", file=sys.stderr)
         path = plans and plans / f"{model}-{ratio.replace('/', '_')}-{kind}.json"
         if path and path.is_file():
-            found.append(VariantSettings.of("swiftvlm, searched", budget.text, Plan.load(path)))
+            found.append(VariantSettings.of(SEARCHED, budget.text, Plan.load(path)))
     return found
 
 
@@ -116,6 +124,20 @@ def table(folder: Path, model: str, ratios: list[str]) -> str:
     return "\n".join(lines)
 
 
+def picture(folder: Path, model: str, ratios: list[str], path: Path) -> None:
+    """Score against FLOPs over all budgets that are there, of the methods in `SHOWN`."""
+    there = [_folder(folder, model, ratio) for ratio in ratios]
+    loaded = [Results.load(each) for each in there if (each / "results.json").is_file()]
+    rows = [
+        row
+        for each in loaded
+        for row in each.rows
+        if row.budget.startswith("FLOPs") and row.label in SHOWN
+    ]
+    merged = loaded[0].model_copy(update={"rows": (loaded[0].rows[0], *rows)})
+    score_figure(merged, "flops").savefig(path, dpi=120)
+
+
 def _folder(folder: Path, model: str, ratio: str) -> Path:
     return folder / model / ratio.replace("/", "_")
 
@@ -131,11 +153,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--plans", type=Path, help="folder with plans found by search")
     parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--pictures", type=Path, help="with --table: draw it into this folder")
     args = parser.parse_args()
     methods = args.methods.split(",")
     if args.table:
         for model in args.models.split(","):
             print(f"\n`{model}`\n\n{table(args.out, model, args.ratios.split(','))}")
+            if args.pictures:
+                path = args.pictures / f"{model}-front.png"
+                picture(args.out, model, args.ratios.split(","), path)
         return
     for model in args.models.split(","):
         vlm = swiftprof.load(model)
