@@ -46,13 +46,6 @@ PRESETS: Mapping[str, Preset] = {
 """`often`: judge often, from an early layer on, and spread a share of every selection."""
 
 
-def preset_named(name: str) -> Preset:
-    """The preset of that name. Raises BadParameter."""
-    if name not in PRESETS:
-        raise BadParameter("preset", name, did_you_mean(name, PRESETS))
-    return PRESETS[name]
-
-
 def plan_preset(
     name: str,
     model: ModelInfo,
@@ -75,7 +68,9 @@ def plan_preset(
     Raises:
         SwiftprofError: an unknown name or an impossible budget.
     """
-    preset = preset_named(name)
+    if name not in PRESETS:
+        raise BadParameter("preset", name, did_you_mean(name, PRESETS))
+    preset = PRESETS[name]
     setting = Setting.of("swiftvlm", preset.options, schedule=preset.schedule)
     target = Target(retain, ratio, flops)
     target = target if target.given else Target(ratio=DEFAULT_RATIO)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftprof.errors import SwiftprofError, did_you_mean
+from swiftprof.errors import SwiftprofError, did_you_mean, reason
 from swiftprof.files import read_json_object, write_text_atomic
 
 
@@ -138,21 +138,28 @@ def _local_revision(folder: Path, files: Sequence[str]) -> str:
 
 
 def _on_hub(part: Part, name: str) -> Found:
+    from huggingface_hub import HfApi
     from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    if not HF_HUB_OFFLINE:
-        for id in part.ids:
-            revision, reason = _revision(id)
-            if revision is not None:
-                return _resolve(part, name, id, revision)
-            if reason != "no such data set":
-                break
-    else:
-        reason = "HF_HUB_OFFLINE is set"
+    why = "HF_HUB_OFFLINE is set"
+    for id in () if HF_HUB_OFFLINE else part.ids:
+        try:
+            revision = str(HfApi().dataset_info(id, timeout=20).sha)
+        except GatedRepoError:
+            why = "it is gated"
+        except RepositoryNotFoundError:
+            why = "no such data set"
+            continue
+        except Exception as error:  # the HTTP library's own kinds differ between hub versions
+            why = reason(error)
+        else:
+            return _resolve(part, name, id, revision)
+        break
     offline = _remembered(part) or _snapshot(part, name)
     if offline is not None:
         return offline
-    if reason == "it is gated":
+    if why == "it is gated":
         advice = "accept its terms on its page and log in with: hf auth login"
     else:
         advice = (
@@ -161,24 +168,8 @@ def _on_hub(part: Part, name: str) -> Found:
         )
     raise SwiftprofError(
         f"data set {name}: cannot get {' or '.join(part.ids)} from the Hugging Face Hub "
-        f"({reason}), and it is not in the cache; {advice}"
+        f"({why}), and it is not in the cache; {advice}"
     )
-
-
-def _revision(id: str) -> tuple[str | None, str]:
-    """The current commit of a repository, or None and why."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        return HfApi().dataset_info(id, timeout=20).sha, ""
-    except GatedRepoError:
-        return None, "it is gated"
-    except RepositoryNotFoundError:
-        return None, "no such data set"
-    except Exception as error:  # the HTTP library's own kinds differ between hub versions
-        first = str(error).strip().splitlines()
-        return None, first[0] if first else type(error).__name__
 
 
 def _resolve(part: Part, name: str, id: str, revision: str) -> Found:
