@@ -44,7 +44,7 @@ class MethodFacts(Protocol):
     @property
     def bypass(self) -> bool: ...
     def grouping_cost(self, rest: int, merged: int) -> float: ...
-    def spreading_cost(self, present: int, kept: int, stage: int) -> float: ...
+    def spreading_cost(self, present: int, kept: int) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,12 @@ def stages_overhead_flops(
         total += n_visual * n_text * d  # image features against text embeddings
     cuts = cut_layers(stages, method.first)
     judges = judging_layers(stages, method.scoring, method.first)
-    for j, (stage, cut, judge) in enumerate(zip(stages, cuts, judges, strict=True)):
+    for stage, cut, judge in zip(stages, cuts, judges, strict=True):
         kept = min(present, kept_count(stage.keep, n_visual))
         merged = merged_count(stage.merge, n_visual, kept)
         rest = present - kept
         total += 2 * asking[method.attends] * present * q
-        total += method.grouping_cost(rest, merged) * d
-        total += method.spreading_cost(present, kept, j) * d
+        total += (method.grouping_cost(rest, merged) + method.spreading_cost(present, kept)) * d
         if judge >= cut:
             total += waiting * d
             if method.attends != "nothing":

@@ -141,12 +141,8 @@ class Method(ABC):
         """
         return 2.0 * rest * merged
 
-    def spreading_cost(self, present: int, kept: int, stage: int) -> float:
-        """Similarities computed to choose `kept` of `present` tokens, in products of size d.
-
-        Args:
-            stage: counted from 0.
-        """
+    def spreading_cost(self, present: int, kept: int) -> float:
+        """Similarities computed to choose `kept` of `present` tokens, in products of size d."""
         return 0.0
 
     # --- running

@@ -26,7 +26,7 @@ class CDPrunerEmbeddings(Early):
     the prompt's visual tokens.
     """
 
-    def spreading_cost(self, present: int, kept: int, stage: int) -> float:
+    def spreading_cost(self, present: int, kept: int) -> float:
         """Each chosen token with all."""
         return float(present * kept)
 

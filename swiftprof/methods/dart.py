@@ -41,7 +41,7 @@ class DART(Method):
         whole("image_pivots", self.image_pivots, 1)
         whole("text_pivots", self.text_pivots, 1)
 
-    def spreading_cost(self, present: int, kept: int, stage: int) -> float:
+    def spreading_cost(self, present: int, kept: int) -> float:
         """Every pivot with all tokens."""
         return float((self.image_pivots + self.text_pivots) * present)
 

@@ -22,7 +22,7 @@ class DivPrune(Early):
     Source: "DivPrune" (CVPR 2025), vbdi/divprune.
     """
 
-    def spreading_cost(self, present: int, kept: int, stage: int) -> float:
+    def spreading_cost(self, present: int, kept: int) -> float:
         """All pairs for the first token, then each chosen one with all."""
         return float(present * (present + kept))
 

@@ -30,28 +30,6 @@ def share(name: str, value: object) -> None:
         raise SwiftprofError(f"options.{name}: must be a number from 0 to 1, not {value!r}")
 
 
-def shares(name: str, value: object) -> tuple[float, ...]:
-    """Numbers from 0 to 1: one, or several in one word as `1+0.3+0`. Raises SwiftprofError.
-
-    Examples:
-        >>> shares("spread", "1+0.3+0")
-        (1.0, 0.3, 0.0)
-    """
-    parts: list[object] = [value]
-    if isinstance(value, str):
-        try:
-            parts = [float(part) for part in value.split("+")]
-        except ValueError:
-            raise SwiftprofError(
-                f"options.{name}: must be numbers from 0 to 1 as 0.35 or 1+0.3+0, not {value!r}"
-            ) from None
-    found = []
-    for part in parts:
-        share(name, part)
-        found.append(float(part))  # type: ignore[arg-type]
-    return tuple(found)
-
-
 def read_value(text: str) -> object:
     """A typed value of an option: true, false, a whole number, a number, or a word."""
     if text in ("true", "false"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 from swiftprof.core.counts import best_count
 from swiftprof.core.stages import First
 from swiftprof.methods.base import Method
-from swiftprof.methods.options import one_of, shares
+from swiftprof.methods.options import one_of, share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,37 +29,26 @@ class Placed(Method):
         first: whether the first stage takes effect `after` its layer, as in the paper, or `before`
             it, as the later ones do.
         spread: the share of a stage's tokens that is chosen one by one as the least similar to all
-            that is kept so far (`swiftprof.core.spread`), in [0, 1]; or a share for each stage, as
-            `1+0.3+0`, of which the last one holds for the stages behind it.
+            that is kept so far (`swiftprof.core.spread`), in [0, 1].
     """
 
     first: First = "after"
-    spread: float | str = 0.0
+    spread: float = 0.0
 
     planned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         one_of("first", self.first, get_args(First))
-        shares("spread", self.spread)
+        share("spread", self.spread)
 
-    @property
-    def spreads(self) -> tuple[float, ...]:
-        """The shares of the stages; the last one holds for all behind it. Raises SwiftprofError."""
-        return shares("spread", self.spread)
-
-    def spread_of(self, stage: int) -> float:
-        """The share of a stage, counted from 0."""
-        return self.spreads[min(stage, len(self.spreads) - 1)]
-
-    def spreading_cost(self, present: int, kept: int, stage: int) -> float:
+    def spreading_cost(self, present: int, kept: int) -> float:
         """Every kept token is compared with those that the score did not choose."""
-        best = best_count(kept, self.spread_of(stage))
+        best = best_count(kept, self.spread)
         return float(kept * (present - best)) if kept > best else 0.0
 
     def spread_out(self, view: StageView, scores: Tensor) -> Tensor:
         """Raise the tokens that the stage keeps above all others; `scores` lie in [0, 1]."""
-        spread = self.spread_of(view.stage)
-        if not spread:
+        if not self.spread:
             return scores
         from swiftprof.core.select import rank
         from swiftprof.core.spread import spread_out
@@ -70,7 +59,7 @@ class Placed(Method):
             order,
             view.candidates,
             view.keep,
-            spread,
+            self.spread,
             view.n_keep,
             view.n_candidates,
         )

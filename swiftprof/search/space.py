@@ -39,15 +39,14 @@ class Candidate:
         falls: tokens of each stage relative to the first one's; begins with 1, never rises.
         merge: merged tokens of a stage as a share of the visual tokens.
         first: whether the first stage acts after or before its layer.
-        spread: share of each stage's selection that is spread by dissimilarity; the last one holds
-            for the stages behind it.
+        spread: share of a selection that is spread by dissimilarity.
     """
 
     layers: tuple[int, ...]
     falls: tuple[float, ...]
     merge: float = 0.05
     first: First = "before"
-    spread: tuple[float, ...] = (0.0,)
+    spread: float = 0.0
 
     @property
     def method(self) -> Method:
@@ -60,16 +59,9 @@ class Candidate:
         options: dict[str, Any] = {}
         if self.first != "after":
             options["first"] = self.first
-        shares = _short(self.spread[: len(self.layers)])
-        if any(shares):
-            several = "+".join(f"{share:g}" for share in shares)
-            options["spread"] = shares[0] if len(shares) == 1 else several
+        if self.spread:
+            options["spread"] = self.spread
         return options
-
-    @property
-    def spreads(self) -> list[float]:
-        """The share of every stage."""
-        return [self.spread[min(j, len(self.spread) - 1)] for j in range(len(self.layers))]
 
     @classmethod
     def of(cls, plan: Plan, n_visual: int) -> Candidate:
@@ -81,16 +73,8 @@ class Candidate:
             falls=tuple(round(max(LEAST, total / totals[0]), 4) for total in totals),
             merge=plan.stages[0].merge,
             first=method.first,
-            spread=_short(getattr(method, "spreads", (0.0,))),
+            spread=float(getattr(method, "spread", 0.0)),
         )
-
-
-def _short(shares: Sequence[float]) -> tuple[float, ...]:
-    """Without repetitions at the end."""
-    count = len(shares)
-    while count > 1 and shares[count - 1] == shares[count - 2]:
-        count -= 1
-    return tuple(shares[:count])
 
 
 def fill(
@@ -156,7 +140,7 @@ def starts(
     """
     found = [paper]
     if preset is not None:
-        found += [preset, *(replace(preset, spread=(share,)) for share in (0.0, 0.1))]
+        found += [preset, *(replace(preset, spread=share) for share in (0.0, 0.1))]
         found += [replace(preset, merge=0.0), replace(preset, falls=(1.0,) * len(preset.layers))]
     count = max(3, len(paper.layers))
     best = sorted(sorted(layer for layer in x if 2 < layer < num_layers), key=lambda i: -x[i])
@@ -171,16 +155,10 @@ def starts(
     ):
         if not layers or layers[-1] >= num_layers:
             continue
-        falling = Candidate(tuple(layers), _falling(len(layers)), paper.merge, "before")
-        found += [falling, replace(falling, spread=(0.35,))]
+        falling = Candidate(tuple(layers), _falling(len(layers)), paper.merge, "before", 0.0)
+        found += [falling, replace(falling, spread=0.35)]
     found.append(replace(paper, first="before"))
-    sample = Candidate((1,), (1.0,), 0.0, "after", (1.0,))  # of the picture, once
-    found.append(sample)
-    for each in (paper, preset):  # the sample first, then judged
-        layers = () if each is None else (1, *(layer for layer in each.layers if layer > 1))
-        if layers:
-            falls = _falling(len(layers))
-            found.append(replace(sample, layers=layers, falls=falls, spread=(1.0, 0.35, 0.1)))
+    found.append(Candidate((1,), (1.0,), 0.0, "after", 1.0))  # a sample of the picture, once
     return list(dict.fromkeys(found))
 
 
@@ -220,12 +198,10 @@ def _with(c: Candidate, layer: int) -> Candidate:
     """One more layer, with as many tokens as the stage before it."""
     place = sum(other < layer for other in c.layers)
     fall = c.falls[place - 1] if place else 1.0
-    shares = c.spreads
     return replace(
         c,
         layers=(*c.layers[:place], layer, *c.layers[place:]),
         falls=(*c.falls[:place], fall, *c.falls[place:]),
-        spread=_short([*shares[:place], shares[max(0, place - 1)], *shares[place:]]),
     )
 
 
@@ -238,7 +214,6 @@ def _remove(c: Candidate, num_layers: int, rng: random.Random) -> Candidate | No
         c,
         layers=(*c.layers[:place], *c.layers[place + 1 :]),
         falls=tuple(round(fall / falls[0], 4) for fall in falls),
-        spread=_short([*c.spreads[:place], *c.spreads[place + 1 :]]),
     )
 
 
@@ -266,13 +241,8 @@ def _merge(c: Candidate, num_layers: int, rng: random.Random) -> Candidate | Non
 
 
 def _spread(c: Candidate, num_layers: int, rng: random.Random) -> Candidate | None:
-    """More or less of it at one stage, or from some stage on."""
     by = rng.choice((-0.3, -0.15, -0.1, -0.05, 0.05, 0.1, 0.15, 0.3))
-    start, shares = rng.randrange(len(c.layers)), c.spreads
-    end = rng.choice((start + 1, len(shares)))
-    for j in range(start, end):
-        shares[j] = round(min(1.0, max(0.0, shares[j] + by)), 3)
-    return replace(c, spread=_short(shares))
+    return replace(c, spread=round(min(1.0, max(0.0, c.spread + by)), 3))
 
 
 def _first(c: Candidate, num_layers: int, rng: random.Random) -> Candidate | None:

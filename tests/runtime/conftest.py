@@ -119,8 +119,7 @@ def _recompute(
     bypass = plan.method == "swiftvlm"
     merges = bypass or plan.method == "merge"
     before = plan.options.get("first") == "before"
-    given = plan.options.get("spread", 0.0)
-    shares = [float(part) for part in str(given).split("+")]
+    share = plan.options.get("spread", 0.0)
     groups: dict[int, list[int]] = {}  # seed -> members
     merged_then: dict[int, torch.Tensor] = {}
     waiting: dict[int, torch.Tensor] = {}  # bypassed slot -> state when it left
@@ -152,7 +151,6 @@ def _recompute(
         final = j == len(plan.stages) - 1
         ranked = sorted(alive, key=lambda slot: (-score[slot], slot))
         number = min(len(alive), max(1, _half_up(stage.keep * total)))
-        share = shares[j] if j < len(shares) else shares[-1]
         best = min(number, max(1, _half_up(number * (1 - share))))
         keep = spread(ranked[:best], number, seen)
         rest = [slot for slot in ranked if slot not in keep]

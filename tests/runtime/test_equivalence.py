@@ -34,8 +34,6 @@ PLANS = {
         {"first": "before", "spread": 0.35},
     ),
     "all spread": (((1, 0.3), (4, 0.2)), {"first": "before", "spread": 1.0}),
-    "spread at first": (THREE, {"spread": "1+0.4+0"}),
-    "spread at last": (THREE, {"first": "before", "spread": "0+0.6"}),
     "dropping, spread": (((3, 0.5), (5, 0.3)), {"method": "drop", "spread": 0.5}),
 }
 
