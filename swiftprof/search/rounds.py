@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None]
 
 PARENTS, CHILDREN = 4, 12
 """Candidates whose neighbours are tried next, and how many neighbours are."""
-PATIENCE = 8
+PATIENCE = 16
 """Rounds without a new leader after which a search ends before its limit."""
 STEPS = 1000
 SEARCHING = 0.8
