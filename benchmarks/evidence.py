@@ -85,11 +85,10 @@ def variants_at(
         print(f"{model} at {ratio}: {error}", file=sys.stderr)
     found: list[VariantSettings] = []
     for kind, budget in budgets:
-        for method in methods:
-            try:
-                found.append(planner.variants([parse_spec(method)], [budget])[-1])
-            except SwiftprofError as error:
-                print(f"{model}, {budget.text}: {error}", file=sys.stderr)
+        impossible: list[str] = []
+        found += planner.variants([parse_spec(each) for each in methods], [budget], impossible)[1:]
+        for why in impossible:
+            print(f"{model}: {why}", file=sys.stderr)
         path = plans and plans / f"{model}-{ratio.replace('/', '_')}-{kind}.json"
         if path and path.is_file():
             found.append(VariantSettings.of(SEARCHED, budget.text, Plan.load(path)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swiftprof.costs.flops import DecoderShape, plan_flops, vanilla_flops
+from swiftprof.costs.flops import DecoderShape, vanilla_flops
 from swiftprof.data.base import Dataset
 from swiftprof.data.drawing import draw
 from swiftprof.data.registry import get_datasets
@@ -173,14 +173,11 @@ def _tried(race: Race, candidate: Candidate) -> Tried:
 
 def _priced(plan: Plan, race: Race) -> Plan:
     """With what is expected on the prompts that were searched on."""
-    pricing = race.pricing
-    shape = race.pricing.shape
-    method = Candidate.of(plan, pricing.n_visual).method
-    counts = plan.tokens_per_layer(pricing.n_visual)
-    cost = plan_flops(shape, plan.stages, pricing.n_visual, pricing.n_text, method=method)
+    pricing, shape = race.pricing, race.pricing.shape
+    cost = plan.flops(shape, pricing.n_visual, pricing.n_text)
     vanilla = vanilla_flops(shape, pricing.n_visual, pricing.n_text)
     expected = Expected(
-        retained_tokens=round(sum(counts) / len(counts), 4),
+        retained_tokens=round(plan.retained(pricing.n_visual), 4),
         tflops=float(f"{cost / 1e12:.6g}"),
         tflops_vanilla=float(f"{vanilla / 1e12:.6g}"),
         area=plan.expected.area,
