@@ -42,7 +42,7 @@ def test_lost_workers_are_replaced_and_hires_without_room_given_up(
 ):
     """Of four workers only as many as there are cores find room; the first one is killed."""
     monkeypatch.setenv("PYTHONPATH", HERE)
-    monkeypatch.setattr(on_ray, "HIRE_SECONDS", 20.0)
+    monkeypatch.setattr(on_ray, "HIRE_SECONDS", 40.0)
     pids: list[int] = []
     warnings: list[str] = []
 
@@ -68,7 +68,7 @@ def test_a_lost_machine_is_done_without(small_profile, tmp_path, monkeypatch):
     """Two raylets make a cluster; the one that has no driver is killed when it has a worker."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     monkeypatch.setenv("PYTHONPATH", HERE)
-    monkeypatch.setattr(on_ray, "HIRE_SECONDS", 25.0)  # a busy machine is slow to start a worker
+    monkeypatch.setattr(on_ray, "HIRE_SECONDS", 40.0)  # a busy machine is slow to start a worker
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     lost = cluster.add_node(num_cpus=1)
     workers: list[int] = []
