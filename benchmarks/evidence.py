@@ -61,11 +61,8 @@ OFTEN = "often"
 RATIOS = ("1/2", "1/3", "2/9", "1/6")
 MODELS = ("tiny-llava-plain", "tiny-llava")
 SEARCHED = "swiftvlm, searched"
-SHOWN = (
-    PAPER, OFTEN, SEARCHED, "drop", "pdrop:positions=kept", "divprune", "sparsevlm", "random",
-    "uniform", "pool",
-)  # fmt: skip
-"""Methods in the pictures."""
+SHOWN = (PAPER, OFTEN, SEARCHED, "drop", "pdrop:positions=kept", "divprune", "sparsevlm", "random")
+"""Methods in the pictures, as many as there are colours."""
 
 
 def variants_at(

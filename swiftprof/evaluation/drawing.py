@@ -108,7 +108,8 @@ def _lines(
     shares = [100 * _share(results, row, against) for row in rows]
     step, labels = 0.006 * (max(shares) - min(shares)), []
     for number, method in enumerate(methods):
-        colour, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+        colour = SERIES[number % len(SERIES)]
+        marker = MARKERS[(number + number // len(SERIES)) % len(MARKERS)]  # colours come twice
         aside = step * (number - (len(methods) - 1) / 2)  # intervals would hide each other
         points = sorted(
             (100 * _share(results, row, against) + aside, 100 * mean.value,
