@@ -71,7 +71,7 @@ class Meter:
     def __init__(self, vlm: VLM, sets: Sequence[Drawn], store: Store) -> None:
         self._vlm, self._sets, self._store = vlm, tuple(sets), store
         self._steps = Steps(vlm.model)
-        self._shared: dict[Unit, Forced] = {}
+        self._shared: dict[tuple[str, tuple[int, ...]], Forced] = {}
 
     @property
     def levels(self) -> int:
@@ -148,61 +148,39 @@ class Meter:
         return [[a.score for a in found if a.variant == key] for key in plans]
 
     def _likelihoods(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> list[list[float]]:
-        unit, wanted = (drawn.dataset.name, some[0]), self._wanted(plans)
-        shared = self._shared.get(unit)
-        if shared is not None and wanted <= shared.hidden.keys():
-            try:
-                return self._under(shared, plans)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                self._shared.clear()
-                release_memory()
-        samples, _ = ask_all(drawn.dataset, drawn.split, some, self._vlm)
-        return self._scores(drawn.dataset, samples, plans, unit) if samples else [[] for _ in plans]
-
-    def _wanted(self, plans: Plans) -> set[int]:
-        """Layers, from 0, whose input some plan starts from."""
-        return {begins(plan, self._vlm.num_layers) for plan in plans.values()}
-
-    def _under(self, shared: Forced, plans: Plans) -> list[list[float]]:
-        return [answer_likelihood(self._steps, shared, plan) for plan in plans.values()]
-
-    def _keep(self, unit: Unit, shared: Forced) -> None:
-        """Keep what every candidate starts from, where there is room."""
-        hidden = {i: h for i, h in shared.hidden.items() if i < self._vlm.num_layers - 1}
-        self._shared.pop(unit, None)
-        if _size(hidden) + sum(_size(each.hidden) for each in self._shared.values()) <= ROOM:
-            self._shared[unit] = replace(shared, hidden=hidden)
-
-    def _scores(
-        self, dataset: Dataset, samples: Sequence[Sample], plans: Plans, unit: Unit | None
-    ) -> list[list[float]]:
-        """Likelihoods of each plan; on halves of the samples where memory runs out.
-
-        Args:
-            unit: where the samples are a whole one.
-        """
-        known = self._shared.get(unit) if unit else None
+        """Likelihoods of each plan; on halves of the samples where memory runs out."""
         try:
-            inputs = self._inputs(samples)
-            answers = self._references(dataset, samples, inputs)
-            wanted = self._wanted(plans) | (known.hidden.keys() if known else set())
-            shared = run_shared(self._vlm.model, inputs, answers, wanted)
-            if unit:
-                self._keep(unit, shared)
-            return self._under(shared, plans)
+            shared = self._run_shared(drawn, some, plans)
+            if shared is None:
+                return [[] for _ in plans]
+            return [answer_likelihood(self._steps, shared, plan) for plan in plans.values()]
         except Exception as error:
-            if len(samples) == 1 or not out_of_memory(error):
+            if len(some) == 1 or not out_of_memory(error):
                 raise
         self._shared.clear()
         release_memory()
-        middle = len(samples) // 2
-        halves = (
-            self._scores(dataset, part, plans, None)
-            for part in (samples[:middle], samples[middle:])
-        )
+        middle = len(some) // 2
+        halves = (self._likelihoods(drawn, part, plans) for part in (some[:middle], some[middle:]))
         return [one + two for one, two in zip(*halves, strict=True)]
+
+    def _run_shared(self, drawn: Drawn, some: Sequence[int], plans: Plans) -> Forced | None:
+        """What the plans start from, kept where there is room; None where no sample can be read."""
+        last = self._vlm.num_layers - 1  # the unpruned model is measured once
+        wanted = {begins(plan, self._vlm.num_layers) for plan in plans.values()}
+        key = (drawn.dataset.name, tuple(some))
+        known = self._shared.pop(key, None)
+        if known is None or not wanted <= known.hidden.keys():
+            samples, _ = ask_all(drawn.dataset, drawn.split, some, self._vlm)
+            if not samples:
+                return None
+            inputs = self._inputs(samples)
+            answers = self._references(drawn.dataset, samples, inputs)
+            wanted |= known.hidden.keys() if known else set()
+            known = run_shared(self._vlm.model, inputs, answers, wanted)
+        kept = replace(known, hidden={i: h for i, h in known.hidden.items() if i < last})
+        if sum(map(_size, (kept, *self._shared.values()))) <= ROOM:
+            self._shared[key] = kept
+        return known
 
     def _inputs(self, samples: Sequence[Sample]) -> dict[str, Any]:
         return self._vlm.inputs([s.images for s in samples], [s.question for s in samples])
@@ -224,5 +202,5 @@ class Meter:
         return answer_tokens(texts, tokenizer, self._vlm.model.device)
 
 
-def _size(hidden: dict[int, Tensor]) -> int:
-    return sum(each.nbytes for each in hidden.values())
+def _size(shared: Forced) -> int:
+    return sum(each.nbytes for each in shared.hidden.values())
